@@ -1,0 +1,49 @@
+"""Where calbench keeps what it fetched and computed, and how a folder appears there in one step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+ENVIRONMENT_VARIABLE = "CALBENCH_CACHE"
+
+
+def cache_dir() -> Path:
+    """Return ``$CALBENCH_CACHE``, or the platform's cache folder for calbench."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named).expanduser() if named else user_cache_path("calbench")
+
+
+@contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock between processes, named after ``path`` and kept beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.parent / f".{path.name}.lock"):
+        yield
+
+
+@contextmanager
+def publishing(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes ``folder`` in one rename when the block succeeds.
+
+    A reader sees all of it or nothing; what a killed process left is never mistaken for it. Where
+    ``folder`` already exists it is replaced.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        yield temporary
+        # mkdtemp makes it private; others may share the cache.
+        temporary.chmod(0o755)
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,53 @@
+"""No calibration: the model's own probabilities, what every calibrator is compared with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy.typing as npt
+
+from calbench.calibrators import calibrator
+from calbench.calibrators.array_ops import Ops
+from calbench.calibrators.fitted import Fitted
+from calbench.calibrators.inputs import check_fit
+from calbench.calibrators.interface import CalibrationContext, Needs
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FittedIdentity(Fitted):
+    """softmax(z)."""
+
+    calibrator = "identity"
+
+    def formula(self, ops: Ops, z: Any) -> Any:
+        """Softmax."""
+        return ops.softmax(z)
+
+    @property
+    def n_parameters(self) -> int:
+        """None."""
+        return 0
+
+
+@calibrator("identity")
+@dataclass(frozen=True)
+class Identity:
+    """No calibration.
+
+    >>> Identity().fit([[1.0, 1.0, 3.0], [2.0, 0.0, 0.0]], [2, 0])([[0.0, 0.0]]).tolist()
+    [[0.5, 0.5]]
+    """
+
+    needs: ClassVar[Needs] = "logits"
+    needs_epsilon: ClassVar[bool] = False
+    preserves_prediction: ClassVar[bool] = True
+    source: ClassVar[str] = "the model's own softmax"
+    from_dict = FittedIdentity.from_dict
+
+    def fit(
+        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
+    ) -> FittedIdentity:
+        """Check the data; learn nothing."""
+        check_fit(logits, labels, context)
+        return FittedIdentity()

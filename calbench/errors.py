@@ -1,0 +1,47 @@
+"""The errors that calbench raises on purpose: each names the value at fault and the remedy."""
+
+from __future__ import annotations
+
+
+class CalbenchError(Exception):
+    """Base of every error that calbench raises on purpose."""
+
+
+class InputError(CalbenchError, ValueError):
+    """Data, an option or an argument cannot be used as given."""
+
+
+class UnknownNameError(CalbenchError, LookupError):
+    """An id is not registered."""
+
+
+class DuplicateNameError(CalbenchError):
+    """Two components claim one id."""
+
+
+class BrokenPluginError(CalbenchError):
+    """An installed plugin could not be imported."""
+
+
+class BackendUnavailableError(CalbenchError):
+    """A package or device that a component needs is missing on this machine."""
+
+
+class SetupRequiredError(CalbenchError):
+    """Models or data have to be fetched first, where there is a network."""
+
+
+class LeakageError(CalbenchError):
+    """Items that something was fitted on would also be scored."""
+
+
+class QuantizationError(CalbenchError):
+    """A model was not quantized as claimed."""
+
+
+class ModelLoadingForbiddenError(CalbenchError):
+    """A model would have to be loaded although only stored records may be used."""
+
+
+class CorruptRecordError(CalbenchError):
+    """A stored record does not match its checksum or its schema."""

@@ -1,0 +1,208 @@
+"""Cells: which model is asked which task, at which precision, with which calibrator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from calbench import calibrators, models, quantizers, tasks
+from calbench.errors import UnknownNameError
+from calbench.models.sources import Architecture
+from calbench.registry import Spec, select, split_patterns, unknown
+
+REFERENCE = "fp32"
+DEFAULT_MODELS = ("minilm", "smollm2")
+DEFAULT_QUANTIZERS = (REFERENCE, "bnb-int8", "bnb-nf4", "gptq-int4")
+AXES = ("models", "tasks", "quantizers", "calibrators")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One model, task, quantizer and calibrator, by their ids."""
+
+    model: str
+    task: str
+    quantizer: str
+    calibrator: str
+
+    @property
+    def id(self) -> str:
+        """For test ids and file names: the parts joined by ``-``, their own ``-`` made ``_``.
+
+        >>> Cell("smollm2", "tweets", "gptq-int4", "temperature").id
+        'smollm2-tweets-gptq_int4-temperature'
+        """
+        parts = (self.model, self.task, self.quantizer, self.calibrator)
+        return "-".join(part.replace("-", "_") for part in parts)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of each task is used.
+
+    Parameters
+    ----------
+    name
+        ``"quick"``, ``"default"`` or ``"full"``.
+    n_calibration, n_test
+        Sizes of the splits by architecture (a decoder LLM costs ten times an encoder); None takes
+        all items, 40% of them for calibration.
+    max_tasks
+        How many of a model's own tasks a run without a selection takes; None for all.
+    """
+
+    name: str
+    n_calibration: Mapping[Architecture, int] | None = None
+    n_test: Mapping[Architecture, int] | None = None
+    max_tasks: int | None = None
+
+    def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
+        """Return the sizes of the calibration and test splits of ``n_items`` items."""
+        if self.n_calibration is None or self.n_test is None:
+            n_calibration = round(0.4 * n_items)
+            return n_calibration, n_items - n_calibration
+        wanted = self.n_calibration[architecture], self.n_test[architecture]
+        if sum(wanted) <= n_items:
+            return wanted
+        n_calibration = n_items * wanted[0] // sum(wanted)
+        return n_calibration, n_items - n_calibration
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "quick",
+            {"sequence-classification": 300, "causal-lm": 60},
+            {"sequence-classification": 500, "causal-lm": 100},
+            max_tasks=1,
+        ),
+        Profile(
+            "default",
+            {"sequence-classification": 900, "causal-lm": 400},
+            {"sequence-classification": 1300, "causal-lm": 600},
+        ),
+        Profile("full"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open."""
+
+    models: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
+    calibrators: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells that a test wants, narrowed by what the command line selects.
+
+    On each axis, a grid that names ids, globs or ``all`` picks from everything registered; one that
+    only excludes, or says nothing, starts from the default set, or from the command line's
+    selection where there is one. The command line then narrows what the grid picked.
+    """
+
+    wanted: Selection = field(default_factory=Selection)
+
+    def cells(self, command_line: Selection, profile: Profile) -> list[Cell]:
+        """Return the cells in an order that loads each model once per quantizer.
+
+        Raises
+        ------
+        UnknownNameError
+            An id or a pattern matches nothing that is registered.
+        """
+        picked = {axis: self._pick(axis, command_line) for axis in AXES}
+        return [
+            Cell(model, task, quantizer, calibrator)
+            for model in picked["models"]
+            for quantizer in picked["quantizers"]
+            for task in self._tasks(model, command_line, profile)
+            for calibrator in picked["calibrators"]
+        ]
+
+    def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
+        wanted, narrowed = getattr(self.wanted, axis), getattr(command_line, axis)
+        chosen = _select(axis, narrowed, _defaults(axis)) if narrowed else _defaults(axis)
+        if not wanted:
+            return chosen
+        named = _select(axis, wanted, chosen)
+        return tuple(name for name in chosen if _covers(named, name)) if narrowed else named
+
+    def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
+        if self.wanted.tasks or command_line.tasks:
+            return self._pick("tasks", command_line)
+        own = models.get(model).default_tasks
+        return own[: profile.max_tasks]
+
+
+def grid_of(
+    *,
+    models: str | Iterable[str] | None = None,
+    tasks: str | Iterable[str] | None = None,
+    quantizers: str | Iterable[str] | None = None,
+    calibrators: str | Iterable[str] | None = None,
+) -> Grid:
+    """Return a grid from selections as strings or lists; see :class:`Grid`."""
+    return Grid(Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)))
+
+
+def _parts(patterns: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if patterns is None:
+        return None
+    return tuple(split_patterns(patterns)) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _known(axis: str) -> tuple[str, ...]:
+    registries = {
+        "models": models.names,
+        "tasks": tasks.names,
+        "quantizers": quantizers.names,
+        "calibrators": calibrators.names,
+    }
+    return registries[axis]()
+
+
+def _defaults(axis: str) -> tuple[str, ...]:
+    defaults = {"models": DEFAULT_MODELS, "quantizers": DEFAULT_QUANTIZERS}
+    return defaults.get(axis) or _known(axis)
+
+
+def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple[str, ...]:
+    """Select from all that is registered; patterns that only exclude take away from ``start``.
+
+    An id with arguments picks itself, in its canonical spelling.
+    """
+    known, kind = _known(axis), axis.removesuffix("s")
+    patterns = list(patterns)
+    excluded = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
+    with_arguments = [p for p in patterns if p.endswith("]") and not p.startswith("not ")]
+    plain = [p for p in patterns if not p.startswith("not ") and p not in with_arguments]
+    picked = list(start) if len(excluded) == len(patterns) else []
+    if plain:
+        picked += select(known, plain, kind=kind)
+    picked += [_canonical(axis, kind, known, pattern) for pattern in with_arguments]
+    left_out = select(known, excluded, kind=kind) if excluded else ()
+    kept = dict.fromkeys(name for name in picked if not _covers(left_out, name))
+    return tuple(sorted(kept, key=quantizer_order)) if axis == "quantizers" else tuple(kept)
+
+
+def _covers(names: Iterable[str], wanted: str) -> bool:
+    """Whether an id is among the names; one without arguments stands for all arguments."""
+    return any(name in (wanted, Spec.parse(wanted).name) for name in names)
+
+
+def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:
+    spec = Spec.parse(pattern)
+    if spec.name not in known:
+        raise UnknownNameError(unknown(kind, spec.name, known))
+    return quantizers.get(spec).id if axis == "quantizers" else spec.id
+
+
+def quantizer_order(name: str) -> tuple[int, str]:
+    """Reference first, then the default quantizers from many bits to few, then the rest."""
+    return (DEFAULT_QUANTIZERS.index(name) if name in DEFAULT_QUANTIZERS else len(DEFAULT_QUANTIZERS), name)

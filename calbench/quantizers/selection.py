@@ -1,0 +1,114 @@
+"""Which linear layers of a model are quantized.
+
+One rule holds for every backend, so that backends are compared on the same layers: the linear
+layers inside the model's stack of blocks. Embeddings, ``lm_head``, classification heads and what
+lies between blocks and head (BERT's ``pooler``) keep full precision unless ``include`` names them.
+A head is a few thousand weights out of millions and costs the most; a tied ``lm_head`` shares its
+weights with the embedding and cannot be quantized alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from calbench.errors import InputError, QuantizationError
+from calbench.registry import unknown
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def linears(model: nn.Module) -> dict[str, nn.Linear]:
+    """All linear layers, by dotted name, in the model's order."""
+    from torch import nn
+
+    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+
+
+def blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """Find the repeated blocks that hold linear layers, by dotted name, in order; outermost lists only."""
+    from torch import nn
+
+    found: dict[str, nn.Module] = {}
+    for name, module in model.named_modules():
+        if not isinstance(module, nn.ModuleList) or any(_inside(name, block) for block in found):
+            continue
+        for index, block in enumerate(module):
+            if any(isinstance(part, nn.Linear) for part in block.modules()):
+                found[f"{name}.{index}"] = block
+    return found
+
+
+def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Names of the linear layers to quantize.
+
+    Parameters
+    ----------
+    model
+        At full precision.
+    skip, include
+        Patterns taken away from, and added to, the rule above; ``skip`` wins. A pattern is a run of
+        whole components of the dotted name (``key``, ``layer.0``), a glob over the whole name
+        (``*.mlp.*``), ``first:N`` or ``last:N`` (blocks).
+
+    Raises
+    ------
+    InputError
+        A pattern matches no linear layer: it would otherwise be ignored in silence.
+    QuantizationError
+        Nothing is left to quantize, or a tied ``lm_head`` was included.
+    """
+    layers = linears(model)
+    stack = list(blocks(model))
+    chosen = {name for name in layers if any(_inside(name, block) for block in stack)}
+    chosen = chosen or _without_heads(model, layers)
+    for pattern in include:
+        chosen |= set(_matching(pattern, layers, stack))
+    for pattern in skip:
+        chosen -= set(_matching(pattern, layers, stack))
+    if not chosen:
+        raise QuantizationError(
+            f"no linear layer of {type(model).__name__} is left to quantize;"
+            f" it has {len(layers)}, skip is {'+'.join(skip) or 'empty'}"
+        )
+    tied = [name for name in layers if name in chosen and _is_tied(model, layers[name])]
+    if tied:
+        raise QuantizationError(f"{tied[0]} shares its weights with the input embedding; do not include it")
+    return tuple(name for name in layers if name in chosen)
+
+
+def _matching(pattern: str, layers: dict[str, nn.Linear], stack: list[str]) -> Iterator[str]:
+    names = [name for name in layers if _matches(pattern, name, stack)]
+    if not names:
+        parts = {part for name in layers for part in name.split(".") if not part.isdigit()}
+        raise InputError(unknown("linear layer", pattern, parts))
+    yield from names
+
+
+def _matches(pattern: str, name: str, stack: list[str]) -> bool:
+    end, colon, count = pattern.partition(":")
+    if colon:
+        if end not in ("first", "last") or not count.isdigit() or int(count) == 0:
+            raise InputError(f"cannot read the pattern {pattern!r}; write first:N or last:N")
+        picked = stack[: int(count)] if end == "first" else stack[-int(count) :]
+        return any(_inside(name, block) for block in picked)
+    return f".{pattern}." in f".{name}." or fnmatchcase(name, pattern)
+
+
+def _inside(name: str, parent: str) -> bool:
+    return name == parent or name.startswith(parent + ".")
+
+
+def _is_tied(model: nn.Module, layer: nn.Linear) -> bool:
+    embedding = getattr(model, "get_input_embeddings", lambda: None)()
+    return embedding is not None and getattr(embedding, "weight", None) is layer.weight
+
+
+def _without_heads(model: nn.Module, layers: dict[str, nn.Linear]) -> set[str]:
+    heads = {"lm_head", "classifier", "pre_classifier", "score"}
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    return {
+        name for name, layer in layers.items() if not heads & set(name.split(".")) and layer is not output
+    }

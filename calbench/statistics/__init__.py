@@ -1,0 +1,31 @@
+"""Statistics: shared bootstrap resamples, intervals, paired tests, and the gate's decision."""
+
+from __future__ import annotations
+
+from calbench.statistics.gate import GateDecision, ceiling, compare, decide, decide_ceiling
+from calbench.statistics.intervals import Estimate, Resampled, bootstrap, difference, resample
+from calbench.statistics.ranking import Rank, differences_from_best, p_value, rank_intervals
+from calbench.statistics.resamples import Resamples, resamples_for
+from calbench.statistics.significance import McNemarResult, holm, mcnemar
+
+__all__ = [
+    "Estimate",
+    "GateDecision",
+    "McNemarResult",
+    "Rank",
+    "Resampled",
+    "Resamples",
+    "bootstrap",
+    "ceiling",
+    "compare",
+    "decide",
+    "decide_ceiling",
+    "difference",
+    "differences_from_best",
+    "holm",
+    "mcnemar",
+    "p_value",
+    "rank_intervals",
+    "resample",
+    "resamples_for",
+]

@@ -1,0 +1,153 @@
+r"""Bounds of calibration errors that stay valid although noise biases such errors upwards.
+
+An expected calibration error is :math:`\theta = \sum_g |\mu_g|`, and what is measured is
+:math:`\sum_g |m_g|` with :math:`m_g \approx N(\mu_g, s_g^2)`. Noise cannot cancel where :math:`\mu_g`
+is near 0, so the measured value is too high by :math:`s_g b(\mu_g / s_g)` with
+:math:`b(t) = 2 \varphi(t) - 2 |t| \Phi(-|t|)`: up to :math:`0.8 s_g` a group, and next to nothing where
+:math:`|\mu_g|` exceeds :math:`2 s_g`. Nobody knows :math:`\mu_g`, so no correction is right everywhere;
+but the bias can be bracketed. With :math:`t = m_g / s_g`,
+
+- ``high``: :math:`|m_g| - s_g b(t)` exceeds :math:`|\mu_g|` on average, or falls
+  short by 0.1 s at most;
+- ``low``: :math:`|m_g| - s_g A e^{-t^2 / 2 c^2}`, with :math:`A` such that it averages 0 where
+  :math:`\mu_g = 0`, falls below :math:`|\mu_g|` on average everywhere.
+
+A bound on how much worse a candidate is takes ``high`` of one model and ``low`` of the other, and adds
+the sampling error of their paired difference. Models that differ little have a better bound still:
+:math:`|\theta_1 - \theta_2| \le \sum_g |\mu_{1g} - \mu_{2g}|`. docs/statistics.md shows by simulation
+that the bounds hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import ndtr, ndtri
+
+from calbench.metrics.absolute import AbsoluteSums
+from calbench.predictions import Float64
+
+Bounds = tuple[float, float]
+
+_WIDTH = 0.75  # c above: narrower follows the bias more closely, wider is less noisy
+_HEIGHT = np.sqrt(2 / np.pi) * np.sqrt(1 + _WIDTH**2) / _WIDTH
+# A bootstrap shows about 0.4 of the bias where the true sums are 0; the rest is for its own noise.
+_BIAS_PER_BOOTSTRAP_BIAS = 4.0
+_LARGEST_RATIO = 1e6
+
+
+def absolute_sum_bounds(
+    candidate: AbsoluteSums, reference: AbsoluteSums | None, *, factor: float = 1.0, level: float = 0.95
+) -> Bounds:
+    """Return bounds of ``candidate - factor * reference`` for metrics that are absolute sums.
+
+    Without a reference, the bounds are of the candidate's own metric.
+    """
+    if reference is None:
+        low, high = -_upper(0.0, None, 1.0, candidate, level), _upper(1.0, candidate, 0.0, None, level)
+        return max(low, 0.0), high
+    return (
+        -_upper(factor, reference, 1.0, candidate, level),
+        _upper(1.0, candidate, factor, reference, level),
+    )
+
+
+def resampled_bounds(
+    candidate: tuple[float, Float64],
+    reference: tuple[float, Float64],
+    *,
+    factor: float = 1.0,
+    level: float = 0.95,
+) -> Bounds:
+    """Return bounds of ``candidate - factor * reference`` for other metrics that noise biases upwards.
+
+    Each model is its value and its values on shared resamples. The bias that the bootstrap adds once
+    more shows how large the bias may be; models that move together share theirs.
+    """
+    (a, a_values), (b, b_values) = candidate, (factor * reference[0], factor * reference[1])
+    differences = a_values - b_values
+    spread = max(a_values.std(), b_values.std())
+    apart = min(1.0, float(differences.std() / spread)) if spread > 0 else 0.0
+    allowances = [
+        _BIAS_PER_BOOTSTRAP_BIAS * apart * max(float(values.mean()) - value, 0.0)
+        for value, values in ((a, a_values), (b, b_values))
+    ]
+    tail = (1 - level) / 2
+    low, high = np.quantile(differences, [tail, 1 - tail]) - differences.mean()
+    return float(a - b - allowances[0] + low), float(a - b + allowances[1] + high)
+
+
+def ratio_bounds(bounds_at: Callable[[float], Bounds]) -> Bounds:
+    """Return bounds of ``candidate / reference - 1``, given those of ``candidate - factor * reference``.
+
+    They are the factors that the difference's bounds do not exclude (Fieller's method), so that the
+    ratio is bounded wherever the reference's metric is clearly above 0, and unbounded elsewhere.
+    """
+    low = _crossing(lambda factor: bounds_at(factor)[0])
+    high = _crossing(lambda factor: bounds_at(factor)[1])
+    return low - 1, high - 1
+
+
+def _crossing(bound: Callable[[float], float]) -> float:
+    """Return the factor, at least 0, at which a falling bound reaches 0; infinity if it never does."""
+    if bound(0.0) <= 0:
+        return 0.0
+    below, above = 0.0, 1.0
+    while bound(above) > 0:
+        below, above = above, above * 4
+        if above > _LARGEST_RATIO:
+            return float("inf")
+    return float(brentq(bound, below, above, xtol=1e-9, rtol=1e-7))
+
+
+def _upper(
+    first_factor: float,
+    first: AbsoluteSums | None,
+    second_factor: float,
+    second: AbsoluteSums | None,
+    level: float,
+) -> float:
+    """Return an upper bound of ``first_factor * first - second_factor * second``."""
+    # Two ways to bound the second model from below share the error that is allowed.
+    z = float(ndtri(1 - (1 - level) / 4))
+    n = (first or second).n_items  # type: ignore[union-attr]
+    highest, first_part, first_extra = _corrected(first, _least_bias)
+    bounds = []
+    for part in (second, second.coarsened()) if second is not None else (None,):
+        lowest, second_part, second_extra = _corrected(part, _most_bias)
+        parts = first_factor * first_part - second_factor * second_part
+        extra = first_factor**2 * first_extra + second_factor**2 * second_extra
+        bounds.append(
+            first_factor * highest - second_factor * lowest + z * np.sqrt(n * np.var(parts) + extra)
+        )
+    if first is not None and second is not None and len(first.coarse) == len(second.coarse):
+        difference = first_factor * first.sums() - second_factor * second.sums()
+        signs = np.sign(difference)
+        parts = first_factor * first.signed(signs) - second_factor * second.signed(signs)
+        bounds.append(np.abs(difference).sum() + z * np.sqrt(n * np.var(parts)))
+    return float(min(bounds) / n)
+
+
+def _least_bias(t: Float64) -> Float64:
+    """Return the bias of ``|t|`` if ``t`` were the truth."""
+    return np.asarray(2 * np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi) - 2 * t * ndtr(-t))
+
+
+def _most_bias(t: Float64) -> Float64:
+    """Return more than the bias of ``|t|``, on average, whatever the truth."""
+    return np.asarray(_HEIGHT * np.exp(-(t**2) / (2 * _WIDTH**2)))
+
+
+def _corrected(
+    sums: AbsoluteSums | None, bias: Callable[[Float64], Float64]
+) -> tuple[float, Float64 | float, float]:
+    """Return the sum less a bias, each item's part, and the variance that the parts lack."""
+    if sums is None:
+        return 0.0, 0.0, 0.0
+    values = sums.sums()
+    deviations, extra = sums.deviations()
+    size = np.abs(values)
+    t = np.divide(size, deviations, out=np.full_like(size, 1e9), where=deviations > 0)
+    return float((size - deviations * bias(t)).sum()), sums.signed(np.sign(values)), extra

@@ -1,0 +1,247 @@
+"""The gate: a metric got worse than a margin allows, did not, or there is too little data to tell."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from calbench.errors import InputError
+from calbench.metrics import Items, Metric, get
+from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.statistics.intervals import (
+    Resampled,
+    check_paired,
+    difference_bounds,
+    own_bounds,
+    relative_bounds,
+    resample,
+)
+from calbench.statistics.resamples import Resamples, resamples_of
+
+Outcome = Literal["pass", "fail", "inconclusive"]
+Record = Predictions | TopLabelPredictions
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """What a gate decided, and from what.
+
+    Attributes
+    ----------
+    outcome
+        ``"pass"``: shown to be within the margin; ``"fail"``: shown to exceed it;
+        ``"inconclusive"``: the interval holds the margin.
+    delta
+        ``candidate - reference``; with ``relative``, divided by the reference. For a ceiling, the
+        metric's own value.
+    interval
+        Of ``delta``, at ``level``.
+    items_needed
+        About how many items would decide it if ``delta`` stays what it is; None if it is decided,
+        or if ``delta`` equals the margin.
+    metric, margin, relative, level, n
+        What was asked, and the number of items it was asked of.
+    candidate_value, reference_value
+        The metric of each model; a ceiling has no reference.
+    """
+
+    outcome: Outcome
+    delta: float
+    interval: tuple[float, float]
+    items_needed: int | None
+    metric: str
+    margin: float
+    relative: bool
+    level: float
+    n: int
+    candidate_value: float
+    reference_value: float | None = None
+
+
+def compare(
+    candidate: Record,
+    reference: Record,
+    *,
+    metric: str | Metric = "ece",
+    margin: float = 0.0,
+    relative: bool = False,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    rng: np.random.Generator | Resamples,
+) -> GateDecision:
+    """Decide whether a candidate's metric is worse than the reference's by more than a margin.
+
+    Items are matched by id, and both records are resampled together. "Worse" follows the metric's
+    direction: an increase of ``ece``, a decrease of ``accuracy``.
+
+    Parameters
+    ----------
+    candidate, reference
+        Records of the same items; for class vectors, with the same labels.
+    metric
+        Id or metric; it must have a direction.
+    margin
+        How much worse is still accepted, in the metric's unit; with ``relative``, as a share of the
+        reference's value (0.05 is 5%). A negative margin asks for an improvement of that size.
+    relative
+        Whether the margin is a share.
+    level
+        Of the interval.
+    n_resamples
+        Number of resamples to draw, if ``rng`` is a generator.
+    rng
+        A generator, or the :class:`Resamples` to share with other comparisons.
+
+    Raises
+    ------
+    InputError
+        The items or labels differ, or the metric has no direction.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> sure = rng.uniform(0.6, 1.0, 5000)
+    >>> right = rng.random(5000) < sure
+    >>> reference = TopLabelPredictions(range(5000), sure, right)
+    >>> candidate = TopLabelPredictions(range(5000), np.minimum(sure + 0.1, 1), right)
+    >>> compare(candidate, reference, metric="ece", margin=0.02, rng=rng).outcome
+    'fail'
+    """
+    chosen = get(metric)
+    _check_same_items(candidate, reference)
+    resamples = resamples_of(reference, rng, n_resamples)
+    pair = [
+        resample([chosen], Items.from_record(record), resamples)[chosen.id]
+        for record in (candidate, reference)
+    ]
+    return decide(*pair, margin=margin, relative=relative, level=level)
+
+
+def ceiling(
+    record: Record,
+    *,
+    metric: str | Metric = "ece",
+    maximum: float,
+    level: float = 0.95,
+    n_resamples: int = 2000,
+    rng: np.random.Generator | Resamples,
+) -> GateDecision:
+    """Decide whether a metric is at most ``maximum`` (at least, if higher is better).
+
+    Parameters are those of :func:`compare`; ``delta`` is the metric's own value.
+    """
+    chosen = get(metric)
+    resamples = resamples_of(record, rng, n_resamples)
+    result = resample([chosen], Items.from_record(record), resamples)[chosen.id]
+    return decide_ceiling(result, maximum=maximum, level=level)
+
+
+def decide(
+    candidate: Resampled,
+    reference: Resampled,
+    *,
+    margin: float = 0.0,
+    relative: bool = False,
+    level: float = 0.95,
+) -> GateDecision:
+    """Decide :func:`compare`'s question for metrics that are already resampled together."""
+    check_paired(candidate, reference)
+    _check_margin(margin)
+    sign = _sign_of_worse(candidate.metric)
+    if relative:
+        delta = _relative_change(candidate.value, reference.value)
+        interval = relative_bounds(candidate, reference, level=level)
+    else:
+        delta = candidate.value - reference.value
+        interval = difference_bounds(candidate, reference, level=level)
+    outcome, items_needed = _outcome(delta, interval, margin, sign, candidate.n_items)
+    return GateDecision(
+        outcome,
+        delta,
+        interval,
+        items_needed,
+        candidate.metric.id,
+        margin,
+        relative,
+        level,
+        candidate.n_items,
+        candidate.value,
+        reference.value,
+    )
+
+
+def decide_ceiling(result: Resampled, *, maximum: float, level: float = 0.95) -> GateDecision:
+    """Decide :func:`ceiling`'s question for a metric that is already resampled."""
+    if not math.isfinite(maximum):
+        raise InputError(f"maximum={maximum}; use a finite number")
+    sign = _sign_of_worse(result.metric)
+    interval = own_bounds(result, level=level)
+    outcome, items_needed = _outcome(result.value, interval, sign * maximum, sign, result.n_items)
+    return GateDecision(
+        outcome,
+        result.value,
+        interval,
+        items_needed,
+        result.metric.id,
+        maximum,
+        relative=False,
+        level=level,
+        n=result.n_items,
+        candidate_value=result.value,
+    )
+
+
+def _outcome(
+    delta: float, interval: tuple[float, float], margin: float, sign: int, n_items: int
+) -> tuple[Outcome, int | None]:
+    low, high = sorted(sign * bound for bound in interval)
+    worse = sign * delta
+    if high <= margin:
+        return "pass", None
+    if low > margin:
+        return "fail", None
+    # The interval's width goes with 1/sqrt(n); which side of it must clear the margin?
+    distance = margin - worse
+    half = high - worse if distance > 0 else worse - low
+    if distance == 0 or not math.isfinite(half):
+        return "inconclusive", None
+    return "inconclusive", max(n_items + 1, math.ceil(n_items * (half / distance) ** 2))
+
+
+def _relative_change(candidate: float, reference: float) -> float:
+    if reference == 0:
+        return 0.0 if candidate == 0 else math.inf
+    return candidate / reference - 1
+
+
+def _sign_of_worse(metric: Metric) -> int:
+    if metric.direction == "none":
+        raise InputError(f"neither way is better for {metric.id!r}, so it cannot be gated; choose 'ece'")
+    return 1 if metric.direction == "lower" else -1
+
+
+def _check_margin(margin: float) -> None:
+    if not math.isfinite(margin):
+        raise InputError(f"margin={margin}; use a finite number")
+
+
+def _check_same_items(candidate: Record, reference: Record) -> None:
+    ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
+    ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]
+    if len(ids) != len(expected) or (ids != expected).any():
+        odd = sorted(set(ids.tolist()) ^ set(expected.tolist()))
+        raise InputError(
+            f"the records hold different items ({len(odd)} are in one only, such as {odd[0]!r});"
+            " take() the ids they share"
+        )
+    if isinstance(candidate, Predictions) and isinstance(reference, Predictions):
+        differ = candidate.labels[ours] != reference.labels[theirs]
+        if differ.any():
+            item = str(ids[np.argmax(differ)])
+            raise InputError(
+                f"item {item!r} has another label in the candidate than in the reference"
+                f" ({int(differ.sum())} of {len(ids)} differ); compare records of one data set"
+            )

@@ -1,0 +1,131 @@
+"""Labelled items, their identity, and the parts they are divided into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from calbench.errors import InputError
+
+
+@dataclass(frozen=True)
+class Item:
+    """One labelled text: a unique id, the text, and the index of its class."""
+
+    id: str
+    text: str
+    label: int
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Deduplicated items of one task.
+
+    Parameters
+    ----------
+    items
+        In the order of their ids.
+    n_duplicates
+        How many were dropped because another item had the same text.
+    """
+
+    items: tuple[Item, ...]
+    n_duplicates: int
+
+    @classmethod
+    def of(cls, items: Sequence[Item], n_classes: int, *, source: str) -> Dataset:
+        """Check the items, drop exact duplicates (white space and case aside), sort by id.
+
+        Of several items with one text the one with the smallest id stays.
+
+        Raises
+        ------
+        InputError
+            No items, an empty text, a label out of range or an id that appears twice.
+        """
+        if not items:
+            raise InputError(f"{source}: no items")
+        seen_ids = set[str]()
+        kept: dict[str, Item] = {}
+        for item in sorted(items, key=lambda item: item.id):
+            if item.id in seen_ids:
+                raise InputError(f"{source}: two items have the id {item.id!r}; ids must be unique")
+            seen_ids.add(item.id)
+            if not item.text.strip():
+                raise InputError(f"{source}: item {item.id!r} has an empty text; drop it")
+            if not 0 <= item.label < n_classes:
+                raise InputError(f"{source}: item {item.id!r} has label {item.label}, of {n_classes} classes")
+            kept.setdefault(normalized(item.text), item)
+        return cls(tuple(kept.values()), len(items) - len(kept))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every id, text and label."""
+        return hash_items(self.items)
+
+    def partition(self, *, n_training: int, n_quantization: int) -> Partition:
+        """Divide the items, by one fixed permutation, into parts that never overlap.
+
+        The permutation does not depend on a run's seed: what a model was trained on and what a
+        quantizer read must stay out of every run's calibration and test items.
+        """
+        needed = n_training + n_quantization
+        if needed >= len(self.items):
+            raise InputError(
+                f"{len(self.items)} items cannot give {n_training} for training and {n_quantization}"
+                " for quantization and leave some to evaluate on"
+            )
+        order = np.random.default_rng(0).permutation(len(self.items))
+        shuffled = [self.items[i] for i in order]
+        return Partition(
+            tuple(shuffled[:n_training]), tuple(shuffled[n_training:needed]), tuple(shuffled[needed:])
+        )
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Disjoint parts of a task's items.
+
+    ``training`` is what the embedded models were fine-tuned on, ``quantization`` what a quantizer
+    may read, ``evaluation`` what is left for the calibration and test splits.
+    """
+
+    training: tuple[Item, ...]
+    quantization: tuple[Item, ...]
+    evaluation: tuple[Item, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Ids of the calibration split (what calibrators are fitted on) and the test split."""
+
+    calibration: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+def split_evaluation(item_ids: Sequence[str], *, n_calibration: int, seed: int) -> Split:
+    """Divide evaluation items into calibration and test splits by a seeded permutation.
+
+    The order of ``item_ids`` does not matter.
+    """
+    if not 0 < n_calibration < len(item_ids):
+        raise InputError(f"cannot take {n_calibration} calibration items out of {len(item_ids)}")
+    ids = sorted(item_ids)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    return Split(tuple(ids[i] for i in order[:n_calibration]), tuple(ids[i] for i in order[n_calibration:]))
+
+
+def normalized(text: str) -> str:
+    """Return the text by which duplicates are recognized: case and white space folded."""
+    return " ".join(text.casefold().split())
+
+
+def hash_items(items: Sequence[Item]) -> str:
+    """SHA-256 over every id, text and label, in the order given."""
+    rows = [[item.id, item.text, item.label] for item in items]
+    return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Put components of your own here (``@calbench.calibrator("my-method")``): every suite sees them."""

@@ -1,0 +1,39 @@
+"""Fixtures that several test folders share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+# The network is off for every test, and for every process that a test starts.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Data sets with published figures, beside the checkout on the developers' machines only."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the data sets with published figures are not beside this checkout")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random BERT classifier in the hub's layout."""
+    from tests.tiny_models import write_encoder
+
+    return write_encoder(tmp_path_factory.mktemp("models") / "encoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama in the hub's layout."""
+    from tests.tiny_models import write_decoder
+
+    return write_decoder(tmp_path_factory.mktemp("models") / "decoder")

@@ -1,0 +1,106 @@
+"""Scores are those of the model asked one item at a time, whatever the order and the batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from calbench.errors import InputError
+from calbench.inference import score, scoring
+from calbench.models import ModelSource
+from calbench.tasks import ClassificationRequest, Item
+
+RNG = np.random.default_rng(0)
+ITEMS = [
+    Item(f"i{n:02}", " ".join(f"w{k}" for k in RNG.integers(60, size=RNG.integers(1, 25))), 0)
+    for n in range(40)
+]
+HEAD = ClassificationRequest("head", columns=(1, 0))
+WORDS = ClassificationRequest("label-words", "Text: {text} Sentiment:", ("negative", "positive"))
+
+
+@pytest.fixture(scope="module")
+def encoder(tiny_encoder):
+    source = ModelSource("e", "sequence-classification", str(tiny_encoder), max_length=64)
+    return source.load(), source.load_tokenizer(), source
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_decoder):
+    source = ModelSource("d", "causal-lm", str(tiny_decoder), max_length=64)
+    return source.load(), source.load_tokenizer(), source
+
+
+def one_by_one(model, tokenizer, request, item):
+    import torch
+
+    inputs = tokenizer(request.text(item), return_tensors="pt")
+    with torch.no_grad():
+        logits = model(input_ids=inputs["input_ids"]).logits
+    if request.scoring == "head":
+        return logits[0, list(request.columns)].numpy()
+    words = [tokenizer(word)["input_ids"][0] for word in request.label_words]
+    return logits[0, -1, words].numpy()
+
+
+@pytest.mark.parametrize("kind", ["encoder", "decoder"])
+def test_batched_scores_equal_one_at_a_time(kind, request):
+    model, tokenizer, source = request.getfixturevalue(kind)
+    asked = HEAD if kind == "encoder" else WORDS
+    scored = score(model, tokenizer, source, asked, ITEMS)
+    expected = [one_by_one(model, tokenizer, asked, item) for item in ITEMS]
+    # float32 sums in another order, on logits of order 1 to 10
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+
+
+def test_the_order_of_items_changes_nothing(decoder, monkeypatch):
+    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 64)
+    forward = score(*decoder, WORDS, ITEMS).logits
+    backward = score(*decoder, WORDS, ITEMS[::-1]).logits
+    np.testing.assert_array_equal(forward, backward[::-1])
+
+
+def test_batch_size_changes_no_logit_by_more_than_1e_4(decoder, monkeypatch):
+    default = score(*decoder, WORDS, ITEMS).logits
+    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 16)
+    np.testing.assert_allclose(score(*decoder, WORDS, ITEMS).logits, default, atol=1e-4)
+
+
+def test_progress_reaches_the_number_of_items(encoder):
+    seen = []
+    score(*encoder, HEAD, ITEMS, on_progress=seen.append)
+    assert seen[-1] == len(ITEMS)
+    assert seen == sorted(seen)
+
+
+def test_long_inputs_are_cut_and_counted(encoder, decoder):
+    for (model, tokenizer, source), asked in ((encoder, HEAD), (decoder, WORDS)):
+        short = dataclasses.replace(source, max_length=8)
+        n_long = sum(len(tokenizer(asked.text(item))["input_ids"]) > 8 for item in ITEMS)
+        assert n_long > 0
+        assert score(model, tokenizer, short, asked, ITEMS).n_truncated == n_long
+
+
+def test_a_cut_prompt_keeps_its_question(decoder):
+    _, tokenizer, source = decoder
+    short = dataclasses.replace(source, max_length=8)
+    kept = scoring.encode_texts(tokenizer, short, WORDS, ITEMS)
+    assert {tokens[-1] for tokens in kept} == set(tokenizer("Sentiment:")["input_ids"])
+
+
+def test_a_label_word_of_two_tokens_is_refused(decoder):
+    split = dataclasses.replace(WORDS, label_words=("negative", "very positive"))
+    with pytest.raises(InputError, match="'very positive' is 2 tokens"):
+        score(*decoder, split, ITEMS)
+
+
+def test_nan_logits_are_refused(tiny_encoder, encoder):
+    import torch
+
+    broken = encoder[2].load()
+    with torch.no_grad():
+        broken.classifier.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match="NaN"):
+        score(broken, *encoder[1:], HEAD, ITEMS)

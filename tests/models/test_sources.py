@@ -1,0 +1,92 @@
+"""Weights come from folders in the hub's layout; their identity is their content."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from calbench.errors import InputError, SetupRequiredError
+from calbench.models import ModelSource, embedded
+
+
+def test_a_folder_resolves_and_loads_in_evaluation_mode(tiny_encoder):
+    source = ModelSource("tiny", "sequence-classification", str(tiny_encoder)).resolve()
+    model = source.load()
+    assert not model.training
+    assert {str(p.dtype) for p in model.parameters()} == {"torch.float32"}
+
+
+def test_identity_follows_content_not_place(tiny_encoder, tmp_path):
+    copy = shutil.copytree(tiny_encoder, tmp_path / "copy")
+    ours, theirs = (ModelSource("x", "sequence-classification", str(f)) for f in (tiny_encoder, copy))
+    assert (ours.weights_hash, ours.tokenizer_hash) == (theirs.weights_hash, theirs.tokenizer_hash)
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(bytes(content))
+    changed = ModelSource("x", "sequence-classification", str(copy))
+    assert changed.weights_hash != ours.weights_hash
+    assert changed.tokenizer_hash == ours.tokenizer_hash
+    (copy / "tokenizer.json").write_text((copy / "tokenizer.json").read_text() + " ")
+    assert ModelSource("x", "causal-lm", str(copy)).tokenizer_hash != ours.tokenizer_hash
+
+
+def test_pickled_weights_are_refused(tiny_encoder, tmp_path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(InputError, match="safetensors"):
+        ModelSource("x", "sequence-classification", str(folder)).resolve()
+
+
+def test_a_hub_model_that_is_not_cached_says_so_without_a_network(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(SetupRequiredError, match="some-org/some-model"):
+        ModelSource("x", "causal-lm", "some-org/some-model").resolve()
+
+
+def test_a_hub_model_is_found_in_the_hubs_cache(tiny_encoder, tmp_path, monkeypatch):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repo = tmp_path / "models--some-org--some-model"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    shutil.copytree(tiny_encoder, repo / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    source = ModelSource("x", "sequence-classification", "some-org/some-model").resolve()
+    assert source.folder.name == commit
+    assert source.load().num_labels == 2
+
+
+def test_what_is_neither_folder_nor_hub_id_is_refused():
+    with pytest.raises(InputError, match="neither a folder here nor a hub id"):
+        ModelSource("x", "causal-lm", "/no/such/folder/at/all").resolve()
+
+
+def test_an_unknown_architecture_is_refused():
+    with pytest.raises(InputError, match="diffusion"):
+        ModelSource("x", "diffusion", "nowhere")  # type: ignore[arg-type]
+
+
+def test_embedded_models_say_what_to_do_when_the_cache_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
+    with pytest.raises(SetupRequiredError, match=r"calbench setup.*CALBENCH_CACHE"):
+        embedded.minilm().resolve()
+
+
+def test_the_shipped_adapter_has_the_recorded_hash():
+    import hashlib
+
+    weights = embedded.ADAPTER / "adapter_model.safetensors"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == embedded.ADAPTER_SHA256
+
+
+def test_weights_that_would_be_drawn_at_random_are_refused(tiny_decoder):
+    with pytest.raises(InputError, match=r"no weights for .*score"):
+        ModelSource("x", "sequence-classification", str(tiny_decoder)).load()
+
+
+def test_an_adapter_is_refused(tiny_encoder, tmp_path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "adapter")
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match="merge it"):
+        ModelSource("x", "sequence-classification", str(folder)).resolve()

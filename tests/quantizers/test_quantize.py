@@ -1,0 +1,180 @@
+import json
+from dataclasses import dataclass
+
+import pytest
+import torch
+
+from calbench.errors import BackendUnavailableError, InputError, QuantizationError
+from calbench.quantizers import QuantizationReport, WeightFormat, get, names, quantize
+from calbench.quantizers.bnb import FourBit
+from calbench.quantizers.probe import probe_logits
+
+BITS = {
+    "bf16": 16.0,
+    "fp16": 16.0,
+    # A float32 scale per row of 64 or 128, per 64 weights, and a code table of 16 floats per layer.
+    "bnb-int8": 8 + 32 / 64,
+    "bnb-nf4": 4 + 32 / 64,
+    "bnb-fp4": 4 + 32 / 64,
+    # A float16 scale and a zero point per 64 weights, and the group of each column.
+    "gptq-int8": 8 + (16 + 8) / 64,
+    "gptq-int4": 4 + (16 + 4) / 64,
+    "gptq-int3": 3 + (16 + 3) / 64,
+}
+
+
+def require_backend(name):
+    if name.startswith("bnb"):
+        pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
+
+
+@pytest.mark.parametrize("name", sorted(BITS))
+def test_every_quantizer_proves_itself_on_both_architectures(name, source, samples, probe):
+    require_backend(name)
+    module, report = (m := quantize(get(name), source, samples=samples, probe=probe)).module, m.report
+    proof = report.proof
+    assert not module.training
+    assert proof.n_modules == len(report.modules) >= 18
+    assert proof.min_weight_error > 0
+    assert proof.max_logit_change > 0
+    assert proof.kl_divergence > 0
+    assert report.effective_bits == pytest.approx(BITS[name], rel=0.15)
+    assert report.effective_bits >= int(BITS[name])
+    assert report.effective_bits < report.model_effective_bits < 32 or name in ("bf16", "fp16")
+
+
+def test_the_reference_is_exempt_and_unchanged(source, probe):
+    result = quantize(get("fp32"), source, probe=probe)
+    assert result.report.proof is None
+    assert result.report.effective_bits == 32
+    assert torch.equal(probe_logits(result.module, probe), probe_logits(source.load(), probe))
+
+
+def test_fewer_bits_change_the_weights_more(source, samples, probe):
+    reports = [quantize(get(f"gptq-int{b}"), source, samples=samples, probe=probe).report for b in (8, 4, 3)]
+    errors = [report.proof.max_weight_error for report in reports]
+    assert errors == sorted(errors)
+    kl = [report.proof.kl_divergence for report in reports]
+    assert kl[0] < min(kl[1:])
+
+
+def test_reports_survive_json(encoder, probe):
+    report = quantize(get("bf16"), encoder, probe=probe).report
+    again = QuantizationReport.from_dict(json.loads(json.dumps(report.to_dict())))
+    assert again == report
+    with pytest.raises(InputError, match="no quantization report"):
+        QuantizationReport.from_dict({"quantizer": "x"})
+
+
+def test_resident_bytes_count_shared_tensors_once(decoder, probe):
+    report = quantize(get("fp32"), decoder, probe=probe).report
+    model = decoder.load()
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    parts = [*model.parameters(), *model.buffers()]
+    assert report.resident_bytes == sum(p.nbytes for p in parts)
+
+
+@dataclass(frozen=True)
+class Fake:
+    """Claims four bits and does what its ``change`` does."""
+
+    change: str
+    id: str = "fake"
+    epsilon: float = 0.1
+    n_samples: int = 0
+    stochastic: bool = False
+    batch_dependent: bool = False
+    packages: tuple[str, ...] = ()
+    kernel: str = "none"
+
+    def check_available(self): ...
+
+    def targets(self, model):
+        return get("bnb-nf4").targets(model)
+
+    def build(self, source, *, samples, seed):
+        model = source.load()
+        for name in self.targets(model):
+            layer = model.get_submodule(name)
+            if self.change == "wrap":
+                parent, _, child = name.rpartition(".")
+                setattr(model.get_submodule(parent), child, torch.nn.Sequential(layer))
+            elif self.change == "noise":
+                parent, _, child = name.rpartition(".")
+                layer.weight.data *= 1.01
+                setattr(model.get_submodule(parent), child, torch.nn.Sequential(layer))
+            elif self.change == "nan":
+                layer.weight.data = torch.full_like(layer.weight, float("nan")).to(torch.bfloat16)
+        return model
+
+    def describe(self, model):
+        float_model = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear)}
+        names_ = {n.removesuffix(".0") if self.change != "none" else n for n in float_model}
+        return {n: WeightFormat("fake4", 4, 64) for n in names_}
+
+    def dequantize(self, module):
+        layer = module[0] if isinstance(module, torch.nn.Sequential) else module
+        return layer.weight.detach().float()
+
+    def weight_tensors(self, module):
+        return {"weight": self.dequantize(module)}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("none", r"18 of 18 layers are still float: bert.encoder.layer.0.attention.self.query"),
+        ("wrap", "18 of 18 layers have weights that are bit-identical"),
+        ("noise", r"do not lie on the claimed grid: bert.encoder.*\(fake4\)"),
+        ("nan", "off by nan"),
+    ],
+)
+def test_a_quantizer_that_does_not_quantize_is_refused_by_layer_names(change, message, encoder, probe):
+    with pytest.raises(QuantizationError, match=message):
+        quantize(Fake(change), encoder, probe=probe)
+
+
+def test_one_layer_left_float_is_found(encoder, probe):
+    pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
+
+    class Forgetful(FourBit):
+        def build(self, source, *, samples, seed):
+            model = super().build(source, samples=samples, seed=seed)
+            model.bert.encoder.layer[1].output.dense = source.load().bert.encoder.layer[1].output.dense
+            return model
+
+    forgetful = Forgetful("forgetful", (), (), "nf4", "float32", double_quant=False)
+    with pytest.raises(QuantizationError, match=r"1 of 18 layers are still float: bert\.encoder\.layer\.1"):
+        quantize(forgetful, encoder, probe=probe)
+
+
+def test_quantized_weights_that_do_not_reach_the_output_are_refused(encoder, probe):
+    pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
+
+    class Detached(FourBit):
+        def build(self, source, *, samples, seed):
+            model = super().build(source, samples=samples, seed=seed)
+            original = source.load()
+            model.forward = original.forward
+            return model
+
+    detached = Detached("detached", (), (), "nf4", "float32", double_quant=False)
+    with pytest.raises(QuantizationError, match="quantization had no effect"):
+        quantize(detached, encoder, probe=probe)
+
+
+@pytest.mark.parametrize("probe_", [(), ((1, 2), ())])
+def test_an_empty_probe_is_refused_before_any_work(encoder, probe_):
+    with pytest.raises(InputError, match="probe is empty"):
+        quantize(get("bf16"), encoder, probe=probe_)
+
+
+def test_a_missing_backend_names_its_extra(monkeypatch, encoder, probe):
+    monkeypatch.setattr("calbench.quantizers.availability.find_spec", lambda _: None)
+    with pytest.raises(BackendUnavailableError, match=r"bitsandbytes.*calbench\[bitsandbytes\]"):
+        quantize(get("bnb-nf4"), encoder, probe=probe)
+
+
+def test_every_built_in_id_is_tested_here():
+    built_in = {"fp32", *BITS}
+    assert built_in <= set(names())

@@ -1,0 +1,97 @@
+"""Rows, their merging, and the two leaderboards."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+from rich.console import Console
+
+from calbench.report import markdown, merge, terminal, verdict
+
+
+def estimate(value, low=None, high=None):
+    return {
+        "value": value,
+        "interval": [value - 0.01 if low is None else low, value + 0.01 if high is None else high],
+    }
+
+
+def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0.02, **changes):
+    arm = {"ece": estimate(0.05), "nll": estimate(0.4), "brier": estimate(0.2), "accuracy": estimate(0.8)}
+    gate = {"outcome": outcome, "test": "t.py::a", "metric": "ece", "accepted": None}
+    return {
+        "model": "m",
+        "task": "t",
+        "quantizer": quantizer,
+        "calibrator": calibrator,
+        "seed": 42,
+        "n_calibration": 400,
+        "n_test": 1234,
+        "level": 0.95,
+        "baseline": "fp32 weights",
+        "quantization": {"effective_bits": 4.5, "model_effective_bits": 9.1, "resident_bytes": 2**20},
+        "arms": {"transferred": arm, "raw_candidate": copy.deepcopy(arm)},
+        "degradation": {"ece": estimate(0.003)},
+        "regret": {"ece": estimate(0.001)},
+        "benefit": {"ece": estimate(benefit)},
+        "gates": [gate] if outcome else [],
+        **changes,
+    }
+
+
+def rendered(rows):
+    console = Console(file=io.StringIO(), width=120)
+    with console.capture() as capture:
+        console.print(terminal(rows))
+    return capture.get()
+
+
+def test_rows_of_one_cell_are_merged_with_all_their_gates():
+    first, second = row(), row(outcome="fail")
+    second["gates"][0]["test"] = "t.py::b"
+    (merged,) = merge([first, second])
+    assert [gate["outcome"] for gate in merged["gates"]] == ["pass", "fail"]
+    assert verdict(merged) == "fail"
+
+
+def test_merging_does_not_depend_on_order():
+    rows = [row("fp32"), row("gptq-int4"), row("bnb-int8", "identity"), row("bnb-int8")]
+    assert merge(rows) == merge(rows[::-1])
+    assert [r["quantizer"] for r in merge(rows)] == ["fp32", "bnb-int8", "bnb-int8", "gptq-int4"]
+
+
+def test_markdown_shows_every_metric_with_interval_and_n():
+    text = markdown(merge([row("fp32", outcome=""), row()]))
+    assert "1,234" in text
+    assert "0.0500 [0.0400, 0.0600]" in text
+    assert "+0.0030 [-0.0070, +0.0130]" in text
+    assert "| 4.50" in text
+
+
+@pytest.mark.parametrize(
+    ("benefit", "mark"),
+    [(estimate(0.02), ""), (estimate(-0.001), "▽"), (estimate(-0.05), "▼")],
+)
+def test_a_calibrator_that_hurts_is_marked(benefit, mark):
+    text = markdown([row(benefit=0.0) | {"benefit": {"ece": benefit}}])
+    line = next(line for line in text.splitlines() if line.startswith("| bnb-nf4"))
+    assert ("▼" in line, "▽" in line) == (mark == "▼", mark == "▽")
+
+
+def test_terminal_shows_verdicts():
+    text = rendered(merge([row(), row("gptq-int4", outcome="fail"), row("bnb-int8", outcome="inconclusive")]))
+    line = next(line for line in text.splitlines() if "temperature" in line)
+    assert [mark for mark in line if mark in "✓✗?"] == ["?", "✓", "✗"]
+
+
+def test_terminal_leaves_a_gap_where_a_cell_was_not_run():
+    text = rendered(merge([row(), row("gptq-int4", "identity")]))
+    assert "identity" in text
+
+
+def test_an_accepted_failure_is_shown_as_one():
+    accepted = row(outcome="fail")
+    accepted["gates"][0]["accepted"] = "known"
+    assert "fail (accepted)" in markdown([accepted])

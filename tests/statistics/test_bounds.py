@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from calbench.metrics import Items, get
+from calbench.statistics import bounds
+from calbench.statistics.bounds import absolute_sum_bounds, ratio_bounds
+
+
+def ece_sums(confidences, correct):
+    return get("ece").absolute_sums(Items.from_top_label(confidences, correct))
+
+
+def expected(bias, mean):
+    """Average of |m| - bias(|m|) for m ~ N(mean, 1)."""
+    t = np.linspace(mean - 9, mean + 9, 40_001)
+    density = np.exp(-((t - mean) ** 2) / 2) / np.sqrt(2 * np.pi)
+    return ((np.abs(t) - bias(np.abs(t))) * density).sum() * (t[1] - t[0])
+
+
+@pytest.mark.parametrize("mean", np.linspace(0, 5, 26))
+def test_the_truth_lies_between_the_two_corrections(mean):
+    assert expected(bounds._most_bias, mean) <= mean + 1e-6
+    # what the documentation admits
+    assert expected(bounds._least_bias, mean) >= mean - 0.1
+
+
+def test_the_larger_correction_is_exact_where_nothing_is_wrong():
+    assert expected(bounds._most_bias, 0.0) == pytest.approx(0, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), n=st.integers(1, 300), level=st.sampled_from([0.5, 0.9, 0.99]))
+def test_bounds_are_ordered_and_change_sign_with_the_roles(seed, n, level):
+    rng = np.random.default_rng(seed)
+    a, b = (ece_sums(rng.random(n), rng.random(n) < 0.5) for _ in range(2))
+    low, high = absolute_sum_bounds(a, b, level=level)
+    assert low <= high
+    assert absolute_sum_bounds(b, a, level=level) == pytest.approx((-high, -low))
+    wider = absolute_sum_bounds(a, b, level=1 - (1 - level) / 2)
+    assert wider[0] <= low
+    assert high <= wider[1]
+    own_low, own_high = absolute_sum_bounds(a, None, level=level)
+    assert 0 <= own_low <= own_high
+
+
+def test_sure_and_right_answers_say_nothing_yet():
+    # ten answers at .97, all right: no spread at all, and yet no proof of underconfidence
+    low, high = absolute_sum_bounds(ece_sums(np.full(10, 0.97), np.ones(10, dtype=bool)), None)
+    assert low == 0
+    assert high > 0.03
+
+
+def test_ratio_bounds_are_the_factors_that_are_not_excluded():
+    # candidate in [3, 5], reference exactly 2
+    low, high = ratio_bounds(lambda factor: (3 - 2 * factor, 5 - 2 * factor))
+    assert (low, high) == pytest.approx((0.5, 1.5), abs=1e-5)
+
+
+def test_a_reference_that_may_be_zero_bounds_no_ratio():
+    assert ratio_bounds(lambda _: (-1.0, 1.0)) == (-1.0, np.inf)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.5])
+def test_false_alarms_are_rare_where_the_bootstrap_raises_nothing_else(scale):
+    """A short version of benchmarks/gate_simulation.py's hardest world, at n = 200."""
+    rng = np.random.default_rng(8)
+    alarms = 0
+    for _ in range(200):
+        sharp, broad = rng.uniform(0.97, 0.999, 200), 1 - scale * rng.uniform(0, 0.7, 200)
+        reference = ece_sums(sharp, rng.random(200) < sharp)
+        candidate = ece_sums(broad, rng.random(200) < broad)
+        alarms += absolute_sum_bounds(candidate, reference)[0] > 0
+    assert alarms <= 200 * 0.05 + 2 * np.sqrt(200 * 0.05 * 0.95)

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calbench.errors import InputError
+from calbench.metrics import Items
+from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.statistics import ceiling, compare, decide, resample, resamples_for
+
+
+def gate(candidate, reference, **options):
+    return compare(candidate, reference, n_resamples=400, rng=np.random.default_rng(1), **options)
+
+
+def test_a_clear_regression_fails(record_of):
+    decision = gate(record_of(2000, 0.15), record_of(2000, 0.02), margin=0.05)
+    assert decision.outcome == "fail"
+    assert decision.interval[0] > 0.05
+    assert decision.items_needed is None
+    assert decision.delta == pytest.approx(decision.candidate_value - decision.reference_value)
+
+
+def test_the_same_predictions_pass_without_a_margin(record_of):
+    for n in (1, 5, 200):
+        decision = gate(record_of(n, 0.1), record_of(n, 0.1), margin=0.0)
+        assert (decision.outcome, decision.delta, decision.interval) == ("pass", 0.0, (0.0, 0.0))
+
+
+def test_a_slight_change_passes(record_of):
+    decision = gate(record_of(5000, 0.06), record_of(5000, 0.05), margin=0.05)
+    assert decision.outcome == "pass"
+    assert decision.interval[1] <= 0.05
+
+
+def test_too_few_items_are_inconclusive_and_say_how_many_would_do(record_of):
+    few = gate(record_of(200, 0.10, seed=1), record_of(200, 0.05), margin=0.02)
+    assert few.outcome == "inconclusive"
+    assert few.items_needed > 200
+
+
+def test_the_items_needed_do_decide(record_of):
+    decision = gate(record_of(500, 0.12), record_of(500, 0.05), margin=0.02)
+    assert decision.outcome == "inconclusive"
+    # twice as many: the estimate is for a difference that stays what it was
+    n = 2 * decision.items_needed
+    assert gate(record_of(n, 0.12), record_of(n, 0.05), margin=0.02).outcome == "fail"
+
+
+def test_noise_alone_is_no_regression():
+    # Two calibrated models, one sharp and one not: plain ECE differs by .06 at n = 300.
+    rng = np.random.default_rng(4)
+    sharp, broad = rng.uniform(0.97, 0.999, 300), rng.uniform(0.3, 1, 300)
+    reference = TopLabelPredictions(range(300), sharp, rng.random(300) < sharp)
+    candidate = TopLabelPredictions(range(300), broad, rng.random(300) < broad)
+    decision = gate(candidate, reference)
+    assert decision.delta > 0.03
+    assert decision.outcome == "inconclusive"
+
+
+def test_higher_is_better_for_accuracy(record_of):
+    worse, better = record_of(2000, 0.3), record_of(2000, 0.0)
+    assert gate(worse, better, metric="accuracy", margin=0.05).outcome == "fail"
+    assert gate(better, worse, metric="accuracy", margin=0.05).outcome == "pass"
+    assert gate(worse, better, metric="accuracy", margin=0.05).delta < -0.2
+
+
+def test_a_relative_margin_is_a_share_of_the_reference(record_of):
+    candidate, reference = record_of(20_000, 0.15), record_of(20_000, 0.10)
+    decision = gate(candidate, reference, margin=0.3, relative=True)
+    assert decision.outcome == "fail"
+    assert decision.delta == pytest.approx(decision.candidate_value / decision.reference_value - 1)
+    assert decision.interval[0] > 0.3
+    assert gate(candidate, reference, margin=0.8, relative=True).outcome == "pass"
+
+
+def test_a_relative_margin_of_a_smooth_metric_is_the_percentile_of_ratios(record_of):
+    candidate, reference = record_of(400, 0.15), record_of(400, 0.10)
+    resamples = resamples_for(reference.item_ids, n_resamples=300)
+    a, b = (
+        resample(["brier_toplabel"], Items.from_record(r), resamples)["brier_toplabel"]
+        for r in (candidate, reference)
+    )
+    decision = decide(a, b, margin=0.1, relative=True)
+    assert decision.interval == pytest.approx(np.quantile(a.values / b.values - 1, [0.025, 0.975]))
+    assert decision == compare(
+        candidate, reference, metric="brier_toplabel", margin=0.1, relative=True, rng=resamples
+    )
+
+
+def test_nothing_is_a_small_share_of_zero():
+    perfect = TopLabelPredictions(range(50), np.ones(50), np.ones(50, dtype=bool))
+    wrong = TopLabelPredictions(range(50), np.ones(50), np.arange(50) > 20)
+    for metric in ("ece", "brier_toplabel"):
+        decision = gate(wrong, perfect, metric=metric, margin=0.05, relative=True)
+        assert decision.delta == np.inf
+        assert decision.outcome in ("fail", "inconclusive")
+        assert decision.items_needed is None
+        assert gate(perfect, perfect, metric=metric, margin=0.05, relative=True).outcome == "pass"
+
+
+def test_a_ceiling(record_of):
+    def below(record, maximum):
+        return ceiling(record, maximum=maximum, n_resamples=200, rng=np.random.default_rng(0))
+
+    assert below(record_of(20_000, 0.0), 0.05).outcome == "pass"
+    assert below(record_of(2000, 0.15), 0.05).outcome == "fail"
+    few = below(record_of(200, 0.0), 0.05)
+    assert few.outcome == "inconclusive"
+    assert few.items_needed > 200
+    assert few.reference_value is None
+
+
+def test_a_floor_for_what_is_better_when_higher(record_of):
+    record = record_of(2000, 0.0)  # accuracy about .62
+    options = {"metric": "accuracy", "n_resamples": 200, "rng": np.random.default_rng(0)}
+    assert ceiling(record, maximum=0.5, **options).outcome == "pass"
+    assert ceiling(record, maximum=0.8, **options).outcome == "fail"
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        "smece",
+        "ks",
+        "classwise_ece",
+        "toplabel_ece",
+        "ece[strategy=quantile]",
+        "ece[norm=l2]",
+        "ece_debiased",
+        "brier_calibration",
+        "nll",
+        "brier",
+    ],
+)
+def test_every_error_can_be_gated(metric):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(size=(1500, 3)) * 2
+    true = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = (rng.random((1500, 1)) > np.cumsum(true, axis=1)).sum(axis=1).clip(0, 2)
+    reference = Predictions(range(1500), logits, labels)
+    collapsed = Predictions(range(1500), logits * 8, labels)
+    assert gate(collapsed, reference, metric=metric).outcome == "fail"
+    assert gate(reference, reference, metric=metric).outcome == "pass"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"margin": np.nan}, "margin=nan"),
+        ({"level": 1.5}, "level=1.5"),
+        ({"metric": "overconfidence_gap"}, "neither way is better"),
+    ],
+)
+def test_bad_options_are_refused(record_of, options, message):
+    with pytest.raises(InputError, match=message):
+        gate(record_of(50, 0.1), record_of(50, 0.1), **options)
+
+
+def test_other_items_or_labels_are_refused(record_of):
+    record = record_of(50, 0.1)
+    with pytest.raises(InputError, match="1 are in one only, such as 'q00000'"):
+        gate(record.take(record.item_ids[1:]), record)
+    logits = np.random.default_rng(0).normal(size=(10, 3))
+    a, b = (Predictions(range(10), logits, np.full(10, label)) for label in (0, 1))
+    with pytest.raises(InputError, match="another label"):
+        gate(a, b)
+    with pytest.raises(InputError, match="maximum=inf"):
+        ceiling(record, maximum=np.inf, rng=np.random.default_rng(0))

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import pytest
+
+from calbench.errors import InputError
+from calbench.metrics import Items
+from calbench.statistics import (
+    difference,
+    differences_from_best,
+    p_value,
+    rank_intervals,
+    resample,
+    resamples_for,
+)
+
+
+@pytest.fixture
+def board(record_of):
+    def build(gaps, metric="brier_toplabel", n=800):
+        records = {f"gap {gap}": record_of(n, gap, noise=0.01 * i) for i, gap in enumerate(gaps)}
+        resamples = resamples_for(next(iter(records.values())).item_ids, n_resamples=500)
+        return {k: resample([metric], Items.from_record(r), resamples)[metric] for k, r in records.items()}
+
+    return build
+
+
+def test_entries_that_differ_clearly_have_certain_ranks(board):
+    ranks = rank_intervals(board([0.3, 0.0, 0.15]))
+    assert [(r.rank, r.interval) for r in ranks.values()] == [(3, (3, 3)), (1, (1, 1)), (2, (2, 2))]
+
+
+def test_entries_that_hardly_differ_share_their_ranks(board):
+    ranks = rank_intervals(board([0.1, 0.101, 0.4]))
+    first, second, last = ranks.values()
+    assert first.interval == second.interval == (1, 2)
+    assert last.interval == (3, 3)
+
+
+def test_equal_entries_share_the_better_rank(board):
+    entry = board([0.1, 0.2])["gap 0.1"]
+    assert rank_intervals({"a": entry, "b": entry})["b"].rank == 1
+
+
+def test_higher_accuracy_ranks_first(board):
+    ranks = rank_intervals(board([0.3, 0.0], metric="accuracy"))
+    assert ranks["gap 0.0"].rank == 1
+
+
+def test_differences_from_the_best_are_adjusted_together(board):
+    entries = board([0.0, 0.002, 0.3])
+    found = differences_from_best(entries)
+    assert set(found) == {"gap 0.002", "gap 0.3"}
+    assert found["gap 0.3"] == pytest.approx(2e-4)
+    assert found["gap 0.002"] > 0.05
+    assert found["gap 0.002"] == pytest.approx(p_value(entries["gap 0.002"], entries["gap 0.0"]))
+
+
+@pytest.mark.parametrize(("metric", "gap"), [("brier_toplabel", 0.03), ("ece", 0.09)])
+def test_the_p_value_is_where_the_interval_meets_zero(record_of, metric, gap):
+    a, b = record_of(1500, 0.02), record_of(1500, gap, seed=1)
+    resamples = resamples_for(a.item_ids, n_resamples=500)
+    a, b = (resample([metric], Items.from_record(record), resamples)[metric] for record in (a, b))
+    p = p_value(b, a)
+    assert 1e-4 < p < 1
+    low, high = difference(b, a, level=1 - p * 1.01).interval
+    assert not low <= 0 <= high
+    low, high = difference(b, a, level=1 - p * 0.99).interval
+    assert low <= 0 <= high
+
+
+def test_a_model_does_not_differ_from_itself(board):
+    entry = board([0.1, 0.2])["gap 0.1"]
+    assert p_value(entry, entry) == 1.0
+
+
+def test_what_cannot_be_ranked_is_refused(board):
+    with pytest.raises(InputError, match="at least 2"):
+        rank_intervals({})
+    with pytest.raises(InputError, match="neither way is better"):
+        rank_intervals(board([0.1, 0.2], metric="overconfidence_gap"))

@@ -1,0 +1,126 @@
+"""The command line: numbers, JSON, exit statuses and errors without tracebacks."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, calibrators, cli, metrics
+
+RNG = np.random.default_rng(0)
+TRUE = RNG.normal(size=(600, 3))
+LABELS = np.array([RNG.choice(3, p=p) for p in calibrators.softmax(TRUE)])
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = {}
+    for name, scale in (("fp32", 1.0), ("int4", 4.0)):
+        paths[name] = tmp_path / f"{name}.parquet"
+        Predictions([f"i{n}" for n in range(600)], scale * TRUE, LABELS).write(paths[name])
+    return paths
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["calbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run
+
+
+def test_evaluate_agrees_with_the_library(run, files):
+    code, out, _ = run("evaluate", files["int4"], "--json", "--metrics", "ece,nll")
+    shown = json.loads(out)
+    record = Predictions.read(files["int4"])
+    assert code == 0
+    assert shown["n"] == 600
+    for name in ("ece", "nll"):
+        assert shown["metrics"][name]["value"] == pytest.approx(metrics.get(name)(record.probs, LABELS))
+
+
+def test_evaluate_prints_a_table(run, files):
+    code, out, _ = run("evaluate", files["fp32"])
+    assert code == 0
+    assert "600 items" in out
+    assert "accuracy" in out
+
+
+def test_transfer_prints_every_part(run, files):
+    code, out, _ = run("transfer", files["fp32"], files["int4"], "--json", "--calibrator", "temperature")
+    shown = json.loads(out)
+    assert code == 0
+    assert {"degradation", "regret", "benefit", "transferred", "native"} <= shown.keys()
+    code, out, _ = run("transfer", files["fp32"], files["int4"])
+    assert (code, "degradation" in out) == (0, True)
+
+
+@pytest.mark.parametrize(("first", "second", "code"), [("int4", "fp32", 1), ("fp32", "int4", 0)])
+def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
+    found, out, _ = run("compare", files[first], files[second], "--metric", "nll", "--margin", "0.02")
+    assert found == code
+    assert "Δ nll" in out
+
+
+def test_list_names_what_is_registered(run):
+    code, out, _ = run("list", "--json")
+    assert code == 0
+    assert "temperature" in json.loads(out)["calibrators"]
+    code, out, _ = run("list", "tasks")
+    assert (code, "tweets" in out, "temperature" in out) == (0, True, False)
+
+
+def test_columns_are_mapped(run, tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [{"id": i, "gold": i % 2, "lp": [-0.5, -1.0]} for i in range(20)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    code, out, _ = run("evaluate", path, "--columns", "item_id=id,label=gold,logits=lp", "--json")
+    assert (code, json.loads(out)["metrics"]["accuracy"]["value"]) == (0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "missing.parquet"), "missing.parquet: no such file"),
+        (("evaluate", "FP32", "--metrics", "eec"), "did you mean 'ece'"),
+        (("evaluate", "FP32", "--columns", "labels=x"), "cannot read 'labels=x'"),
+        (("transfer", "FP32", "INT4", "--calibrator", "temprature"), "did you mean 'temperature'"),
+    ],
+)
+def test_bad_input_exits_2_with_a_message(run, files, arguments, message):
+    arguments = [files.get(str(a).lower(), a) for a in arguments]
+    code, _, err = run(*arguments)
+    assert code == 2
+    assert message in err
+    assert "Traceback" not in err
+
+
+def test_bad_usage_exits_2(run):
+    assert run("nonsense")[0] == 2
+
+
+@pytest.mark.parametrize("command", ["setup", "list", "evaluate", "transfer", "compare"])
+def test_every_command_has_help_with_an_example(run, command):
+    code, out, _ = run(command, "--help")
+    assert code == 0
+    assert f"Example: calbench {command}" in out
+
+
+def test_help_needs_no_heavy_package():
+    code = "import sys\nfrom calbench.cli import app\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "scipy", "numpy", "pyarrow"} & set(done.stdout.split())
+
+
+def test_version(run):
+    import calbench
+
+    assert run("--version")[1].strip() == calbench.__version__

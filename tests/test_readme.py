@@ -1,0 +1,74 @@
+"""What the README shows runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calbench import Predictions
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+CONSOLE = [
+    line[2:].split("#")[0].strip()
+    for block in re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+]
+WORDS = np.random.default_rng(0).integers(60, size=(400, 8))
+HEADLINES = "id,text,label\n" + "\n".join(
+    f"h{i},{' '.join(f'w{word}' for word in words)},{i % 2}" for i, words in enumerate(WORDS)
+)
+
+
+def block(containing: str) -> str:
+    (found,) = [code for code in PYTHON if containing in code]
+    return found
+
+
+def test_own_components_run_with_the_command_shown(pytester: pytest.Pytester, tiny_encoder: Path):
+    components = [block("@calbench.model"), block("@calbench.task"), block("@calbench.calibrator")]
+    pytester.makeconftest("\n".join(components))
+    shutil.copytree(tiny_encoder, pytester.path / "models" / "my-bert")
+    (pytester.path / "headlines.csv").write_text(HEADLINES)
+    suite = block('quantizers="not fp32"').replace("0.02", "1.0")
+    (pytester.path / "suites").mkdir()
+    (pytester.path / "suites" / "test_transfer.py").write_text(suite)
+    (command,) = [line for line in CONSOLE if "my-bert" in line]
+    result = pytester.runpytest_subprocess(
+        *command.split()[1:], "--calbench-store", "store", "--calbench-quantizers", "bnb-int8"
+    )
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["*my-bert on headlines*", "*base-rates*"])
+
+
+def test_the_calibrator_takes_at_most_a_dozen_lines():
+    assert len(block("@calbench.calibrator").strip().splitlines()) <= 12
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(400, 3)), rng.integers(3, size=400)
+    for name, scale in (("fp32", 1.0), ("int4", 1.3)):
+        Predictions(range(400), scale * logits, labels).write(f"{name}.parquet")
+
+
+@pytest.mark.parametrize("command", [line for line in CONSOLE if line.startswith("calbench ")])
+def test_commands_on_files_run(command, files, monkeypatch):
+    from calbench import cli
+
+    monkeypatch.setattr(sys, "argv", command.split())
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code in (0, 1)
+
+
+def test_the_library_example_runs(files, capsys):
+    exec(compile(block("experiments.transfer"), "README.md", "exec"), {})
+    assert "Estimate" in capsys.readouterr().out
