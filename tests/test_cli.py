@@ -103,13 +103,28 @@ def test_bad_input_exits_2_with_a_message(run, files, arguments, message):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize("suffix", ["json", "safetensors", "onnx"])
+def test_a_calibrator_is_exported(run, files, tmp_path, suffix):
+    fit = tmp_path / f"fit.{suffix}"
+    code, _, err = run("export", "calibrator", files["int4"], "--calibrator", "vector", "-o", fit)
+    assert code == 0
+    assert fit.is_file()
+    assert "vector, 6 parameters, fitted on 600 items" in err
+
+
+def test_an_exported_pacs_is_for_the_deployed_precision(run, files, tmp_path):
+    options = ("--calibrator", "pacs", "--epsilon", "0", "--deployed-epsilon", "0.07")
+    run("export", "calibrator", files["fp32"], *options, "-o", tmp_path / "fit.json")
+    assert json.loads((tmp_path / "fit.json").read_text())["parameters"]["epsilon"] == 0.07
+
+
 def test_bad_usage_exits_2(run):
     assert run("nonsense")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["setup", "list", "evaluate", "transfer", "compare"])
+@pytest.mark.parametrize("command", ["setup", "list", "evaluate", "transfer", "compare", "export calibrator"])
 def test_every_command_has_help_with_an_example(run, command):
-    code, out, _ = run(command, "--help")
+    code, out, _ = run(*command.split(), "--help")
     assert code == 0
     assert f"Example: calbench {command}" in out
 

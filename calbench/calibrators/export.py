@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.interface import FittedCalibrator
 from calbench.errors import InputError
+from calbench.record_files import replacing
 
 if TYPE_CHECKING:
     import torch
+
+_FIT = "calbench_fit"
 
 
 def to_json(fitted: FittedCalibrator) -> str:
@@ -62,6 +65,49 @@ def to_torch(fitted: FittedCalibrator) -> torch.nn.Module:
     return CalibratorModule(_built_in(fitted))
 
 
+def write_torch(fitted: FittedCalibrator, path: str | Path) -> None:
+    """Write a fit as safetensors: the module's ``state_dict``, with the fit's JSON as metadata.
+
+    :func:`read_torch` restores the module; the tensors alone are what ``load_state_dict`` takes.
+
+    Raises
+    ------
+    InputError
+        The fit is a plugin's.
+    BackendUnavailableError
+        torch is not installed.
+    """
+    module = to_torch(fitted)
+    from safetensors.torch import save_file
+
+    with replacing(Path(path)) as temporary:
+        save_file(module.state_dict(), temporary, metadata={_FIT: to_json(fitted)})
+
+
+def read_torch(path: str | Path) -> torch.nn.Module:
+    """Return the module that :func:`write_torch` wrote; nothing is read with pickle.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read, or holds no fit.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load_file
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            fit = (file.metadata() or {}).get(_FIT)
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors: {error}") from error
+    if fit is None:
+        raise InputError(f"{path} holds no fitted calibrator; write one with `calbench export calibrator`")
+    module = to_torch(from_json(fit))
+    module.load_state_dict(state)
+    return module
+
+
 def to_onnx(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None = None) -> None:
     """Write a fit as an ONNX model: input ``logits`` ``(n, k)`` float32, output ``probs`` float64.
 
@@ -92,6 +138,29 @@ def to_onnx(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None
             f" {built_in.n_classes or 'any number'}; pass the number of columns of the logits"
         )
     write_onnx(built_in, Path(path), n_classes=n_classes)
+
+
+def write(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None = None) -> None:
+    """Write a fit in the form that the suffix names: ``.json``, ``.safetensors`` (torch) or ``.onnx``.
+
+    Raises
+    ------
+    InputError
+        The suffix is another, or the fit cannot be written in that form.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        with replacing(path) as temporary:
+            temporary.write_text(to_json(fitted) + "\n", encoding="utf-8")
+    elif path.suffix == ".safetensors":
+        write_torch(fitted, path)
+    elif path.suffix == ".onnx":
+        to_onnx(fitted, path, n_classes=n_classes)
+    else:
+        raise InputError(
+            f"{path}: cannot tell the form from the suffix {path.suffix!r}; use .json, .safetensors (a torch"
+            " state_dict) or .onnx"
+        )
 
 
 def _built_in(fitted: FittedCalibrator) -> Fitted:

@@ -11,6 +11,7 @@ import calbench
 from calbench.cli import (
     compare,
     evaluate,
+    export,
     listing,
     setup,
     transfer,
@@ -22,6 +23,7 @@ from calbench.errors import CalbenchError
 COMMANDS = (
     compare,
     evaluate,
+    export,
     listing,
     setup,
     transfer,

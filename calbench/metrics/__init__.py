@@ -46,6 +46,7 @@ from calbench.metrics.reliability import ReliabilityBins
 from calbench.metrics.rounding import (
     ShiftByNorm,
     centred_norm,
+    peak_distortion,
     probability_shift_bound,
     shift_by_norm,
     underflow_fraction,
@@ -94,6 +95,7 @@ __all__ = [
     "overconfidence_error_rate",
     "overconfidence_gap",
     "overconfidence_rate",
+    "peak_distortion",
     "precision_split",
     "probability_shift_bound",
     "registry",

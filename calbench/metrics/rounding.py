@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.optimize import brentq
 
 from calbench.errors import InputError
 from calbench.predictions import Float64, Predictions, softmax
@@ -55,6 +56,18 @@ def probability_shift_bound(logits: npt.ArrayLike, *, epsilon: float) -> Float64
     probs = softmax(_logits(logits))
     top = probs.max(axis=1)
     return np.asarray(2 * top * _rest(probs) * epsilon * centred_norm(logits))
+
+
+def peak_distortion() -> tuple[float, float]:
+    r"""Return the binary margin m, and its probability, at which a relative logit error does most.
+
+    :math:`p (1 - p) m` peaks where :math:`m \tanh(m / 2) = 1`: confident, but not saturated.
+
+    >>> [round(x, 3) for x in peak_distortion()]
+    [1.543, 0.824]
+    """
+    margin = brentq(lambda m: m * np.tanh(m / 2) - 1, 1, 2, xtol=1e-15)
+    return float(margin), float(1 / (1 + np.exp(-margin)))
 
 
 def underflow_margin(n_classes: int, dtype: str) -> float:

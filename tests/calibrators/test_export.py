@@ -3,7 +3,7 @@ import pytest
 
 from calbench import calibrators
 from calbench.calibrators import CalibrationContext
-from calbench.calibrators.export import from_json, to_json, to_onnx, to_torch
+from calbench.calibrators.export import from_json, read_torch, to_json, to_onnx, to_torch, write
 from calbench.errors import InputError
 from calbench.predictions import softmax
 
@@ -79,3 +79,32 @@ def test_a_plugins_fit_is_not_exported():
 
     with pytest.raises(InputError, match="only built-in"):
         to_torch(AdaptedFit("halving", lambda z: softmax(z / 2)))
+
+
+@pytest.mark.parametrize("name", ["temperature", "isotonic", "fuzzy"])
+def test_a_written_module_is_read_back(name, tmp_path):
+    torch = pytest.importorskip("torch", reason="export to torch needs torch")
+    fitted, rows = fit_and_rows(name, 3)
+    write(fitted, tmp_path / "fit.safetensors")
+    module = read_torch(tmp_path / "fit.safetensors")
+    np.testing.assert_allclose(module(torch.from_numpy(rows)).numpy(), fitted(rows), atol=1e-12)
+
+
+def test_a_file_without_a_fit_is_refused(tmp_path):
+    pytest.importorskip("torch", reason="export to torch needs torch")
+    from safetensors.numpy import save_file
+
+    save_file({"scale": np.ones(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match="holds no fitted calibrator"):
+        read_torch(tmp_path / "other.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"not safetensors")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_torch(tmp_path / "broken.safetensors")
+
+
+def test_the_suffix_names_the_form(tmp_path):
+    fitted = calibrators.get("temperature").fit(*overconfident())
+    write(fitted, tmp_path / "fit.json")
+    assert from_json((tmp_path / "fit.json").read_text()).to_dict() == fitted.to_dict()
+    with pytest.raises(InputError, match=r"suffix '\.pkl'"):
+        write(fitted, tmp_path / "fit.pkl")

@@ -4,7 +4,6 @@ import pytest
 from calbench import calibrators
 from calbench.calibrators import CalibrationContext, unit_error
 from calbench.calibrators.pacs import FittedPacs
-from calbench.calibrators.precision import distortion_bound, peak_distortion, underflow_margin
 from calbench.errors import InputError
 from calbench.predictions import softmax
 
@@ -122,33 +121,6 @@ def test_alpha_is_not_learned_where_there_is_no_rounding(name):
 def test_an_extrapolated_alpha_is_flagged():
     fitted = calibrators.get("pacs[alpha=fitted]").fit(*overconfident(), context=context(unit_error("bf16")))
     assert "extrapolated" in fitted.at(unit_error("int4")).warnings[-1]
-
-
-def test_distortion_peaks_where_the_theory_says():
-    margin, p = peak_distortion()
-    assert margin == pytest.approx(1.543, abs=5e-4)
-    assert p == pytest.approx(0.824, abs=5e-4)
-    grid = np.linspace(0.01, 8, 2000)
-    q = 1 / (1 + np.exp(-grid))
-    assert grid[np.argmax(q * (1 - q) * grid)] == pytest.approx(margin, abs=0.005)
-
-
-def test_distortion_stays_below_the_bound():
-    rng = np.random.default_rng(0)
-    logits, epsilon = 3 * rng.normal(size=(500, 4)), 1e-4
-    norms = np.linalg.norm(logits, axis=1, keepdims=True)
-    noise = rng.uniform(-1, 1, size=logits.shape) * epsilon * norms
-    p = softmax(logits)
-    bound = distortion_bound(p, norms, epsilon=epsilon)
-    assert (np.abs(softmax(logits + noise) - p) <= bound * (1 + 10 * epsilon * norms)).all()
-
-
-def test_gradients_underflow_beyond_the_margin():
-    assert underflow_margin(2, unit=2**-12) == pytest.approx(8.32, abs=0.005)
-    assert underflow_margin(2, unit=2**-9) == pytest.approx(6.24, abs=0.005)
-    for margin, exact in ((8.2, False), (8.5, True)):
-        p = np.float16(1 / (1 + np.exp(-margin)))
-        assert (p == 1) == exact
 
 
 def test_the_prediction_never_changes_on_real_logits():

@@ -35,6 +35,7 @@ def test_distortion_peaks_where_the_model_is_confident_but_not_saturated():
     assert peak == pytest.approx(1.543, abs=1e-3)
     assert peak * np.tanh(peak / 2) == pytest.approx(1, abs=1e-5)
     assert softmax([[peak, 0.0]])[0, 0] == pytest.approx(0.824, abs=5e-4)
+    assert metrics.peak_distortion() == pytest.approx((peak, softmax([[peak, 0.0]])[0, 0]), abs=1e-5)
 
 
 @pytest.mark.parametrize(
