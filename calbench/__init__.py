@@ -25,6 +25,7 @@ _SUBPACKAGES = (
     "calibrators",
     "errors",
     "experiments",
+    "interchange",
     "metrics",
     "models",
     "quantizers",

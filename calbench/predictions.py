@@ -123,9 +123,9 @@ class Predictions:
 
     def write(self, path: str | Path) -> None:
         """Write the record, atomically, in the format that the suffix names (see :meth:`read`)."""
-        from calbench.record_files import write_predictions
+        from calbench.record_files import write_record
 
-        write_predictions(self, Path(path))
+        write_record(self, Path(path))
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -206,6 +206,35 @@ class TopLabelPredictions:
             correct=_frozen(check_correct(correct, len(ids))),
             metadata=MappingProxyType(dict(metadata or {})),
         )
+
+    @classmethod
+    def read(cls, path: str | Path, **columns: str | None) -> TopLabelPredictions:
+        """Read a parquet, jsonl, json, csv, npz or safetensors file.
+
+        Parameters
+        ----------
+        path
+            The file.
+        columns
+            Names of the columns where they differ from ``item_id``, ``confidence`` and ``correct``;
+            instead of ``correct``, ``predicted`` and ``label`` may be given, to be compared.
+
+        Raises
+        ------
+        InputError
+            The file, the row and the remedy are named.
+        """
+        from calbench.record_files import ColumnNames, read_record
+
+        record = read_record(Path(path), ColumnNames(**columns), kind=cls)  # type: ignore[arg-type]
+        assert isinstance(record, cls)  # noqa: S101 (asked for above)
+        return record
+
+    def write(self, path: str | Path) -> None:
+        """Write the record, atomically, in the format that the suffix names."""
+        from calbench.record_files import write_record
+
+        write_record(self, Path(path))
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -311,23 +340,37 @@ def _float_array(values: npt.ArrayLike, name: str) -> Float64:
 
 
 def _checked_ids(item_ids: Iterable[object]) -> Strings:
-    raw = list(item_ids)
+    raw: list[Any] = item_ids.tolist() if isinstance(item_ids, np.ndarray) else list(item_ids)
     if not raw:
         raise InputError("item_ids is empty; a record needs at least one item")
-    for row, value in enumerate(raw):
-        if not isinstance(value, str | int | np.integer) or isinstance(value, bool) or value == "":
-            raise InputError(f"item_ids[{row}] = {value!r}; ids are non-empty strings or integers")
-    ids = np.array([str(value) for value in raw])
-    unique, _, counts = np.unique(ids, return_index=True, return_counts=True)
-    if len(unique) != len(ids):
-        repeated = unique[np.argmax(counts > 1)]
-        row = int(np.flatnonzero(ids == repeated)[1])
-        raise InputError(
-            f"item_ids[{row}] = {str(repeated)!r} appears twice; ids must be unique"
-            f" ({len(ids) - len(unique)} repeated in all)"
-        )
+    if not all(type(value) is str and value for value in raw):
+        for row, value in enumerate(raw):
+            if not isinstance(value, str | int | np.integer) or isinstance(value, bool) or value == "":
+                raise InputError(f"item_ids[{row}] = {value!r}; ids are non-empty strings or integers")
+        raw = [str(value) for value in raw]
+    try:
+        "".join(raw).encode()
+    except UnicodeEncodeError:
+        raise InputError("item_ids hold half of a surrogate pair, which no file can; mend the text") from None
+    ids = np.array(raw)
+    # numpy drops NULs at the end of a text, so what it keeps is what must be unique.
+    distinct = set(ids.tolist())
+    if len(distinct) != len(ids) or "" in distinct:
+        _refuse_repeated(ids)
     ids.setflags(write=False)
     return ids
+
+
+def _refuse_repeated(ids: Strings) -> None:
+    unique, counts = np.unique(ids, return_counts=True)
+    repeated = unique[np.argmax(counts > 1)]
+    if counts.max() == 1:
+        raise InputError(f"item_ids[{int(np.argmax(ids == ''))}] is empty; ids are non-empty strings")
+    row = int(np.flatnonzero(ids == repeated)[1])
+    raise InputError(
+        f"item_ids[{row}] = {str(repeated)!r} appears twice; ids must be unique"
+        f" ({len(ids) - len(unique)} repeated in all)"
+    )
 
 
 def _checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:

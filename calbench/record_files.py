@@ -1,47 +1,245 @@
-"""Reading and writing :class:`Predictions` as parquet, jsonl, csv, npz and safetensors files."""
+"""Records from and to files: which columns hold what, and that what was written is what is read."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calbench.errors import InputError
-from calbench.predictions import Predictions
+from calbench.column_files import ColumnFile, by_suffix, open_columns, reading
+from calbench.errors import CorruptRecordError, InputError
+from calbench.predictions import Predictions, TopLabelPredictions
 
-Columns = dict[str, Any]
+Record = Predictions | TopLabelPredictions
 SUFFIXES = (".parquet", ".jsonl", ".csv", ".npz", ".safetensors")
+# Columns that say of which experiment a row is; a record is of one.
+_MIXED = ("model", "task", "benchmark", "quantizer", "precision", "condition")
+_LETTERS = {letter: place for place, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Which columns of a file hold what; None stands for the name of the field itself.
+
+    Attributes
+    ----------
+    item_id, label
+        Ids, and 0-based labels (or the letters A, B, ...).
+    logits, probs
+        A column with a list per row, or one column per class.
+    confidence, correct, predicted
+        Of the top answer, where there is no class vector. ``correct`` may be left out where
+        ``label`` and ``predicted`` are there to be compared.
+    row_ids
+        Number the rows instead of reading ids.
+    where
+        Only rows with these values, by column.
+    """
+
+    item_id: str | None = None
+    label: str | None = None
+    logits: str | Sequence[str] | None = None
+    probs: str | Sequence[str] | None = None
+    confidence: str | None = None
+    correct: str | None = None
+    predicted: str | None = None
+    row_ids: bool = False
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def as_written(self) -> bool:
+        """Whether these are the columns that calbench itself writes."""
+        return all(not getattr(self, f.name) for f in fields(self))
 
 
 def read_predictions(path: Path, *, item_id: str, label: str, logits: str | Sequence[str]) -> Predictions:
     """See :meth:`calbench.Predictions.read`."""
-    reader = _by_suffix(path, _READERS)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+    defaults = (item_id, label, logits) == ("item_id", "label", "logits")
+    names = ColumnNames() if defaults else ColumnNames(item_id=item_id, label=label, logits=logits)
+    record = read_record(path, names, kind=Predictions)
+    assert isinstance(record, Predictions)  # noqa: S101 (asked for above)
+    return record
+
+
+def read_record(path: Path, names: ColumnNames | None = None, *, kind: type[Record] | None = None) -> Record:
+    """Read a record from a file of columns.
+
+    Parameters
+    ----------
+    path
+        A parquet, jsonl, json, csv, npz or safetensors file.
+    names
+        Its columns.
+    kind
+        Which record to make; by default a class vector where the file has one, unless the names
+        of a top answer's columns are given.
+
+    Raises
+    ------
+    InputError
+        The file, the row and the remedy are named.
+    CorruptRecordError
+        The file says that calbench wrote it, and holds something else.
+    """
+    names = names or ColumnNames()
+    file = open_columns(path, text_columns=(names.item_id or "item_id", *names.where))
+    return record_of(file, names, kind=kind)
+
+
+def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[Record] | None = None) -> Record:
+    """Build a record from opened columns; see :func:`read_record`."""
+    chosen = _Rows(file, names)
+    if kind is None:
+        kind = _kind(file, names)
     try:
-        columns, metadata = reader(path, item_id)
-        values = _logits(path, columns, logits)
-    except InputError:
-        raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path}: cannot be read as {path.suffix[1:]} ({error})") from error
-    ids, labels = _column(path, columns, item_id), _column(path, columns, label)
-    try:
-        return Predictions(ids, values, labels, metadata)
+        with reading(file.path):
+            record = chosen.predictions() if kind is Predictions else chosen.top_label()
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        message = str(error)
+        shown = message if message.startswith(str(file.path)) else f"{file.path}: {message}"
+        raise InputError(shown) from error.__cause__
+    if file.digest and names.as_written and file.digest != digest(record):
+        raise CorruptRecordError(
+            f"{file.path} does not match the checksum that it was written with; write or import it again"
+        )
+    return record
 
 
-def write_predictions(record: Predictions, path: Path) -> None:
+def _kind(file: ColumnFile, names: ColumnNames) -> type[Record]:
+    if names.confidence or names.correct or names.predicted:
+        return TopLabelPredictions
+    vector = names.logits or names.probs or "logits" in file or "logits_0" in file
+    return TopLabelPredictions if not vector and "confidence" in file else Predictions
+
+
+class _Rows:
+    """The rows that are wanted of a file, as the arrays of a record."""
+
+    def __init__(self, file: ColumnFile, names: ColumnNames) -> None:
+        self._file, self._names = file, names
+        self._mask = self._wanted()
+        self._refuse_mixed()
+
+    def predictions(self) -> Predictions:
+        ids, metadata = self._ids(), self._file.metadata
+        labels = _labels(self._column(self._names.label or "label"))
+        if self._names.probs:
+            return Predictions.from_probs(ids, self._vectors(self._names.probs), labels, metadata)
+        return Predictions(ids, self._vectors(self._names.logits or "logits"), labels, metadata)
+
+    def top_label(self) -> TopLabelPredictions:
+        names = self._names
+        correct_name = names.correct or "correct"
+        if names.predicted or correct_name not in self._file:
+            answers = self._column(names.predicted or "predicted")
+            labels = self._column(names.label or "label")
+            correct = np.array([str(a) == str(b) for a, b in zip(answers, labels, strict=True)])
+        else:
+            correct = np.asarray(self._column(correct_name))
+        confidences = self._column(names.confidence or "confidence")
+        return TopLabelPredictions(self._ids(), confidences, correct, self._file.metadata)
+
+    def _ids(self) -> Any:
+        name = self._names.item_id or "item_id"
+        if not self._names.row_ids:
+            if name not in self._file:
+                raise InputError(
+                    f"no column {name!r} (it has {', '.join(self._file.names[:20])}); map it with"
+                    " item_id=NAME, or number the rows (--row-ids) if every file has them in the same order"
+                )
+            return self._column(name)
+        first = next(iter(self._file.names), None)
+        if first is None:
+            raise InputError("it has no columns")
+        return np.arange(len(self._file.column(first)))[self._mask].astype(str)
+
+    def _vectors(self, names: str | Sequence[str]) -> Any:
+        if not isinstance(names, str):
+            return np.column_stack([np.asarray(self._column(name)) for name in names])
+        if names not in self._file:
+            width = len(self._file.names)
+            numbered = [f"{names}_{i}" for i in range(width) if f"{names}_{i}" in self._file]
+            if numbered:
+                return self._vectors(numbered)
+        values = self._column(names)
+        return values if isinstance(values, np.ndarray) else _padded(values, names)
+
+    def _column(self, name: str) -> Any:
+        values = self._file.column(name)
+        if isinstance(self._mask, slice):
+            return values
+        if isinstance(values, np.ndarray):
+            return values[self._mask]
+        return [values[row] for row in np.flatnonzero(self._mask)]
+
+    def _wanted(self) -> Any:
+        mask: Any = slice(None)
+        for name, value in self._names.where.items():
+            column = self._file.column(name)
+            same = np.array([str(v) == value for v in column])
+            if not same.any():
+                held = sorted({str(v) for v in column})[:10]
+                raise InputError(
+                    f"{self._file.path}: no row has {name}={value} (there are {', '.join(held)})"
+                )
+            mask = same if isinstance(mask, slice) else mask & same
+        if not isinstance(mask, slice) and not mask.any():
+            raise InputError(f"{self._file.path}: no row has all of {dict(self._names.where)}")
+        return mask
+
+    def _refuse_mixed(self) -> None:
+        for name in _MIXED:
+            if name not in self._file or name in self._names.where:
+                continue
+            column = self._column(name)
+            held = {str(v) for v in column} if not _is_constant(column) else set()
+            if len(held) > 1:
+                raise InputError(
+                    f"{self._file.path}: mixes {len(held)} values of {name}"
+                    f" ({', '.join(sorted(held)[:5])}); a record is of one: choose with --where {name}=VALUE"
+                )
+
+
+def _is_constant(column: Any) -> bool:
+    first = column[0] if len(column) else None
+    return all(value == first for value in column)
+
+
+def _padded(values: Sequence[Any], name: str) -> list[list[float]]:
+    rows = [json.loads(row) if isinstance(row, str) else row for row in values]
+    for i, row in enumerate(rows):
+        if not isinstance(row, list) or any(
+            isinstance(v, bool) or not isinstance(v, int | float) for v in row
+        ):
+            raise InputError(f"row {i}: {name} = {str(row)[:80]!r} is not a list of numbers")
+    width = max(map(len, rows), default=0)
+    return [row + [-np.inf] * (width - len(row)) for row in rows]
+
+
+def _labels(column: Any) -> Any:
+    """Return labels as integers: whole floats, digits and the letters A, B, ... are read as such."""
+    values = np.asarray(column)
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
+        return values.astype(np.int64)
+    if values.dtype.kind != "U":
+        return values
+    for row, text in enumerate(values.tolist()):
+        if not text.isdecimal() and text not in _LETTERS:
+            raise InputError(f"label[{row}] = {text!r} is neither a number nor a letter A to Z; map it first")
+    return np.array([_LETTERS[t] if t in _LETTERS else int(t) for t in values.tolist()])
+
+
+def write_record(record: Record, path: Path) -> None:
     """See :meth:`calbench.Predictions.write`."""
-    writer = _by_suffix(path, _WRITERS)
+    writer = by_suffix(path, _WRITERS)
     with replacing(path) as temporary:
         writer(record, temporary)
 
@@ -66,185 +264,105 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _by_suffix(path: Path, table: dict[str, Callable[..., Any]]) -> Callable[..., Any]:
-    try:
-        return table[path.suffix.lower()]
-    except KeyError:
-        raise InputError(f"{path}: unknown format; use one of {', '.join(SUFFIXES)}") from None
+def digest(record: Record) -> str:
+    """SHA-256 of all that a record holds, metadata included."""
+    state = hashlib.sha256("\x00".join(record.item_ids.tolist()).encode(errors="surrogatepass"))
+    if isinstance(record, Predictions):
+        state.update(record.labels.astype("<i8").tobytes())
+        state.update(np.ascontiguousarray(record.logits, dtype="<f4").tobytes())
+    else:
+        state.update(record.confidences.astype("<f8").tobytes())
+        state.update(record.correct.tobytes())
+    state.update(_metadata(record).encode())
+    return state.hexdigest()
 
 
-def _column(path: Path, columns: Columns, name: str) -> Any:
-    try:
-        return columns[name]
-    except KeyError:
-        raise InputError(
-            f"{path}: no column {name!r} (it has {', '.join(columns)}); map it by keyword,"
-            " as in Predictions.read(path, item_id=..., label=..., logits=...)"
-        ) from None
-
-
-def _logits(path: Path, columns: Columns, names: str | Sequence[str]) -> Any:
-    if not isinstance(names, str):
-        return np.column_stack([np.asarray(_column(path, columns, name)) for name in names])
-    if names not in columns:
-        numbered = [f"{names}_{i}" for i in range(len(columns)) if f"{names}_{i}" in columns]
-        if numbered:
-            return _logits(path, columns, numbered)
-    values = _column(path, columns, names)
-    if isinstance(values, np.ndarray):
-        return values
-    rows = [json.loads(row) if isinstance(row, str) else row for row in values]
-    for i, row in enumerate(rows):
-        if not isinstance(row, list) or any(not isinstance(v, int | float) for v in row):
-            raise InputError(f"{path}: row {i}: {names} = {row!r} is not a list of numbers")
-    width = max(map(len, rows), default=0)
-    return [row + [-np.inf] * (width - len(row)) for row in rows]
-
-
-def _read_parquet(path: Path, _item_id: str) -> tuple[Columns, dict[str, Any]]:
-    from pyarrow import parquet
-
-    return _from_arrow(parquet.read_table(path))
-
-
-def _read_csv(path: Path, item_id: str) -> tuple[Columns, dict[str, Any]]:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    # Ids stay text: inferring numbers would turn "007" into 7.
-    options = csv.ConvertOptions(column_types={item_id: pa.string()})
-    return _from_arrow(csv.read_csv(path, convert_options=options))
-
-
-def _from_arrow(table: Any) -> tuple[Columns, dict[str, Any]]:
-    kept = (table.schema.metadata or {}).get(b"calbench")
-    columns = {name: table[name].to_pylist() for name in table.column_names}
-    return columns, json.loads(kept) if kept else {}
-
-
-def _read_jsonl(path: Path, _item_id: str) -> tuple[Columns, dict[str, Any]]:
-    columns: Columns = {}
-    metadata: dict[str, Any] = {}
-    n_rows = 0
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"line {number}: {error}") from None
-            if not isinstance(row, dict):
-                raise ValueError(  # noqa: TRY004 (bad content, not a wrong argument)
-                    f"line {number}: expected an object, found {type(row).__name__}"
-                )
-            if set(row) == {"calbench_metadata"}:
-                metadata = row["calbench_metadata"]
-                continue
-            if n_rows and row.keys() != columns.keys():
-                odd = sorted(row.keys() ^ columns.keys())
-                raise ValueError(f"line {number}: its fields differ from line 1's in {odd}")
-            for name, value in row.items():
-                columns.setdefault(name, []).append(value)
-            n_rows += 1
-    return columns, metadata
-
-
-def _read_npz(path: Path, _item_id: str) -> tuple[Columns, dict[str, Any]]:
-    # np.load leaves a file that it opened itself open when it cannot read it.
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        columns = {name: arrays[name] for name in arrays.files}
-    kept = columns.pop("calbench_metadata", None)
-    return columns, json.loads(str(kept)) if kept is not None else {}
-
-
-def _read_safetensors(path: Path, item_id: str) -> tuple[Columns, dict[str, Any]]:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="numpy") as file:
-            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
-            header = file.metadata() or {}
-    except SafetensorError as error:
-        raise ValueError(str(error)) from None
-    if "item_ids" in header:  # strings cannot be tensors
-        columns[item_id] = json.loads(header["item_ids"])
-    return columns, json.loads(header.get("calbench", "{}"))
-
-
-def _metadata(record: Predictions) -> str:
+def _metadata(record: Record) -> str:
     return json.dumps(dict(record.metadata), sort_keys=True)
 
 
-def _arrow(record: Predictions) -> Any:
+def _arrow(record: Record) -> Any:
     import pyarrow as pa
 
-    return pa.table(
-        {
-            "item_id": record.item_ids.tolist(),
-            "label": pa.array(record.labels),
-            "logits": pa.array(list(record.logits), pa.list_(pa.float32())),
-        }
-    ).replace_schema_metadata({"calbench": _metadata(record)})
+    columns: dict[str, Any] = {"item_id": record.item_ids.tolist()}
+    if isinstance(record, Predictions):
+        flat = pa.array(record.logits.ravel())
+        columns["label"] = pa.array(record.labels)
+        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, record.n_classes)
+    else:
+        columns["confidence"] = pa.array(record.confidences)
+        columns["correct"] = pa.array(record.correct)
+    header = {"calbench": _metadata(record), "calbench_digest": digest(record)}
+    return pa.table(columns).replace_schema_metadata(header)
 
 
-def _write_parquet(record: Predictions, path: Path) -> None:
+def _write_parquet(record: Record, path: Path) -> None:
     from pyarrow import parquet
 
-    parquet.write_table(_arrow(record), path)
+    parquet.write_table(_arrow(record), path, write_page_checksum=True)
 
 
-def _write_csv(record: Predictions, path: Path) -> None:
+def _write_csv(record: Record, path: Path) -> None:
     import pyarrow as pa
     from pyarrow import csv
 
-    columns = {"item_id": pa.array(record.item_ids.tolist()), "label": pa.array(record.labels)}
-    for k in range(record.n_classes):
-        # Written as the shortest text that gives the float32 back.
-        columns[f"logits_{k}"] = pa.array([str(v) for v in record.logits[:, k]])
+    columns = {"item_id": pa.array(record.item_ids.tolist())}
+    if isinstance(record, Predictions):
+        columns["label"] = pa.array(record.labels)
+        for k in range(record.n_classes):
+            # Written as the shortest text that gives the float32 back.
+            columns[f"logits_{k}"] = pa.array([str(v) for v in record.logits[:, k]])
+    else:
+        columns["confidence"] = pa.array([repr(float(v)) for v in record.confidences])
+        columns["correct"] = pa.array(record.correct)
     csv.write_csv(pa.table(columns), path, csv.WriteOptions(quoting_style="needed"))
 
 
-def _write_jsonl(record: Predictions, path: Path) -> None:
+def _write_jsonl(record: Record, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
-        if record.metadata:
-            file.write(json.dumps({"calbench_metadata": dict(record.metadata)}, sort_keys=True) + "\n")
-        for item, label, row in zip(record.item_ids, record.labels, record.logits, strict=True):
-            # Padding is left out: JSON has no -inf, and the reader pads again.
-            values = [float(str(v)) for v in row]
-            while values and values[-1] == -np.inf:
-                values.pop()
-            file.write(json.dumps({"item_id": str(item), "label": int(label), "logits": values}) + "\n")
+        header = {"calbench_metadata": dict(record.metadata), "calbench_digest": digest(record)}
+        file.write(json.dumps(header, sort_keys=True) + "\n")
+        for row in _json_rows(record):
+            file.write(json.dumps(row) + "\n")
 
 
-def _write_npz(record: Predictions, path: Path) -> None:
-    np.savez(
-        path,
-        item_id=record.item_ids,
-        label=record.labels,
-        logits=record.logits,
-        calbench_metadata=np.array(_metadata(record)),
-    )
+def _json_rows(record: Record) -> Iterator[dict[str, Any]]:
+    if isinstance(record, TopLabelPredictions):
+        for item, confidence, right in zip(record.item_ids, record.confidences, record.correct, strict=True):
+            yield {"item_id": str(item), "confidence": float(confidence), "correct": bool(right)}
+        return
+    for item, label, row in zip(record.item_ids, record.labels, record.logits, strict=True):
+        # Padding is left out: JSON has no -inf, and the reader pads again.
+        values = [float(str(v)) for v in row]
+        while values and values[-1] == -np.inf:
+            values.pop()
+        yield {"item_id": str(item), "label": int(label), "logits": values}
 
 
-def _write_safetensors(record: Predictions, path: Path) -> None:
+def _arrays(record: Record) -> dict[str, Any]:
+    if isinstance(record, Predictions):
+        return {"label": record.labels, "logits": record.logits}
+    return {"confidence": record.confidences, "correct": record.correct}
+
+
+def _write_npz(record: Record, path: Path) -> None:
+    header = {"calbench_metadata": _metadata(record), "calbench_digest": digest(record)}
+    texts: dict[str, Any] = {name: np.array(text) for name, text in header.items()}
+    np.savez(path, item_id=record.item_ids, **_arrays(record), **texts)
+
+
+def _write_safetensors(record: Record, path: Path) -> None:
     from safetensors.numpy import save_file
 
-    header = {"item_ids": json.dumps(record.item_ids.tolist()), "calbench": _metadata(record)}
-    tensors: dict[str, Any] = {
-        "logits": np.ascontiguousarray(record.logits),
-        "label": np.ascontiguousarray(record.labels),
+    header = {
+        "item_ids": json.dumps(record.item_ids.tolist()),
+        "calbench": _metadata(record),
+        "calbench_digest": digest(record),
     }
+    tensors: dict[str, Any] = {name: np.ascontiguousarray(a) for name, a in _arrays(record).items()}
     save_file(tensors, path, metadata=header)
 
 
-_READERS = {
-    ".parquet": _read_parquet,
-    ".jsonl": _read_jsonl,
-    ".csv": _read_csv,
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
-}
 _WRITERS = {
     ".parquet": _write_parquet,
     ".jsonl": _write_jsonl,

@@ -48,9 +48,9 @@ def test_evaluate_agrees_with_the_library(run, files):
 
 
 def test_evaluate_prints_a_table(run, files):
-    code, out, _ = run("evaluate", files["fp32"])
+    code, out, err = run("evaluate", files["fp32"])
+    assert "600 items" in err
     assert code == 0
-    assert "600 items" in out
     assert "accuracy" in out
 
 

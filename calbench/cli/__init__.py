@@ -12,6 +12,8 @@ from calbench.cli import (
     compare,
     evaluate,
     export,
+    export_records,
+    import_records,
     listing,
     setup,
     transfer,
@@ -24,10 +26,13 @@ COMMANDS = (
     compare,
     evaluate,
     export,
+    export_records,
+    import_records,
     listing,
     setup,
     transfer,
 )
+_INTERRUPTED = 130
 
 
 def _version(wanted: bool) -> None:
@@ -41,15 +46,34 @@ def _main(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
 ) -> None:
     pass
 
 
 def main() -> NoReturn:
     """Run the command line: exit status 0 fine, 1 a gate failed, 2 bad usage or input."""
+    debug = "--debug" in sys.argv[1:]
+    # A flag of the whole program: it may stand before the command or after it.
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        app(standalone_mode=True)
+        app(args=arguments, standalone_mode=True)
     except CalbenchError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
+        if debug:
+            raise
+        _complain(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except Exception as error:  # 1 would mean that a gate failed
+        if debug:
+            raise
+        _complain(f"internal error: {type(error).__name__}: {error}\nrun again with --debug and report it")
         sys.exit(2)
     sys.exit(0)
+
+
+def _complain(message: str) -> None:
+    from calbench.cli.output import printable
+
+    typer.secho(printable(message), fg="red", err=True)

@@ -8,15 +8,33 @@ from typing import Annotated
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import AsJson, Columns, Resamples, Seed, column_names
-from calbench.cli.output import finite, print_json
+from calbench.cli.options import (
+    Answers,
+    AnswersColumn,
+    AsJson,
+    Columns,
+    FileFormat,
+    Format,
+    Resamples,
+    RowIds,
+    Seed,
+    Where,
+    columns_of,
+    read_record,
+)
+from calbench.cli.output import finite, print_json, say
 
 
 @app.command()
 def compare(
     candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate.")],
-    reference: Annotated[Path, typer.Argument(help="Predictions of the reference, same items.")],
+    reference: Annotated[Path, typer.Argument(help="Predictions of the reference, of the same items.")],
     columns: Columns = "",
+    row_ids: RowIds = False,
+    where: Where = "",
+    answers: Answers = None,
+    answers_column: AnswersColumn = "",
+    file_format: Format = FileFormat.auto,
     metric: Annotated[str, typer.Option(help="Id of the metric.")] = "ece",
     margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = 0.0,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
@@ -26,25 +44,44 @@ def compare(
 ) -> None:
     """Gate a candidate against a reference: exit status 1 if it is shown to be worse.
 
+    Items are matched by id; those that only one file has are left out, counted and named. How far
+    the two models' answers lie apart is printed too.
+
     Example: calbench compare int4.parquet fp32.parquet --metric ece --margin 0.02
+
+    Example: calbench compare int4/ fp16/ --metric nll --json   (folders of lm-eval samples)
     """
     from dataclasses import asdict
 
     import numpy as np
 
-    from calbench import Predictions, statistics
+    from calbench import interchange, statistics
+    from calbench.metrics import precision_split
 
+    names = columns_of(columns, row_ids=row_ids, where=where)
+    options = {"answers": answers, "answers_column": answers_column or None, "format_": file_format.value}
+    both = interchange.pair(
+        read_record(reference, names, **options), read_record(candidate, names, **options)
+    )
     decision = statistics.compare(
-        Predictions.read(candidate, **column_names(columns)),
-        Predictions.read(reference, **column_names(columns)),
+        both.candidate,
+        both.reference,
         metric=metric,
         margin=margin,
         relative=relative,
         n_resamples=n_resamples,
         rng=np.random.default_rng(seed),
     )
+    split = precision_split(both.candidate, both.reference)
     if as_json:
-        print_json({name: finite(value) for name, value in asdict(decision).items()})
+        print_json(
+            {
+                **{name: finite(value) for name, value in asdict(decision).items()},
+                "precision_split": asdict(split),
+                "only_reference": list(both.only_reference),
+                "only_candidate": list(both.only_candidate),
+            }
+        )
     else:
         low, high = decision.interval
         needed = f"; about {decision.items_needed:,} items would decide" if decision.items_needed else ""
@@ -52,4 +89,10 @@ def compare(
             f"{decision.outcome}: Δ {metric} = {decision.delta:+.4f} [{low:+.4f}, {high:+.4f}],"
             f" margin {margin:+g}{' relative' if relative else ''}, n = {decision.n:,}{needed}"
         )
+        typer.echo(
+            f"answers that flip: {split.flip_rate:.1%}; confidence moves by"
+            f" {split.confidence_shift_mean:.4f} on average, at most {split.confidence_shift_max:.4f}"
+        )
+        for note in both.notes:
+            say(f"note: {note}")
     raise typer.Exit(1 if decision.outcome == "fail" else 0)

@@ -3,20 +3,55 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import AsJson, Columns, Metrics, Resamples, Seed, column_names, metric_names
-from calbench.cli.output import interval, plain, print_json, table
+from calbench.cli.options import (
+    Answers,
+    AnswersColumn,
+    AsJson,
+    Columns,
+    FileFormat,
+    Format,
+    Metrics,
+    Resamples,
+    RowIds,
+    Seed,
+    Where,
+    columns_of,
+    metric_names,
+    read_record,
+)
+from calbench.cli.output import interval, origin_notes, plain, print_json, say, table
+
+if TYPE_CHECKING:
+    from calbench.record_files import Record
 
 
 @app.command()
 def evaluate(
-    record: Annotated[Path, typer.Argument(help="Predictions: parquet, jsonl, csv, npz or safetensors.")],
+    record: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Predictions: one file, or the samples_*.jsonl of one lm-eval run, or their folder."
+        ),
+    ],
     columns: Columns = "",
-    metrics: Metrics = "ece,nll,brier,accuracy",
+    row_ids: RowIds = False,
+    where: Where = "",
+    answers: Answers = None,
+    answers_column: AnswersColumn = "",
+    file_format: Format = FileFormat.auto,
+    metrics: Metrics = "",
+    calibrator: Annotated[str, typer.Option(help="Calibrate first, fitted on --fit-on.")] = "",
+    fit_on: Annotated[
+        Optional[Path], typer.Option(help="Predictions to fit the calibrator on.")  # noqa: UP045
+    ] = None,
+    apply: Annotated[
+        Optional[Path], typer.Option(help="Calibrate with a fit that was saved as JSON (to_dict).")  # noqa: UP045
+    ] = None,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
     as_json: AsJson = False,
@@ -24,21 +59,86 @@ def evaluate(
     """Print metrics of stored predictions with 95% intervals.
 
     Example: calbench evaluate predictions.parquet --metrics ece,smece,nll
+
+    Example: calbench evaluate logits.csv --row-ids --columns confidence=p,correct=hit
+
+    Example: calbench evaluate lm_eval_output/ --json
+
+    Example: calbench evaluate test.pt --row-ids --calibrator temperature --fit-on validation.pt
     """
     import numpy as np
 
-    from calbench import Predictions, statistics
+    from calbench import statistics
 
-    predictions = Predictions.read(record, **column_names(columns))
-    names = metric_names(metrics)
+    names = columns_of(columns, row_ids=row_ids, where=where)
+    predictions = read_record(
+        record,
+        names,
+        answers=answers,
+        answers_column=answers_column or None,
+        format_=file_format.value,
+    )
+    if bool(calibrator) != (fit_on is not None) or (apply and fit_on):
+        raise typer.BadParameter("give --calibrator and --fit-on together, or --apply alone")
+    if fit_on is not None:
+        predictions = _calibrated(predictions, _fitted(read_record(fit_on, names), calibrator, seed))
+    if apply is not None:
+        from calbench import calibrators
+        from calbench.column_files import json_document
+
+        calibrator = apply.name
+        predictions = _calibrated(predictions, calibrators.from_dict(json_document(apply)))
+    wanted = metric_names(metrics, predictions)
     estimates = statistics.bootstrap(
-        predictions, names, n_resamples=n_resamples, rng=np.random.default_rng(seed)
+        predictions, wanted, n_resamples=n_resamples, rng=np.random.default_rng(seed)
     )
     if as_json:
-        return print_json({"n": len(predictions), "metrics": {n: plain(e) for n, e in estimates.items()}})
+        return print_json(
+            {
+                "n": len(predictions),
+                "metrics": {n: plain(e) for n, e in estimates.items()},
+                "metadata": dict(predictions.metadata),
+            }
+        )
+    how = f"; {calibrator}" + (f" fitted on {fit_on.name}" if fit_on else "") if calibrator else ""
+    more = f" and {len(record) - 1} more" if len(record) > 1 else ""
+    say(f"{record[0].name}{more}: {len(predictions):,} items{how}")
     table(
-        f"{record.name}: {len(predictions):,} items",
+        "",
         ["metric", "value", "95% interval"],
         [[name, f"{e.value:.4f}", interval(e)] for name, e in estimates.items()],
     )
+    for note in origin_notes(predictions.metadata):
+        say(f"note: {note}")
     return None
+
+
+def _fitted(fit_on: Record, calibrator: str, seed: int) -> Any:
+    import numpy as np
+
+    from calbench import calibrators
+    from calbench.calibrators import CalibrationContext
+
+    record = _class_vectors(fit_on)
+    context = CalibrationContext(n_classes=record.n_classes, rng=np.random.default_rng(seed))
+    return calibrators.get(calibrator).fit(record.logits, record.labels, context=context)
+
+
+def _calibrated(record: Record, fitted: Any) -> Record:
+    """Return the record with the probabilities that a fitted calibrator gives it."""
+    from calbench.predictions import Predictions
+
+    raw = _class_vectors(record)
+    return Predictions.from_probs(raw.item_ids, fitted(raw.logits), raw.labels, raw.metadata)
+
+
+def _class_vectors(record: Record) -> Any:
+    from calbench.errors import InputError
+    from calbench.predictions import Predictions
+
+    if not isinstance(record, Predictions):
+        raise InputError(
+            "calibrating needs the probability of every class; for records of the top answer use"
+            " calbench transfer, with a calibrator of confidences such as isotonic"
+        )
+    return record

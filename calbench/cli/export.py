@@ -11,7 +11,9 @@ from calbench.cli.application import app
 from calbench.cli.options import Columns, Seed, column_names
 from calbench.cli.output import say
 
-export = typer.Typer(no_args_is_help=True, help="Write calibrators and records for other programs.")
+export = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Write calibrators and records for other programs."
+)
 app.add_typer(export, name="export")
 
 

@@ -2,35 +2,101 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
 from calbench.errors import InputError
-from calbench.registry import split_patterns
+
+if TYPE_CHECKING:
+    from calbench.record_files import ColumnNames, Record
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples, and of the split.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples.")]
 Columns = Annotated[
-    str, typer.Option(help="Names of the file's columns: item_id=...,label=...,logits=... where they differ.")
+    str,
+    typer.Option(
+        help="Names of the file's columns, where they differ: item_id=, label=, logits= or probs= (one"
+        " column of lists, or a+b+c); confidence=, correct=, predicted= where only the top answer is known."
+    ),
 ]
+RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]
+Where = Annotated[
+    str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
+]
+Answers = Annotated[
+    Optional[Path], typer.Option(help="A file with the right answers, if they are in another one.")  # noqa: UP045
+]
+AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 
+VECTOR_METRICS = "ece,nll,brier,accuracy"
+TOP_LABEL_METRICS = "ece,brier_toplabel,accuracy"
 
-def column_names(text: str) -> dict[str, str]:
-    """Read the text of ``--columns`` into keywords of :meth:`calbench.Predictions.read`."""
-    mapped: dict[str, str] = {}
-    for part in filter(None, text.split(",")):
-        ours, _, theirs = part.partition("=")
-        if ours not in ("item_id", "label", "logits") or not theirs:
+
+class FileFormat(str, Enum):
+    """What a file is, if its name does not say so."""
+
+    auto = "auto"
+    table = "table"
+    torch = "torch"
+    lm_eval = "lm-eval"
+    inspect = "inspect"
+
+
+Format = Annotated[FileFormat, typer.Option(help="What the files are, if their names do not say so.")]
+
+
+def columns_of(text: str, *, row_ids: bool = False, where: str = "") -> ColumnNames:
+    """Read the texts of ``--columns`` and ``--where``."""
+    from calbench.record_files import ColumnNames
+
+    rows = dict(_pairs(where, "--where", "COLUMN=VALUE"))
+    return ColumnNames(**column_names(text), row_ids=row_ids, where=rows)
+
+
+def column_names(text: str) -> dict[str, Any]:
+    """Read the text of ``--columns``: for a class vector, keywords of :meth:`calbench.Predictions.read`."""
+    known = ("item_id", "label", "logits", "probs", "confidence", "correct", "predicted")
+    mapped: dict[str, Any] = {}
+    for ours, theirs in _pairs(text, "--columns", f"one of {', '.join(f'{name}=NAME' for name in known)}"):
+        if ours not in known:
             raise InputError(
-                f"--columns: cannot read {part!r}; write item_id=NAME, label=NAME and logits=NAME"
+                f"--columns: cannot read '{ours}={theirs}'; write {', '.join(f'{n}=NAME' for n in known)}"
             )
-        mapped[ours] = theirs
+        parts = theirs.split("+")
+        mapped[ours] = parts if len(parts) > 1 and ours in ("logits", "probs") else theirs
     return mapped
 
 
-def metric_names(metrics: str) -> tuple[str, ...]:
-    """Read the text of ``--metrics``; commas inside brackets belong to a metric's arguments."""
-    return tuple(split_patterns(metrics))
+def _pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
+    pairs = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        if not name or not value:
+            raise InputError(f"{option}: cannot read {part!r}; write {form}")
+        pairs.append((name, value))
+    return pairs
+
+
+def read_record(paths: list[Path] | Path, columns: ColumnNames, **options: Any) -> Record:
+    """Read a record of any kind; see :func:`calbench.interchange.read`."""
+    from calbench import interchange
+
+    return interchange.read(paths, columns=columns, **options)
+
+
+def metric_names(metrics: str, record: Record | None = None) -> tuple[str, ...]:
+    """Read the text of ``--metrics``; left out, what the record has enough for is measured.
+
+    Commas inside brackets belong to a metric's arguments.
+    """
+    from calbench.predictions import Predictions
+    from calbench.registry import split_patterns
+
+    top_label = record is not None and not isinstance(record, Predictions)
+    default = TOP_LABEL_METRICS if top_label else VECTOR_METRICS
+    return tuple(split_patterns(metrics or default))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
@@ -11,7 +12,11 @@ import typer
 
 def plain(estimate: Any) -> dict[str, Any]:
     """An estimate as plain JSON."""
-    return {"value": estimate.value, "interval": list(estimate.interval), "level": estimate.level}
+    return {
+        "value": finite(estimate.value),
+        "interval": [finite(bound) for bound in estimate.interval],
+        "level": estimate.level,
+    }
 
 
 def interval(estimate: Any) -> str:
@@ -23,13 +28,37 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table; all columns but the first are numbers."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    shown = Table(title=title, title_justify="left")
+    # Text, not markup: a file may be called [red].
+    shown = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for i, column in enumerate(columns):
-        shown.add_column(column, justify="right" if i else "left")
+        shown.add_column(Text(printable(column)), justify="right" if i else "left")
     for row in rows:
-        shown.add_row(*row)
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(shown)
+
+
+def printable(text: str) -> str:
+    r"""Return text without control characters: a model's name must not move the cursor.
+
+    >>> printable("a\x1b[31mb")
+    'a?[31mb'
+    """
+    return "".join(c if c == "\n" or (c.isprintable() and not _is_bidirectional(c)) else "?" for c in text)
+
+
+def _is_bidirectional(character: str) -> bool:
+    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+
+
+def origin_notes(metadata: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a reader of a record's numbers must know about how it was read."""
+    mapped = metadata.get("columns")
+    if isinstance(mapped, Mapping) and "answers" in mapped:
+        yield f"right is what {mapped['answers']} says"
+    if metadata.get("n_unscored_samples"):
+        yield f"{metadata['n_unscored_samples']} samples without a score were left out"
 
 
 def finite(value: Any) -> Any:
@@ -46,4 +75,4 @@ def print_json(contents: Any) -> None:
 
 def say(message: str) -> None:
     """Print a note on standard error."""
-    typer.echo(message, err=True)
+    typer.echo(printable(message), err=True)

@@ -8,17 +8,37 @@ from typing import Annotated, Optional
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import AsJson, Columns, Metrics, Resamples, Seed, column_names, metric_names
+from calbench.cli.options import (
+    Answers,
+    AnswersColumn,
+    AsJson,
+    Columns,
+    FileFormat,
+    Format,
+    Metrics,
+    Resamples,
+    RowIds,
+    Seed,
+    Where,
+    columns_of,
+    metric_names,
+    read_record,
+)
 from calbench.cli.output import interval, plain, print_json, say, table
 
 
 @app.command()
 def transfer(
     reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
-    candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model, same items.")],
+    candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model, of the same items.")],
     calibrator: Annotated[str, typer.Option(help="Id of the calibrator.")] = "temperature",
     columns: Columns = "",
-    metrics: Metrics = "ece,nll,brier,accuracy",
+    row_ids: RowIds = False,
+    where: Where = "",
+    answers: Answers = None,
+    answers_column: AnswersColumn = "",
+    file_format: Format = FileFormat.auto,
+    metrics: Metrics = "",
     calibration_fraction: Annotated[float, typer.Option(help="Share of the items to fit on.")] = 0.5,
     reference_epsilon: Annotated[
         Optional[float], typer.Option(help="Unit error of the reference's precision, for pacs.")  # noqa: UP045
@@ -32,19 +52,30 @@ def transfer(
 ) -> None:
     """Fit a calibrator on the reference, use it on the candidate, and say what was lost.
 
+    Where a file holds the top answer only, calibrators of confidences can be used: histogram,
+    isotonic, beta, platt, scaling_binning.
+
     Example: calbench transfer fp32.parquet int4.parquet --calibrator temperature
+
+    Example: calbench transfer bf16.parquet 3bit.parquet --columns label=answer_idx,logits=logprobs
     """
     import numpy as np
 
-    from calbench import Predictions, experiments
+    from calbench import experiments, interchange
     from calbench.experiments.transfer import ARMS
 
+    names = columns_of(columns, row_ids=row_ids, where=where)
+    options = {"answers": answers, "answers_column": answers_column or None, "format_": file_format.value}
+    both = interchange.pair(
+        read_record(reference, names, **options), read_record(candidate, names, **options)
+    )
+    wanted = metric_names(metrics, both.reference)
     result = experiments.transfer(
-        Predictions.read(reference, **column_names(columns)),
-        Predictions.read(candidate, **column_names(columns)),
+        both.reference,
+        both.candidate,
         calibrator,
         calibration_fraction=calibration_fraction,
-        metrics=metric_names(metrics),
+        metrics=wanted,
         n_resamples=n_resamples,
         reference_epsilon=reference_epsilon,
         candidate_epsilon=candidate_epsilon,
@@ -59,16 +90,18 @@ def transfer(
                 "n_test": result.n_test,
                 **{part: {n: plain(e) for n, e in values.items()} for part, values in parts.items()},
                 "warnings": list(result.warnings),
+                "only_reference": list(both.only_reference),
+                "only_candidate": list(both.only_candidate),
             }
         )
     table(
         f"{calibrator}: fitted on {result.n_calibration:,} items, scored on {result.n_test:,}",
-        ["", *metric_names(metrics)],
+        ["", *wanted],
         [
             [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]
             for part, values in parts.items()
         ],
     )
-    for warning in result.warnings:
+    for warning in (*result.warnings, *both.notes):
         say(f"note: {warning}")
     return None

@@ -121,6 +121,10 @@ class Side:
             self._arms[calibrator] = self.arm(self.fitted(calibrator, method)(self.test.logits))
         return self._arms[calibrator]
 
+    def applied(self, fitted: FittedCalibrator) -> Arm:
+        """The model's test items with a fit, wherever it was fitted."""
+        return self.arm(fitted(self.test.logits))
+
     def arm(self, probs: Float64) -> Arm:
         """Return probabilities ``(n, k)`` of the test items as an arm."""
         return Arm(Items.from_probs(probs, self.test.labels), self.metrics, self.resamples)

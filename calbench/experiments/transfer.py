@@ -13,7 +13,8 @@ from calbench import calibrators
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
 from calbench.experiments.sides import Arm, Side
-from calbench.predictions import Predictions
+from calbench.experiments.top_label_sides import TopLabelSide
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.registry import unknown
 from calbench.statistics import (
     Estimate,
@@ -175,8 +176,8 @@ class TransferResult:
 
 
 def transfer(  # noqa: PLR0913 (all but three have defaults)
-    reference: Predictions,
-    candidate: Predictions,
+    reference: Predictions | TopLabelPredictions,
+    candidate: Predictions | TopLabelPredictions,
     calibrator: str | Calibrator = "temperature",
     *,
     calibration_ids: Iterable[str] | None = None,
@@ -193,7 +194,8 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     Parameters
     ----------
     reference, candidate
-        Records of the same items: the full-precision and the quantized model.
+        Records of the same items: the full-precision and the quantized model. Of the top answer
+        only, they allow calibrators of confidences, such as ``"isotonic"``.
     calibrator
         An id such as ``"temperature"``, or an object with ``fit``.
     calibration_ids
@@ -243,7 +245,16 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     resamples = Resamples.draw(test, n_resamples=n_resamples, rng=draw_rng)
     fit_seed = int(split_rng.integers(2**31))
 
-    def side(record: Predictions, epsilon: float | None) -> Side:
+    def side(record: Predictions | TopLabelPredictions, epsilon: float | None) -> Side | TopLabelSide:
+        if isinstance(record, TopLabelPredictions):
+            return TopLabelSide.of(
+                record,
+                calibration_ids=chosen,
+                test_ids=test,
+                metrics=metrics,
+                resamples=resamples,
+                epsilon=epsilon,
+            )
         return Side.of(
             record,
             calibration_ids=chosen,
@@ -259,7 +270,11 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
 
 
 def transfer_between(
-    reference: Side, candidate: Side, calibrator: str | Calibrator, *, level: float = 0.95
+    reference: Side | TopLabelSide,
+    candidate: Side | TopLabelSide,
+    calibrator: str | Calibrator,
+    *,
+    level: float = 0.95,
 ) -> TransferResult:
     """Compare two sides that share their items and resamples; see :func:`transfer`."""
     if isinstance(calibrator, str):
@@ -276,7 +291,7 @@ def transfer_between(
         if wanted.startswith("raw_"):
             return reference.raw if wanted == "raw_reference" else candidate.raw
         if wanted == "transferred" and candidate is not reference:
-            return candidate.arm(applied(candidate.test.logits))
+            return candidate.applied(applied)
         return (reference if wanted == "calibrated_reference" else candidate).calibrated(name, method)
 
     return TransferResult(
@@ -289,14 +304,23 @@ def transfer_between(
     )
 
 
-def check_same_items(reference: Predictions, candidate: Predictions) -> None:
+def check_same_items(
+    reference: Predictions | TopLabelPredictions, candidate: Predictions | TopLabelPredictions
+) -> None:
     """Raise :class:`InputError` unless both records hold the same items with the same labels."""
+    if type(reference) is not type(candidate):
+        raise InputError(
+            "one record holds class vectors and the other the top answer only; reduce both with"
+            " to_top_label()"
+        )
     ours, theirs = set(reference.item_ids.tolist()), set(candidate.item_ids.tolist())
     if ours != theirs:
         raise InputError(
             f"the reference has {len(ours)} items and the candidate {len(theirs)};"
             f" {len(ours ^ theirs)} are in one only, {min(ours ^ theirs)!r} first: take() the shared ones"
         )
+    if not isinstance(reference, Predictions) or not isinstance(candidate, Predictions):
+        return
     if reference.items_hash != candidate.items_hash:
         aligned = candidate.take(reference.item_ids)
         row = int(np.argmax(aligned.labels != reference.labels))

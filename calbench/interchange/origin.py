@@ -1,0 +1,52 @@
+"""Where a record came from: which files, with which content, read how."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import calbench
+from calbench.predictions import Predictions, TopLabelPredictions
+
+Record = Predictions | TopLabelPredictions
+
+
+def with_origin(record: Record, paths: Iterable[Path], *, format_: str, facts: Mapping[str, Any]) -> Record:
+    """Return the record with an ``origin`` among its metadata.
+
+    Parameters
+    ----------
+    record
+        What was read.
+    paths
+        The files that it was read from; their names and the hashes of their content are kept.
+    format_
+        Which reader read them.
+    facts
+        What else is known, such as the model and the harness's version.
+    """
+    origin = {
+        "format": format_,
+        "files": [{"name": path.name, "sha256": _sha256(path)} for path in paths],
+        "calbench": calbench.__version__,
+    }
+    metadata = {**record.metadata, **facts, "origin": origin}
+    if isinstance(record, Predictions):
+        return Predictions(record.item_ids, record.logits, record.labels, metadata)
+    return TopLabelPredictions(record.item_ids, record.confidences, record.correct, metadata)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return (
+            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _old(file)
+        )
+
+
+def _old(file: Any) -> str:
+    state = hashlib.sha256()
+    while part := file.read(2**20):
+        state.update(part)
+    return state.hexdigest()

@@ -1,0 +1,118 @@
+"""One door for all files: what a path is, and which reader reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from calbench.column_files import ColumnFile, open_columns
+from calbench.errors import InputError
+from calbench.interchange.answers import with_answers
+from calbench.interchange.inspect_logs import is_inspect, read_inspect
+from calbench.interchange.lm_eval import Scoring, is_samples, read_lm_eval
+from calbench.interchange.origin import Record, with_origin
+from calbench.interchange.torch_tensors import open_tensors
+from calbench.record_files import ColumnNames, record_of
+
+Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
+_TORCH = (".pt", ".pth")
+
+
+def read(
+    paths: Path | Sequence[Path],
+    *,
+    columns: ColumnNames | None = None,
+    format_: Format = "auto",
+    answers: Path | None = None,
+    answers_column: str | None = None,
+    scoring: Scoring = "sum",
+    scorer: str | None = None,
+) -> Record:
+    """Read one record from files that something else wrote.
+
+    Parameters
+    ----------
+    paths
+        A parquet, jsonl, json, csv, npz, safetensors or pt file; ``samples_*.jsonl`` files of
+        lm-evaluation-harness, or a folder of them; or logs of inspect_ai.
+    columns
+        Which columns of a table hold what.
+    format_
+        What the files are, if their names do not say so.
+    answers, answers_column
+        A file with the right answers, if they are not beside the predictions.
+    scoring
+        How options are scored, for lm-evaluation-harness.
+    scorer
+        Which scorer says what is right, for inspect_ai.
+
+    Returns
+    -------
+    Predictions or TopLabelPredictions
+        With its origin among the metadata.
+
+    Raises
+    ------
+    InputError
+        The file, the row and the remedy are named.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not given:
+        raise InputError("no path is given; name a file of predictions")
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    kind = _format(given) if format_ == "auto" else format_
+    if kind in ("lm-eval", "inspect"):
+        if columns is not None and columns != ColumnNames():
+            raise InputError(
+                f"{given[0]}: a log has no columns to map; leave out --columns, --where, --row-ids"
+            )
+        return (
+            read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
+        )
+    if len(given) > 1:
+        raise InputError(
+            f"{len(given)} files cannot be one record, except the samples_*.jsonl of one run of"
+            f" lm-evaluation-harness; pass {given[0].name} alone"
+        )
+    return _table(given[0], columns or ColumnNames(), kind, answers, answers_column)
+
+
+def _format(paths: list[Path]) -> Format:
+    first = paths[0]
+    if first.is_dir() or all(is_samples(path) for path in paths):
+        return "lm-eval"
+    if all(path.is_file() and is_inspect(path) for path in paths):
+        return "inspect"
+    return "torch" if first.suffix.lower() in _TORCH else "table"
+
+
+def _table(
+    path: Path, columns: ColumnNames, kind: Format, answers: Path | None, answers_column: str | None
+) -> Record:
+    file = _opened(path, columns, kind)
+    item_id = None if columns.row_ids else columns.item_id or "item_id"
+    sources = [path]
+    if answers is not None:
+        file = with_answers(file, answers, column=answers_column, item_id=item_id)
+        sources.append(answers)
+    record = record_of(file, columns)
+    if columns.as_written and "origin" in record.metadata:
+        return record  # one of our own: it says already where it is from
+    return with_origin(record, sources, format_=kind, facts=_mapping(columns, answers))
+
+
+def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:
+    if kind == "torch":
+        return open_tensors(path)
+    return open_columns(path, text_columns=(columns.item_id or "item_id", *columns.where))
+
+
+def _mapping(columns: ColumnNames, answers: Path | None) -> dict[str, object]:
+    """Return how the columns were read, as far as it differs from their names."""
+    mapped = {name: value for name, value in vars(columns).items() if value}
+    if answers is not None:
+        mapped["answers"] = answers.name
+    return {"columns": mapped} if mapped else {}

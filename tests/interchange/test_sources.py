@@ -1,0 +1,164 @@
+"""One door for all files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, TopLabelPredictions, metrics
+from calbench.errors import InputError
+from calbench.interchange import pair, read
+from calbench.record_files import ColumnNames
+from tests.interchange.samples import write
+
+ROWS = ColumnNames(row_ids=True)
+
+
+@pytest.fixture
+def table(tmp_path):
+    path = tmp_path / "two.jsonl"
+    rows = [
+        {"item_id": f"i{i}", "model": m, "label": i % 2, "p": [0.25, 0.75]}
+        for m in ("a", "b")
+        for i in range(4)
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return path
+
+
+def test_a_table_of_two_models_is_refused(table):
+    with pytest.raises(InputError, match=r"mixes 2 values of model \(a, b\).*--where model=VALUE"):
+        read(table, columns=ColumnNames(probs="p"))
+
+
+def test_rows_are_chosen_by_value(table):
+    record = read(table, columns=ColumnNames(probs="p", where={"model": "b"}))
+    assert len(record) == 4
+    with pytest.raises(InputError, match=r"no row has model=c \(there are a, b\)"):
+        read(table, columns=ColumnNames(probs="p", where={"model": "c"}))
+
+
+def test_probabilities_that_do_not_sum_to_one_are_refused_by_row(tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text(
+        '{"item_id": 1, "label": 0, "p": [0.5, 0.5]}\n{"item_id": 2, "label": 0, "p": [0.5, 0.6]}'
+    )
+    with pytest.raises(InputError, match=r"x\.jsonl: probs\[1\] sums to 1.1"):
+        read(path, columns=ColumnNames(probs="p"))
+
+
+def test_a_file_without_ids_has_to_be_numbered_on_purpose(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("confidence,correct\n0.9,true\n0.8,false\n")
+    with pytest.raises(InputError, match="--row-ids"):
+        read(path)
+    record = read(path, columns=ROWS)
+    assert isinstance(record, TopLabelPredictions)
+    assert (record.item_ids.tolist(), record.correct.tolist()) == (["0", "1"], [True, False])
+
+
+def test_predictions_are_compared_with_answers_from_another_file(tmp_path):
+    (tmp_path / "int4.json").write_text(json.dumps({"model": "m", "preds": ["A", "C"], "confs": [0.9, 0.8]}))
+    (tmp_path / "gold.csv").write_text("answer\nA\nB\n")
+    columns = ColumnNames(row_ids=True, predicted="preds", confidence="confs")
+    record = read(tmp_path / "int4.json", columns=columns, answers=tmp_path / "gold.csv")
+    assert record.correct.tolist() == [True, False]
+    assert record.metadata["model"] == "m"
+    assert len(record.metadata["origin"]["files"]) == 2
+
+
+def test_answers_are_matched_by_id(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,predicted,confidence\nb,1,0.5\na,0,0.5\n")
+    (tmp_path / "gold.csv").write_text("item_id,gold\na,0\nb,0\nc,1\n")
+    record = read(
+        tmp_path / "x.csv", columns=ColumnNames(predicted="predicted"), answers=tmp_path / "gold.csv"
+    )
+    assert record.correct.tolist() == [False, True]
+    (tmp_path / "gold.csv").write_text("item_id,gold\na,0\n")
+    with pytest.raises(InputError, match="no answer to 'b'"):
+        read(tmp_path / "x.csv", columns=ColumnNames(predicted="predicted"), answers=tmp_path / "gold.csv")
+
+
+def test_tensors_are_read_as_data(tmp_path):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "x.pt"
+    torch.save((torch.tensor([[1.0, 2.0], [3.0, 1.0]]), torch.tensor([[1], [0]])), path)
+    record = read(path, columns=ROWS)
+    assert (record.logits.tolist(), record.labels.tolist()) == ([[1.0, 2.0], [3.0, 1.0]], [1, 0])
+    torch.save({"z": torch.tensor([[1.0, 2.0]]), "y": torch.tensor([1])}, path)
+    assert len(read(path, columns=ColumnNames(row_ids=True, logits="z", label="y"))) == 1
+
+
+class Trap:
+    """What runs a command when it is unpickled."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return self.marker.touch, ()
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.npz", "x.parquet", "x.json"])
+def test_a_pickle_posing_as_data_is_refused_and_not_run(tmp_path, name):
+    pytest.importorskip("torch")
+    marker, path = tmp_path / "ran", tmp_path / name
+    path.write_bytes(pickle.dumps(Trap(marker)))
+    with pytest.raises(InputError, match=str(path)):
+        read(path, columns=ROWS)
+    assert not marker.exists()
+
+
+def test_a_zip_posing_as_a_table_is_refused(tmp_path):
+    path = tmp_path / "x.parquet"
+    np.savez(tmp_path / "x.npz", a=[1])
+    path.write_bytes((tmp_path / "x.npz").read_bytes())
+    with pytest.raises(InputError, match="cannot be read as parquet"):
+        read(path)
+
+
+def test_a_folder_is_a_run_of_the_harness(tmp_path):
+    write(tmp_path)
+    assert read(tmp_path).metadata["origin"]["format"] == "lm-eval"
+    with pytest.raises(InputError, match="no columns to map"):
+        read(tmp_path, columns=ROWS)
+
+
+def test_several_tables_are_not_one_record(tmp_path):
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("item_id,confidence,correct\na,1,true\n")
+    with pytest.raises(InputError, match="2 files cannot be one record"):
+        read([tmp_path / "a.csv", tmp_path / "b.csv"])
+
+
+def test_what_was_imported_keeps_its_origin(tmp_path):
+    write(tmp_path)
+    record = read(tmp_path)
+    record.write(tmp_path / "kept.parquet")
+    assert dict(read(tmp_path / "kept.parquet").metadata) == dict(record.metadata)
+
+
+def test_items_that_only_one_record_has_are_left_out_and_named():
+    a = Predictions(["x", "y", "z"], [[1, 0]] * 3, [0, 0, 1])
+    b = TopLabelPredictions(["z", "w", "y"], [0.5] * 3, [True, True, False])
+    both = pair(a, b)
+    assert both.reference.item_ids.tolist() == both.candidate.item_ids.tolist() == ["y", "z"]
+    assert list(both.notes) == [
+        "1 items are in the reference only and were left out: x",
+        "1 items are in the candidate only and were left out: w",
+    ]
+    with pytest.raises(InputError, match="share no item"):
+        pair(a.take(["x"]), b)
+
+
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [("probs_resnet110_c10_logits", "0.0475035"), ("probs_densenet40_c100_logits", "0.211563")],
+)
+def test_published_errors_of_the_standard_networks(shared_data, name, published):
+    columns = ColumnNames(row_ids=True, predicted="pred_label", label="true_label")
+    record = read(shared_data / "hollance" / f"{name}.csv", columns=columns)
+    assert f"{metrics.evaluate('ece', record):.6g}" == published
