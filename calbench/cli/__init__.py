@@ -10,6 +10,7 @@ import typer
 import calbench
 from calbench.cli import (
     compare,
+    doctor,
     evaluate,
     listing,
     setup,
@@ -21,6 +22,7 @@ from calbench.errors import CalbenchError
 # Importing a command's file registers it.
 COMMANDS = (
     compare,
+    doctor,
     evaluate,
     listing,
     setup,
