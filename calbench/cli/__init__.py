@@ -13,6 +13,7 @@ from calbench.cli import (
     doctor,
     evaluate,
     listing,
+    run,
     setup,
     transfer,
 )
@@ -25,6 +26,7 @@ COMMANDS = (
     doctor,
     evaluate,
     listing,
+    run,
     setup,
     transfer,
 )

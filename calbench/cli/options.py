@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
 
 import typer
 
@@ -16,6 +18,21 @@ Columns = Annotated[
     str, typer.Option(help="Names of the file's columns: item_id=...,label=...,logits=... where they differ.")
 ]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+StoreFolder = Annotated[
+    Optional[Path],  # noqa: UP045 (typer)
+    typer.Option("--store", help="Where predictions and quantized models are kept."),
+]
+
+
+class ProfileName(str, Enum):
+    """How many items of each task to use."""
+
+    quick = "quick"
+    default = "default"
+    full = "full"
+
+
+Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
 
 
 def column_names(text: str) -> dict[str, str]:

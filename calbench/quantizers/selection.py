@@ -9,7 +9,7 @@ weights with the embedding and cannot be quantized alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -77,6 +77,18 @@ def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, 
     if tied:
         raise QuantizationError(f"{tied[0]} shares its weights with the input embedding; do not include it")
     return tuple(name for name in layers if name in chosen)
+
+
+def check_group_size(model: nn.Module, names: Iterable[str], group_size: int) -> None:
+    """Raise :class:`InputError` unless ``group_size`` divides the inputs of every layer; -1 always does."""
+    for name in names:
+        width = int(model.get_submodule(name).in_features)  # type: ignore[arg-type]
+        if group_size > 0 and width % group_size:
+            fitting = [size for size in (128, 64, 32, 16, 8) if width % size == 0]
+            raise InputError(
+                f"group_size={group_size} does not divide the {width} inputs of {name};"
+                f" use {' or '.join(map(str, fitting)) or 'another'}, or -1 for one group per row"
+            )
 
 
 def _matching(pattern: str, layers: dict[str, nn.Linear], stack: list[str]) -> Iterator[str]:
