@@ -107,7 +107,9 @@ def test_bad_usage_exits_2(run):
     assert run("nonsense")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["setup", "list", "doctor", "run", "evaluate", "transfer", "compare"])
+@pytest.mark.parametrize(
+    "command", ["setup", "list", "doctor", "run", "sensitivity", "evaluate", "transfer", "compare"]
+)
 def test_every_command_has_help_with_an_example(run, command):
     code, out, _ = run(command, "--help")
     assert code == 0

@@ -14,6 +14,7 @@ from calbench.cli import (
     evaluate,
     listing,
     run,
+    sensitivity,
     setup,
     transfer,
 )
@@ -27,6 +28,7 @@ COMMANDS = (
     evaluate,
     listing,
     run,
+    sensitivity,
     setup,
     transfer,
 )

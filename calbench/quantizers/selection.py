@@ -41,6 +41,22 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     return found
 
 
+def module_groups(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Divide the linear layers into groups that are quantized or kept together.
+
+    Returns
+    -------
+    dict
+        For each block its layers, and for each layer outside of the blocks (a head, a pooler) itself;
+        an output layer that is tied to the embedding belongs to none.
+    """
+    layers = linears(model)
+    groups = {block: tuple(name for name in layers if _inside(name, block)) for block in blocks(model)}
+    grouped = {name for names in groups.values() for name in names}
+    alone = {n: (n,) for n, layer in layers.items() if n not in grouped and not _is_tied(model, layer)}
+    return groups | alone
+
+
 def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the linear layers to quantize.
 
