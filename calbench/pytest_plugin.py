@@ -134,6 +134,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     rows = [row for report in _reports(terminalreporter) for row in getattr(report, "calbench", ())]
     if rows:
         _session(config).summarize(terminalreporter, rows)
+    skipped = [r.calbench_skipped for r in _reports(terminalreporter) if hasattr(r, "calbench_skipped")]
+    if skipped:
+        _session(config).say_skipped(terminalreporter, skipped)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -112,6 +112,10 @@ class Session:
 
     def attach(self, item: pytest.Item, report: pytest.TestReport) -> None:
         """Put a test's results on its report, and the main figures among its properties (JUnit)."""
+        cell = _cell_of(item)
+        if cell is not None and report.skipped and isinstance(report.longrepr, tuple):
+            reason = report.longrepr[2].removeprefix("Skipped: ")
+            report.calbench_skipped = (cell.quantizer, reason)  # type: ignore[attr-defined]
         rows = item.stash.get(_ROWS, [])
         if not rows:
             return
@@ -136,6 +140,11 @@ class Session:
         if folder:
             self.write_report(Path(folder), merged)
             reporter.write_line(f"report: {folder}/leaderboard.md and {folder}/results.json")
+
+    def say_skipped(self, reporter: pytest.TerminalReporter, skipped: Sequence[tuple[str, str]]) -> None:
+        """Say which quantizers' cells did not run, and why: pytest counts skips but hides the reasons."""
+        for (quantizer, reason), count in Counter(skipped).items():
+            reporter.write_line(f"calbench skipped {count} cells of {quantizer}: {reason}", yellow=True)
 
     def write_report(self, folder: Path, rows: list[Row]) -> None:
         """Write the leaderboard and the results."""

@@ -8,12 +8,25 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 
 from calbench import Predictions, calibrators, cli, metrics
 
 RNG = np.random.default_rng(0)
 TRUE = RNG.normal(size=(600, 3))
 LABELS = np.array([RNG.choice(3, p=p) for p in calibrators.softmax(TRUE)])
+
+
+def commands(group, prefix=""):
+    """Names of all commands, those of groups within groups included."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield f"{prefix}{name}"
+
+
+COMMANDS = sorted(commands(typer.main.get_command(cli.app)))
 
 
 @pytest.fixture
@@ -122,7 +135,7 @@ def test_bad_usage_exits_2(run):
     assert run("nonsense")[0] == 2
 
 
-@pytest.mark.parametrize("command", ["setup", "list", "evaluate", "transfer", "compare", "export calibrator"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(run, command):
     code, out, _ = run(*command.split(), "--help")
     assert code == 0

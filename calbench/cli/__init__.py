@@ -10,11 +10,14 @@ import typer
 import calbench
 from calbench.cli import (
     compare,
+    doctor,
     evaluate,
     export,
     export_records,
     import_records,
     listing,
+    run,
+    sensitivity,
     setup,
     transfer,
 )
@@ -24,11 +27,14 @@ from calbench.errors import CalbenchError
 # Importing a command's file registers it.
 COMMANDS = (
     compare,
+    doctor,
     evaluate,
     export,
     export_records,
     import_records,
     listing,
+    run,
+    sensitivity,
     setup,
     transfer,
 )

@@ -32,6 +32,21 @@ Answers = Annotated[
 ]
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+StoreFolder = Annotated[
+    Optional[Path],  # noqa: UP045 (typer)
+    typer.Option("--store", help="Where predictions and quantized models are kept."),
+]
+
+
+class ProfileName(str, Enum):
+    """How many items of each task to use."""
+
+    quick = "quick"
+    default = "default"
+    full = "full"
+
+
+Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
 
 VECTOR_METRICS = "ece,nll,brier,accuracy"
 TOP_LABEL_METRICS = "ece,brier_toplabel,accuracy"

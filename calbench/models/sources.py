@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Architecture = Literal["sequence-classification", "causal-lm"]
 ARCHITECTURES: tuple[Architecture, ...] = ("sequence-classification", "causal-lm")
 
+_AUTO_CLASSES: dict[Architecture, str] = {
+    "sequence-classification": "AutoModelForSequenceClassification",
+    "causal-lm": "AutoModelForCausalLM",
+}
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _HUB_FILES = ("*.safetensors", *_TEXT_FILES)
 _NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -126,11 +130,8 @@ class ModelSource:
             import torch
             import transformers
 
-            kinds = {
-                "sequence-classification": transformers.AutoModelForSequenceClassification,
-                "causal-lm": transformers.AutoModelForCausalLM,
-            }
-            loaded, info = kinds[self.architecture].from_pretrained(
+            kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
+            loaded, info = kind.from_pretrained(
                 self.location,
                 dtype=dtype or torch.float32,
                 use_safetensors=True,
@@ -146,6 +147,24 @@ class ModelSource:
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
         return loaded.eval()
+
+    def skeleton(self) -> Any:
+        """Build the model without weights: its layers' names and shapes, for free.
+
+        Returns
+        -------
+        transformers.PreTrainedModel
+            On torch's ``meta`` device.
+        """
+        with quiet():
+            import torch
+            import transformers
+
+            config = transformers.AutoConfig.from_pretrained(
+                self.location, trust_remote_code=False, local_files_only=True
+            )
+            with torch.device("meta"):
+                return getattr(transformers, _AUTO_CLASSES[self.architecture]).from_config(config)
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer that goes with the full-precision model.

@@ -8,6 +8,7 @@ Importing this package imports no third-party package.
 from __future__ import annotations
 
 from calbench.quantizers.catalogue import get, names, quantizer, registry
+from calbench.quantizers.fit import check_fits
 from calbench.quantizers.identity import identity, versions
 from calbench.quantizers.protocol import Quantizer, SavesCheckpoints, WeightFormat
 from calbench.quantizers.quantization import QuantizedModel, quantize
@@ -22,6 +23,7 @@ __all__ = [
     "Quantizer",
     "SavesCheckpoints",
     "WeightFormat",
+    "check_fits",
     "get",
     "identity",
     "names",

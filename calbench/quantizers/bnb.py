@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError
-from calbench.models.quiet import quiet
-from calbench.quantizers.availability import require
+from calbench.quantizers.availability import backend, require
 from calbench.quantizers.catalogue import quantizer
 from calbench.quantizers.protocol import WeightFormat
 from calbench.quantizers.selection import select
@@ -271,7 +270,5 @@ def _library() -> Any:
     ):
         # Logger.addFilter ignores a filter that is there already.
         logging.getLogger(name).addFilter(keep)
-    with quiet():  # importing it compiles kernels, which uses deprecated parts of torch
-        import bitsandbytes
-
-    return bitsandbytes
+    # Importing it compiles kernels, which uses deprecated parts of torch.
+    return backend("bitsandbytes", "bitsandbytes", extra="bitsandbytes")

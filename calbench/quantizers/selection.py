@@ -9,7 +9,7 @@ weights with the embedding and cannot be quantized alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,22 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
             if any(isinstance(part, nn.Linear) for part in block.modules()):
                 found[f"{name}.{index}"] = block
     return found
+
+
+def module_groups(model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """Divide the linear layers into groups that are quantized or kept together.
+
+    Returns
+    -------
+    dict
+        For each block its layers, and for each layer outside of the blocks (a head, a pooler) itself;
+        an output layer that is tied to the embedding belongs to none.
+    """
+    layers = linears(model)
+    groups = {block: tuple(name for name in layers if _inside(name, block)) for block in blocks(model)}
+    grouped = {name for names in groups.values() for name in names}
+    alone = {n: (n,) for n, layer in layers.items() if n not in grouped and not _is_tied(model, layer)}
+    return groups | alone
 
 
 def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> tuple[str, ...]:
@@ -77,6 +93,18 @@ def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, 
     if tied:
         raise QuantizationError(f"{tied[0]} shares its weights with the input embedding; do not include it")
     return tuple(name for name in layers if name in chosen)
+
+
+def check_group_size(model: nn.Module, names: Iterable[str], group_size: int) -> None:
+    """Raise :class:`InputError` unless ``group_size`` divides the inputs of every layer; -1 always does."""
+    for name in names:
+        width = int(model.get_submodule(name).in_features)  # type: ignore[arg-type]
+        if group_size > 0 and width % group_size:
+            fitting = [size for size in (128, 64, 32, 16, 8) if width % size == 0]
+            raise InputError(
+                f"group_size={group_size} does not divide the {width} inputs of {name};"
+                f" use {' or '.join(map(str, fitting)) or 'another'}, or -1 for one group per row"
+            )
 
 
 def _matching(pattern: str, layers: dict[str, nn.Linear], stack: list[str]) -> Iterator[str]:

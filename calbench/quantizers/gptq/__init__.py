@@ -21,7 +21,7 @@ from calbench.errors import InputError
 from calbench.quantizers.availability import require
 from calbench.quantizers.catalogue import quantizer
 from calbench.quantizers.protocol import WeightFormat
-from calbench.quantizers.selection import select
+from calbench.quantizers.selection import check_group_size, select
 
 if TYPE_CHECKING:
     import torch
@@ -113,8 +113,10 @@ class Gptq:
         require(self.id, self.packages, extra="gptq")
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
-        """Linear layers inside the blocks, less ``skip``, plus ``include``."""
-        return select(model, skip=self.skip, include=self.include)
+        """Linear layers inside the blocks, less ``skip``, plus ``include``; groups must fit into them."""
+        names = select(model, skip=self.skip, include=self.include)
+        check_group_size(model, names, self.group_size)
+        return names
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in float32 and quantize it block by block."""

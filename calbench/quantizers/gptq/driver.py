@@ -17,7 +17,7 @@ from calbench.quantizers.gptq.hessians import Collector, Hessian, SeenError
 from calbench.quantizers.gptq.packed import PackedLinear
 from calbench.quantizers.gptq.solver import Grid, solve
 from calbench.quantizers.samples import QuantizationSamples
-from calbench.quantizers.selection import blocks
+from calbench.quantizers.selection import blocks, check_group_size
 
 _BATCH_TOKENS = 4096
 
@@ -90,18 +90,6 @@ def quantize_model(
     if outside:
         for hessian in _watch(model, outside, batches, partial(_run_model, model)).hessians():
             _replace(model, hessian, settings)
-
-
-def check_group_size(model: nn.Module, targets: Sequence[str], group_size: int) -> None:
-    """Raise :class:`InputError` unless ``group_size`` divides the inputs of every layer; -1 always does."""
-    for name in targets:
-        width = int(model.get_submodule(name).in_features)  # type: ignore[arg-type]
-        if group_size > 0 and width % group_size:
-            fitting = [size for size in (128, 64, 32, 16, 8) if width % size == 0]
-            raise InputError(
-                f"group_size={group_size} does not divide the {width} inputs of {name};"
-                f" use {' or '.join(map(str, fitting)) or 'another'}, or -1 for one group per row"
-            )
 
 
 def _quantize_block(

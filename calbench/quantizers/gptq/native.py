@@ -25,10 +25,10 @@ from torch import nn
 
 from calbench.errors import CorruptRecordError, InputError, QuantizationError
 from calbench.models.sources import ModelSource
-from calbench.quantizers.gptq.driver import Settings, check_group_size
+from calbench.quantizers.gptq.driver import Settings
 from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
 from calbench.quantizers.samples import QuantizationSamples
-from calbench.quantizers.selection import linears
+from calbench.quantizers.selection import check_group_size, linears
 
 _PARTS = ("qweight", "qzeros", "scales", "g_idx")
 _WORKER = "calbench.quantizers.gptq.native_worker"

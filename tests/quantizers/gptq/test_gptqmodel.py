@@ -65,7 +65,9 @@ def test_a_missing_gptqmodel_names_its_extra(monkeypatch):
         "calbench.quantizers.availability.find_spec", lambda name: name != "gptqmodel" or None
     )
     get("gptq-int4").check_available()
-    with pytest.raises(BackendUnavailableError, match=r"gptqmodel; pip install 'calbench\[gptq\]'"):
+    with pytest.raises(
+        BackendUnavailableError, match=r"gptqmodel, which is not installed; pip install 'calbench\[gptq\]'"
+    ):
         get("gptq-int4[backend=gptqmodel]").check_available()
 
 

@@ -1,0 +1,79 @@
+"""``calbench run``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calbench.cli.application import app
+from calbench.cli.options import AsJson, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    from calbench.experiments.precision_table import MissingRow
+
+
+@app.command()
+def run(
+    models: Annotated[str, typer.Option(help="Ids, globs, 'all', 'not X', separated by commas.")] = "",
+    quantizers: Annotated[str, typer.Option(help="Likewise, arguments in brackets.")] = "",
+    tasks: Annotated[str, typer.Option(help="Likewise; each model's own tasks if left out.")] = "",
+    calibrators: Annotated[str, typer.Option(help="Likewise: fitted besides; none if left out.")] = "",
+    profile: Profile = ProfileName.default,
+    store: StoreFolder = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
+    n_resamples: Resamples = 2000,
+    replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run models at several precisions on tasks, and print what each precision costs.
+
+    fp32 is run besides, as what everything is compared with. Predictions are stored: a second run
+    prints the same numbers at once. A cell whose backend is not here is skipped by name and reason;
+    one that is refused makes the exit status 2, after all the others were run.
+
+    Example: calbench run --models minilm --quantizers all --tasks tweets --profile quick
+    """
+    from rich.console import Console
+
+    from calbench import calibrators as calibrator_library
+    from calbench.cache import cache_dir
+    from calbench.experiments import PROFILES, Bench, Cell, grid_of
+    from calbench.experiments.cells import REFERENCE, Selection
+    from calbench.experiments.precision_table import RAW, MissingRow, precision_rows
+    from calbench.report import TerminalProgress
+    from calbench.report.precision import precision_json, precision_markdown
+    from calbench.store import Store
+
+    fitted = calibrator_library.registry.select(calibrators) if calibrators else ()
+    grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
+    picked = grid.cells(Selection(), PROFILES[profile.value])
+    references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
+    cells = list(dict.fromkeys((*sorted(references), *picked)))
+    bench = Bench(
+        Store(store.expanduser() if store else cache_dir() / "store"),
+        PROFILES[profile.value],
+        n_resamples=n_resamples,
+        planned=cells,
+        progress=TerminalProgress(Console(stderr=True)),
+        replay=replay,
+    )
+    rows = list(precision_rows(bench, cells, calibrators=fitted, seed=seed))
+    rows.sort(key=lambda row: (row.model, row.task))
+    if as_json:
+        print_json(precision_json(rows))
+    else:
+        typer.echo(precision_markdown(rows))
+    missing = [row for row in rows if isinstance(row, MissingRow)]
+    _say_missing(missing)
+    raise typer.Exit(0 if all(row.skipped for row in missing) else 2)
+
+
+def _say_missing(missing: list[MissingRow]) -> None:
+    by_reason: dict[tuple[str, str, bool, str], list[str]] = {}
+    for row in missing:
+        by_reason.setdefault((row.model, row.quantizer, row.skipped, row.reason), []).append(row.task)
+    for (model, quantizer, skipped, reason), tasks in by_reason.items():
+        what = "skipped" if skipped else "refused"
+        say(f"{what}: {model} × {quantizer} on {', '.join(tasks)}: {reason}")

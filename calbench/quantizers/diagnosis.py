@@ -1,0 +1,110 @@
+"""What works on this machine: every quantizer is tried on tiny models, and has to prove itself."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.models.sources import ModelSource
+from calbench.quantizers import tiny
+from calbench.quantizers.availability import installed_versions
+from calbench.quantizers.catalogue import get
+from calbench.quantizers.protocol import Quantizer
+from calbench.quantizers.quantization import quantize
+
+# What calbench can use, and the extra that brings it.
+PACKAGES = {
+    "torch": "torch",
+    "transformers": "torch",
+    "bitsandbytes": "bitsandbytes",
+    "gptqmodel": "gptq",
+    "peft": "embedded",
+    "gguf": "embedded",
+}
+
+Status = Literal["works", "unavailable", "broken"]
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Whether a quantizer works here.
+
+    Parameters
+    ----------
+    quantizer
+        Its canonical id.
+    status
+        ``"works"``: it quantized a tiny encoder and a tiny decoder and proved it. ``"unavailable"``:
+        a package or device is missing; suites skip its cells with the same reason. ``"broken"``: it
+        ran and could not prove itself; suites fail.
+    reason
+        What is wrong, and the remedy; empty where it works.
+    kernel
+        What computes a quantized layer.
+    versions
+        Of the packages whose version may change its outcome.
+    seconds
+        Spent trying.
+    """
+
+    quantizer: str
+    status: Status
+    reason: str
+    kernel: str
+    versions: dict[str, str]
+    seconds: float
+
+
+def diagnose(quantizer_ids: Sequence[str]) -> Iterator[Diagnosis]:
+    """Try quantizers one after the other, and yield what was found out about each.
+
+    Raises
+    ------
+    UnknownNameError, InputError
+        An id is unknown or has arguments that cannot be used; nothing is tried then.
+    """
+    quantizers = [get(quantizer_id) for quantizer_id in quantizer_ids]
+    with tempfile.TemporaryDirectory(prefix="calbench-doctor-") as place:
+        sources: list[ModelSource] = []
+        for quantizer in quantizers:
+            started = time.perf_counter()
+            try:
+                quantizer.check_available()
+                sources = sources or tiny.write_all(Path(place))
+                _try(quantizer, sources)
+                status: Status = "works"
+                reason = ""
+            except BackendUnavailableError as error:
+                status, reason = "unavailable", str(error)
+            except CalbenchError as error:
+                status, reason = "broken", str(error)
+            except Exception as error:  # noqa: BLE001 (whatever a backend raises is the finding)
+                status, reason = "broken", f"{type(error).__name__}: {error}"
+            yield Diagnosis(
+                quantizer.id,
+                status,
+                reason,
+                quantizer.kernel,
+                installed_versions(quantizer.packages),
+                round(time.perf_counter() - started, 2),
+            )
+
+
+def _try(quantizer: Quantizer, sources: Sequence[ModelSource]) -> None:
+    samples = tiny.random_samples(quantizer.n_samples) if quantizer.n_samples else None
+    for source in sources:
+        quantize(quantizer, source, samples=samples, probe=tiny.random_samples(8, seed=1).token_ids)
+
+
+def packages() -> dict[str, str]:
+    """Version of every package that calbench can use, or what would install it."""
+    found = installed_versions(tuple(PACKAGES))
+    return {
+        name: found.get(name) or f"not installed; pip install 'calbench[{extra}]'"
+        for name, extra in PACKAGES.items()
+    }
