@@ -13,6 +13,7 @@ from calbench.cli import (
     evaluate,
     listing,
     setup,
+    store,
     transfer,
 )
 from calbench.cli.application import app
@@ -24,6 +25,7 @@ COMMANDS = (
     evaluate,
     listing,
     setup,
+    store,
     transfer,
 )
 
