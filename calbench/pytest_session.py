@@ -16,7 +16,6 @@ import pytest
 from rich.console import Console, RenderableType
 
 from calbench import models
-from calbench.cache import cache_dir
 from calbench.errors import BackendUnavailableError, CalbenchError, InputError
 from calbench.experiments import PROFILES, Bench, Cell, Grid, Measured, Selection, Silence, grid_of
 from calbench.experiments.cells import AXES
@@ -49,8 +48,7 @@ class Session:
     @cached_property
     def store(self) -> Store:
         """The store that the options name."""
-        named = self._option("store")
-        return Store(Path(named).expanduser() if named else cache_dir() / "store")
+        return Store.at(self._option("store"))
 
     @cached_property
     def seeds(self) -> tuple[int, ...]:

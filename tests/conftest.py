@@ -37,3 +37,12 @@ def tiny_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_models import write_decoder
 
     return write_decoder(tmp_path_factory.mktemp("models") / "decoder")
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder_with_letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Llama whose vocabulary has the letters of options."""
+    from tests.tiny_models import write_decoder
+
+    letters = tuple("ABCDE") + tuple(f"{letter}." for letter in "ABCDE")
+    return write_decoder(tmp_path_factory.mktemp("models") / "letters", more_words=letters)

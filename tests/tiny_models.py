@@ -7,12 +7,12 @@ from pathlib import Path
 WORDS = [f"w{i}" for i in range(60)] + ["Text:", "Sentiment:", "negative", "positive", "no", "yes"]
 
 
-def write_tokenizer(folder: Path) -> int:
+def write_tokenizer(folder: Path, *, more_words: tuple[str, ...] = ()) -> int:
     """Write a word-level tokenizer; returns the size of its vocabulary."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS])}
+    vocabulary = {word: i for i, word in enumerate(["[PAD]", "[UNK]", *WORDS, *more_words])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(
@@ -43,14 +43,14 @@ def write_encoder(folder: Path, *, seed: int = 0, n_classes: int = 2) -> Path:
     return folder
 
 
-def write_decoder(folder: Path, *, seed: int = 0) -> Path:
+def write_decoder(folder: Path, *, seed: int = 0, more_words: tuple[str, ...] = ()) -> Path:
     """Write a two-layer Llama with tied embeddings."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
     folder.mkdir(parents=True, exist_ok=True)
     config = LlamaConfig(
-        vocab_size=write_tokenizer(folder),
+        vocab_size=write_tokenizer(folder, more_words=more_words),
         hidden_size=64,
         num_hidden_layers=2,
         num_attention_heads=4,

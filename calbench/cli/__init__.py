@@ -19,6 +19,7 @@ from calbench.cli import (
     run,
     sensitivity,
     setup,
+    store,
     transfer,
 )
 from calbench.cli.application import app
@@ -36,6 +37,7 @@ COMMANDS = (
     run,
     sensitivity,
     setup,
+    store,
     transfer,
 )
 _INTERRUPTED = 130

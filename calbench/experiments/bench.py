@@ -25,7 +25,7 @@ from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
 from calbench.statistics import resamples_for
 from calbench.store import Record, Store, key_of
-from calbench.tasks import Item, SequenceClassification, split_evaluation
+from calbench.tasks import LabelledItem, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
 METRICS = ("ece", "nll", "brier", "accuracy")
@@ -178,6 +178,7 @@ class Bench:
     def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
         task = tasks.get(name)
         items = self._items(source.model, task)
+        identity = self._identity(source.model.id, quantizer, name)
         started = time.perf_counter()
         with self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(items)) as advance:
             scored = score(
@@ -186,6 +187,7 @@ class Bench:
                 source.model,
                 task.request(source.model),
                 items,
+                shards=self.store.shards(identity),
                 on_progress=advance,
             )
         seconds = time.perf_counter() - started
@@ -193,19 +195,30 @@ class Bench:
             [item.id for item in items],
             scored.logits,
             [item.label for item in items],
-            {"model": source.model.id, "quantizer": quantizer, "task": name, "classes": list(task.classes)},
+            {
+                "model": source.model.id,
+                "quantizer": quantizer,
+                "task": name,
+                "classes": list(task.classes),
+                "chance": task.chance,
+            },
         )
         provenance = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
             "items_per_second": round(len(items) / seconds, 2),
             "n_truncated": scored.n_truncated,
+            "n_asked": scored.n_asked,
+            "n_shards": scored.n_shards,
+            "n_shards_reused": scored.n_reused,
+            "engine": scored.engine,
+            "noise_floor": scored.noise_floor,
             "n_duplicates_dropped": task.dataset.n_duplicates,
             "baseline": source.model.baseline,
             "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
             "quantization": quantized.report.to_dict(),
         }
-        self.store.put(self._identity(source.model.id, quantizer, name), predictions, provenance)
+        self.store.put(identity, predictions, provenance)
 
     def _identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
@@ -229,7 +242,7 @@ class Bench:
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 
-    def _items(self, source: ModelSource, task: SequenceClassification) -> tuple[Item, ...]:
+    def _items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
         evaluation = task.partition.evaluation
         return evaluation[: sum(self.profile.sizes(source.architecture, len(evaluation)))]
 
@@ -237,7 +250,7 @@ class Bench:
         self,
         record: Record,
         source: _OpenSource,
-        task: SequenceClassification,
+        task: Task,
         quantizer: Quantizer,
         seed: int,
     ) -> Side:
@@ -299,13 +312,13 @@ class _OpenSource:
         rows = self.store.remember(identity, tokenize)
         return QuantizationSamples(tuple(tuple(row) for row in rows))
 
-    def tokens(self, task: SequenceClassification, n_texts: int) -> list[list[int]]:
+    def tokens(self, task: Task, n_texts: int) -> list[list[int]]:
         """Tokens of a task's first quantization samples, as the model would be shown them."""
         rows: list[list[int]] = self.tokenizer(
             self._texts(task)[:n_texts], truncation=True, max_length=self.model.max_length
         )["input_ids"]
         return rows
 
-    def _texts(self, task: SequenceClassification) -> list[str]:
+    def _texts(self, task: Task) -> list[str]:
         request = task.request(self.model)
-        return [request.text(item) for item in task.partition.quantization]
+        return [request.sample(item) for item in task.partition.quantization]

@@ -1,49 +1,100 @@
-"""A loaded model and labelled items give logits; only what is read is computed."""
+"""A loaded model and labelled items give logits: in a fixed order, in batches, one shard after the other."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Protocol
 
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.inference.choices import choice_method
+from calbench.inference.classification import encode, text_method
+from calbench.inference.methods import Method
 from calbench.models.sources import ModelSource
 from calbench.predictions import Float32
 from calbench.tasks.classification import ClassificationRequest
-from calbench.tasks.items import Item
+from calbench.tasks.items import LabelledItem
+from calbench.tasks.multiple_choice import ChoiceRequest
+
+Request = ClassificationRequest | ChoiceRequest
 
 TOKENS_PER_BATCH = 512
 MAX_ROWS = 64
+TOKENS_PER_SHARD = 16_384
+N_REPEATED = 8
+
+
+class Shards(Protocol):
+    """Where parts of a run are kept, so that one that was killed goes on where it stopped."""
+
+    def get(self, name: str, shape: tuple[int, int]) -> Float32 | None:
+        """Return a finished shard, or None."""
+        ...
+
+    def put(self, name: str, values: Float32) -> None:
+        """Keep a finished shard."""
+        ...
+
+
+class NoShards:
+    """Keeps nothing."""
+
+    def get(self, name: str, shape: tuple[int, int]) -> Float32 | None:
+        """Find nothing."""
+
+    def put(self, name: str, values: Float32) -> None:
+        """Keep nothing."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Logits ``(n_items, n_classes)`` in the items' order, and how many inputs were cut to fit."""
+    """Logits ``(n_items, n_classes)`` in the items' order, and how they came about.
+
+    Parameters
+    ----------
+    logits
+        Float32; where an item has fewer options the rest is ``-inf``.
+    n_truncated
+        How many inputs were cut to fit.
+    n_asked
+        How many different inputs there were: equal ones are asked once.
+    n_shards, n_reused
+        Parts of the run, and how many of them an earlier run had finished.
+    engine
+        How the model was read.
+    noise_floor
+        The largest difference that asking some items alone made to their logits: what is smaller
+        than this between two records is no finding.
+    """
 
     logits: Float32
     n_truncated: int
-
-
-class _Encoded(NamedTuple):
-    row: int
-    tokens: list[int]
+    n_asked: int = 0
+    n_shards: int = 0
+    n_reused: int = 0
+    engine: str = ""
+    noise_floor: float = 0.0
 
 
 def score(
     module: Any,
     tokenizer: Any,
     source: ModelSource,
-    request: ClassificationRequest,
-    items: Sequence[Item],
+    request: Request,
+    items: Sequence[LabelledItem],
     *,
+    shards: Shards | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Scored:
     """Ask the model about every item.
 
     Inputs are sorted by length and batched under a token budget, so little of a batch is padding.
-    The same items give the same batches, whatever order they come in.
+    The same items give the same batches and shards, whatever order they come in and wherever an
+    earlier run stopped.
 
     Parameters
     ----------
@@ -55,137 +106,127 @@ def score(
         What the model is and how the task asks it.
     items
         What to score.
+    shards
+        Where finished parts are kept and found.
     on_progress
         Is called with the number of items done after each batch.
 
     Raises
     ------
     InputError
-        A label word is not one token, or the model answers with NaN.
+        An item cannot be asked in this way, or the model answers with NaN.
     """
     import torch
 
-    encoded, n_truncated = _encode(tokenizer, source, request, items)
-    read = _reader(module, tokenizer, request)
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        if request.scoring == "head":
-            raise InputError(f"the tokenizer of {source.id} has no padding token, which its head looks for")
-        pad = 0  # masked, and never read
-    device = next(module.parameters()).device
-    logits: Float32 | None = None
-    n_done = 0
+    if not items:
+        raise InputError("there are no items to score")
+    shards = shards or NoShards()
     with torch.inference_mode():
-        for batch in batches(encoded):
-            width = len(batch[0].tokens)
-            ids = torch.full((len(batch), width), pad, dtype=torch.long)
-            mask = torch.zeros_like(ids)
-            for i, (_, tokens) in enumerate(batch):
-                ids[i, : len(tokens)] = torch.tensor(tokens)
-                mask[i, : len(tokens)] = 1
-            values = read(ids.to(device), mask.to(device)).float().cpu().numpy()
-            if logits is None:
-                logits = np.empty((len(items), values.shape[1]), dtype=np.float32)
-            logits[[row for row, _ in batch]] = values
-            n_done += len(batch)
+        method = _method(module, tokenizer, source, request, items)
+        asked = _different(method, items)
+        logits = np.empty((len(items), method.width), dtype=np.float32)
+        parts = list(_shards(method.lengths, list(asked)))
+        n_done, n_reused = 0, 0
+        for index, part in enumerate(parts):
+            rows = [row for batch in part for row in batch]
+            name = f"{index:05}-{_plan_hash(part, items)}"
+            values = shards.get(name, (len(rows), method.width))
+            n_reused += values is not None
+            if values is None:
+                values = _read(method, part, lambda n, start=n_done: on_progress(start + n))  # type: ignore[misc]
+                _check_finite(source, items, rows, values)
+                shards.put(name, values)
+            for row, value in zip(rows, values, strict=True):
+                logits[asked[row]] = value
+                n_done += len(asked[row])
             on_progress(n_done)
-    assert logits is not None  # noqa: S101 (items are never empty: a dataset refuses that)
-    bad = ~np.isfinite(logits).all(axis=1)
-    if bad.any():
-        raise InputError(
-            f"{source.id} answered {int(bad.sum())} of {len(items)} items with NaN or infinite logits,"
-            f" {items[int(np.argmax(bad))].id!r} first; is its compute dtype too narrow?"
-        )
-    return Scored(logits, n_truncated)
+        floor = _noise_floor(method, list(asked), logits)
+    return Scored(logits, method.n_truncated, len(asked), len(parts), n_reused, method.engine, floor)
 
 
 def encode_texts(
-    tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[Item]
+    tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
-    encoded, _ = _encode(tokenizer, source, request, items)
-    return [entry.tokens for entry in sorted(encoded)]
+    return [list(tokens) for tokens in encode(tokenizer, source, request, items)[0]]
 
 
-def batches(encoded: Sequence[_Encoded]) -> Iterator[list[_Encoded]]:
-    """Yield batches of similar length, longest first, within the token budget."""
-    batch: list[_Encoded] = []
-    for entry in encoded:
-        if batch and (len(batch) == MAX_ROWS or (len(batch) + 1) * len(batch[0].tokens) > TOKENS_PER_BATCH):
+def batches(lengths: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
+    """Yield batches of rows of similar length, longest first, within the token budget."""
+    batch: list[int] = []
+    for row in rows:
+        if batch and (len(batch) == MAX_ROWS or (len(batch) + 1) * lengths[batch[0]] > TOKENS_PER_BATCH):
             yield batch
             batch = []
-        batch.append(entry)
+        batch.append(row)
     if batch:
         yield batch
 
 
-def _encode(
-    tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[Item]
-) -> tuple[list[_Encoded], int]:
-    texts = [request.text(item) for item in items]
-    lists: list[list[int]] = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-    too_long = sum(len(tokens) > source.max_length for tokens in lists)
-    if too_long:
-        # An encoder keeps its closing token; a prompt keeps its end, which asks the question.
-        lists = [_cut(tokens, source) for tokens in lists]
-    encoded = [_Encoded(row, tokens) for row, tokens in enumerate(lists)]
-    return sorted(encoded, key=lambda e: (-len(e.tokens), items[e.row].id)), too_long
+def _method(
+    module: Any, tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
+) -> Method:
+    if isinstance(request, ChoiceRequest):
+        return choice_method(module, tokenizer, source, request, items)
+    return text_method(module, tokenizer, source, request, items)
 
 
-def _cut(tokens: list[int], source: ModelSource) -> list[int]:
-    if len(tokens) <= source.max_length:
-        return tokens
-    if source.architecture == "causal-lm":
-        return tokens[-source.max_length :]
-    return [*tokens[: source.max_length - 1], tokens[-1]]
+def _read(method: Method, part: Sequence[list[int]], on_progress: Callable[[int], None]) -> Float32:
+    values: list[Float32] = []
+    n_done = 0
+    for batch in part:
+        values.append(method.read(batch))
+        n_done += len(batch)
+        on_progress(n_done)
+    return np.concatenate(values)
 
 
-def _reader(module: Any, tokenizer: Any, request: ClassificationRequest) -> Callable[..., Any]:
-    import torch
-
-    if request.scoring == "head":
-        columns = list(request.columns)
-
-        def read_head(ids: Any, mask: Any) -> Any:
-            return module(input_ids=ids, attention_mask=mask).logits[:, columns]
-
-        return read_head
-
-    words = [_single_token(tokenizer, word) for word in request.label_words]
-    body, head = module.base_model, module.get_output_embeddings()
-
-    checked = False
-
-    def read_label_words(ids: Any, mask: Any) -> Any:
-        nonlocal checked
-        hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        last = hidden[torch.arange(len(ids), device=ids.device), mask.sum(dim=1) - 1]
-        logits = head(last)[:, words]
-        if not checked:
-            _check_head(module, ids[-1:], mask[-1:], words, logits[-1])
-            checked = True
-        return logits
-
-    return read_label_words
+def _noise_floor(method: Method, rows: Sequence[int], logits: Float32) -> float:
+    """Ask a few items again, each alone: batches are a choice, and change the last digits."""
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, min(N_REPEATED, len(rows))).astype(int)]
+    alone = np.concatenate([method.read([row]) for row in chosen]).astype(np.float64)
+    known = np.isfinite(alone)
+    return float(np.abs(alone[known] - logits[chosen][known]).max())
 
 
-def _check_head(module: Any, ids: Any, mask: Any, words: list[int], found: Any) -> None:
-    """Compare one item with the model's own forward pass, which may do more after the head."""
-    n_tokens = int(mask.sum())
-    whole = module(input_ids=ids[:, :n_tokens], attention_mask=mask[:, :n_tokens], use_cache=False)
-    own = whole.logits[0, -1, words]
-    if float((own - found).abs().max()) > 0.05 * max(1.0, float(own.abs().max())):
+def _plan_hash(part: Sequence[list[int]], items: Sequence[LabelledItem]) -> str:
+    """Name a shard after its items and batches, so that one of another plan is never taken for it."""
+    plan = [[items[row].id for row in batch] for batch in part]
+    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
+
+
+def _different(method: Method, items: Sequence[LabelledItem]) -> dict[int, list[int]]:
+    """Return one row of each different input, longest first, with all the rows that share it."""
+    order = sorted(range(len(items)), key=lambda row: (-method.lengths[row], items[row].id))
+    first: dict[Any, int] = {}
+    asked: dict[int, list[int]] = {}
+    for row in order:
+        representative = first.setdefault(method.inputs[row], row)
+        asked.setdefault(representative, []).append(row)
+    return asked
+
+
+def _shards(lengths: Sequence[int], rows: Sequence[int]) -> Iterator[list[list[int]]]:
+    """Yield runs of whole batches, each of about as many tokens."""
+    part: list[list[int]] = []
+    n_tokens = 0
+    for batch in batches(lengths, rows):
+        part.append(batch)
+        n_tokens += len(batch) * lengths[batch[0]]
+        if n_tokens >= TOKENS_PER_SHARD:
+            yield part
+            part, n_tokens = [], 0
+    if part:
+        yield part
+
+
+def _check_finite(
+    source: ModelSource, items: Sequence[LabelledItem], rows: Sequence[int], values: Float32
+) -> None:
+    # Only -inf may pad, and only after an option.
+    bad = np.isnan(values).any(axis=1) | (values == np.inf).any(axis=1) | ~np.isfinite(values[:, 0])
+    if bad.any():
         raise InputError(
-            f"{type(module).__name__} changes its logits after the head (it says {own.tolist()}, the head"
-            f" {found.tolist()}); calbench cannot read label words from such a model yet"
+            f"{source.id} answered {int(bad.sum())} of {len(rows)} items with NaN or infinite logits,"
+            f" {items[rows[int(np.argmax(bad))]].id!r} first; is its compute dtype too narrow?"
         )
-
-
-def _single_token(tokenizer: Any, word: str) -> int:
-    tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(tokens) != 1:
-        raise InputError(
-            f"the label word {word!r} is {len(tokens)} tokens in this model's vocabulary, and must be one;"
-            " choose another word (mind the leading space)"
-        )
-    return int(tokens[0])

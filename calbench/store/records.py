@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from calbench.cache import lock, publishing
+from calbench.cache import cache_dir, lock, publishing
 from calbench.errors import CorruptRecordError
 from calbench.predictions import Predictions
 from calbench.record_files import replacing
+from calbench.store.remote import RemoteRecords
+from calbench.store.shards import ShardFolder
+from calbench.store.writing import explaining, sha256_of
 
 SCHEMA = 1
+OnCorrupt = Literal["refuse", "recompute"]
 _DATA, _MANIFEST = "predictions.safetensors", "record.json"
 
 
@@ -57,10 +62,36 @@ class Store:
 
     A record appears in one step, after all its bytes are written: a killed process leaves none
     that could be read. What is read is checked against its checksum and its key.
+
+    Parameters
+    ----------
+    root
+        A local folder.
+    remote
+        Records that several machines share: what is missing here is looked for there, and what is
+        made here is copied there.
+    on_corrupt
+        What to do with a record or shard that differs from what was written: ``"refuse"`` it with
+        an error that names it, or ``"recompute"``: set it aside and go on as if it were not there.
     """
 
     root: Path
+    remote: RemoteRecords | None = None
+    on_corrupt: OnCorrupt = "refuse"
     _loaded: dict[str, Record] = field(default_factory=dict, repr=False, compare=False)
+
+    @classmethod
+    def at(cls, place: str | Path | None = None, *, on_corrupt: OnCorrupt = "refuse") -> Store:
+        """Return the store in a folder, at an fsspec address (``s3://...``), or the cache's own.
+
+        An address is a store that machines share; locks, shards and quantized checkpoints of this
+        machine stay in its cache.
+        """
+        if place is None or "://" not in str(place):
+            folder = Path(place).expanduser() if place else cache_dir() / "store"
+            return cls(folder, on_corrupt=on_corrupt)
+        remote = RemoteRecords(str(place))
+        return cls(cache_dir() / "stores" / remote.name, remote, on_corrupt)
 
     def get(self, identity: Mapping[str, Any]) -> Record | None:
         """Return the record of exactly this identity, or None.
@@ -72,33 +103,53 @@ class Store:
         """
         key = key_of(identity)
         if key not in self._loaded:
-            folder = self.folder(key)
-            if not folder.is_dir():
+            found = self._read(key)
+            if found is None:
                 return None
-            self._loaded[key] = _read(folder, key)
+            self._loaded[key] = found
         return self._loaded[key]
+
+    def _read(self, key: str) -> Record | None:
+        folder = self.folder(key)
+        if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
+            return None
+        try:
+            return read_record(folder, key)
+        except CorruptRecordError:
+            if self.on_corrupt == "refuse":
+                raise
+            with explaining(self.root):
+                folder.rename(folder.with_name(f".corrupt-{folder.name}-{time.time_ns()}"))
+            return None
 
     def put(
         self, identity: Mapping[str, Any], predictions: Predictions, provenance: Mapping[str, Any]
     ) -> Record:
         """Write a record and return it."""
         key = key_of(identity)
-        with publishing(self.folder(key)) as folder:
+        with explaining(self.root), publishing(self.folder(key)) as folder:
             predictions.write(folder / _DATA)
             manifest = {
                 "schema": SCHEMA,
                 "key": key,
                 "identity": identity,
-                "sha256": _sha256(folder / _DATA),
+                "sha256": sha256_of(folder / _DATA),
                 "provenance": provenance,
             }
             # The manifest's checksum is over its own contents, so that a flipped byte in either
             # file is noticed.
             manifest["checksum"] = key_of(manifest)
             (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        if self.remote:
+            self.remote.publish(key, self.folder(key))
+        self.shards(identity).clear()
         record = Record(key, predictions, identity, provenance)
         self._loaded[key] = record
         return record
+
+    def shards(self, identity: Mapping[str, Any]) -> ShardFolder:
+        """Return where finished parts of a record are kept until the whole is."""
+        return ShardFolder(self.root / "shards" / key_of(identity), self.on_corrupt)
 
     def folder(self, key: str) -> Path:
         """Where the record with this key is, or would be."""
@@ -106,7 +157,7 @@ class Store:
 
     def describe(self, key: str) -> dict[str, Any]:
         """Return the identity and provenance of a stored record, without its predictions."""
-        manifest = json.loads((self.folder(key) / _MANIFEST).read_text())
+        manifest = read_manifest(self.folder(key), key)
         return {"identity": manifest["identity"], "provenance": manifest["provenance"]}
 
     def remember(self, identity: Mapping[str, Any], make: Callable[[], Any]) -> Any:
@@ -120,7 +171,7 @@ class Store:
         path = self.root / "memos" / f"{key_of(identity)}.json"
         if not path.is_file():
             value = make()
-            with replacing(path) as temporary:
+            with explaining(self.root), replacing(path) as temporary:
                 temporary.write_text(json.dumps({"value": value, "checksum": key_of({"value": value})}))
             return value
         try:
@@ -144,14 +195,23 @@ class Store:
         Inference uses every core, so two at once would only slow each other down; and the
         numbers do not depend on how many processes share the machine.
         """
-        with lock(self.root / "computing"):
+        with ExitStack() as held:
+            with explaining(self.root):
+                held.enter_context(lock(self.root / "computing"))
             yield
 
 
-def _read(folder: Path, key: str) -> Record:
+def read_manifest(folder: Path, key: str) -> dict[str, Any]:
+    """Return what is written beside a record's data, checked against its checksum and its key.
+
+    Raises
+    ------
+    CorruptRecordError
+        The folder and the remedy are named.
+    """
     remedy = f"delete {folder} to have it computed again"
     try:
-        manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
         schema, checksum = manifest["schema"], manifest.pop("checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptRecordError(f"{folder / _MANIFEST} cannot be read ({error!r}); {remedy}") from error
@@ -161,14 +221,31 @@ def _read(folder: Path, key: str) -> Record:
         )
     if key_of(manifest) != checksum:
         raise CorruptRecordError(f"{folder / _MANIFEST} does not match its checksum; {remedy}")
-    identity = manifest["identity"]
-    if key_of(identity) != key:
+    if key_of(manifest["identity"]) != key:
         raise CorruptRecordError(f"{folder / _MANIFEST} describes another record than {key}; {remedy}")
+    return manifest
+
+
+def read_record(folder: Path, key: str) -> Record:
+    """Read a record; raises :class:`CorruptRecordError` if any byte differs from what was written."""
+    manifest = read_manifest(folder, key)
     data = folder / _DATA
-    if not data.is_file() or _sha256(data) != manifest["sha256"]:
-        raise CorruptRecordError(f"{data} does not match its checksum; {remedy}")
-    return Record(key, Predictions.read(data), identity, manifest["provenance"])
+    if not data.is_file() or sha256_of(data) != manifest["sha256"]:
+        raise CorruptRecordError(
+            f"{data} does not match its checksum; delete {folder} to have it computed again"
+        )
+    return Record(key, Predictions.read(data), manifest["identity"], manifest["provenance"])
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def read_header(folder: Path) -> tuple[int, dict[str, Any]]:
+    """Return how many items a record has and its predictions' metadata, without reading the logits."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(folder / _DATA, framework="numpy") as file:
+            header = file.metadata()
+        return len(json.loads(header["item_ids"])), json.loads(header["calbench"])
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise CorruptRecordError(
+            f"{folder / _DATA} cannot be read ({error}); delete {folder} to have it computed again"
+        ) from error

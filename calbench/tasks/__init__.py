@@ -1,16 +1,22 @@
 """Labelled data, and how a model is asked."""
 
 from calbench.tasks.classification import ClassificationRequest, SequenceClassification
-from calbench.tasks.items import Dataset, Item, Partition, Split, split_evaluation
-from calbench.tasks.registry import get, names, registry, task
+from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
+from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
+from calbench.tasks.registry import Task, get, names, registry, task
 
 __all__ = [
+    "ChoiceRequest",
     "ClassificationRequest",
     "Dataset",
     "Item",
+    "LabelledItem",
+    "MultipleChoice",
     "Partition",
+    "Question",
     "SequenceClassification",
     "Split",
+    "Task",
     "get",
     "names",
     "registry",

@@ -9,7 +9,7 @@ from typing import Any
 
 from calbench.errors import InputError
 from calbench.models.sources import ModelSource
-from calbench.tasks.items import Dataset, Item, Partition
+from calbench.tasks.items import Dataset, Item, LabelledItem, Partition
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class SequenceClassification:
             raise InputError(
                 f"task {self.id!r} has {len(self.label_words)} label words for {len(self.classes)} classes"
             )
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / len(self.classes)
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -102,9 +107,13 @@ class ClassificationRequest:
     label_words: tuple[str, ...] = ()
     columns: tuple[int, ...] = ()
 
-    def text(self, item: Item) -> str:
+    def text(self, item: LabelledItem) -> str:
         """Return what the model is shown."""
         return self.prompt.replace("{text}", item.text)
+
+    def sample(self, item: LabelledItem) -> str:
+        """Return what a quantizer may read of an item."""
+        return self.text(item)
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a prediction."""

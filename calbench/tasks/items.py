@@ -7,10 +7,43 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 
 from calbench.errors import InputError
+
+
+class LabelledItem(Protocol):
+    """What a data set is made of: something to be asked, with an id and the index of the answer."""
+
+    @property
+    def id(self) -> str:
+        """Unique within the task."""
+        ...
+
+    @property
+    def text(self) -> str:
+        """What is asked; never empty."""
+        ...
+
+    @property
+    def label(self) -> int:
+        """Index of the right answer."""
+        ...
+
+    @property
+    def content(self) -> str:
+        """All that a model is shown: two items that share it are duplicates."""
+        ...
+
+    def problem(self, n_classes: int) -> str | None:
+        """Say what makes the item unusable, if anything does."""
+        ...
+
+    def row(self) -> list[Any]:
+        """All of it as plain JSON, for the data set's fingerprint."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -20,6 +53,19 @@ class Item:
     id: str
     text: str
     label: int
+
+    @property
+    def content(self) -> str:
+        """The text."""
+        return self.text
+
+    def problem(self, n_classes: int) -> str | None:
+        """Say what makes the item unusable, if anything does."""
+        return None if 0 <= self.label < n_classes else f"has label {self.label}, of {n_classes} classes"
+
+    def row(self) -> list[Any]:
+        """Id, text and label."""
+        return [self.id, self.text, self.label]
 
 
 @dataclass(frozen=True)
@@ -34,11 +80,11 @@ class Dataset:
         How many were dropped because another item had the same text.
     """
 
-    items: tuple[Item, ...]
+    items: tuple[LabelledItem, ...]
     n_duplicates: int
 
     @classmethod
-    def of(cls, items: Sequence[Item], n_classes: int, *, source: str) -> Dataset:
+    def of(cls, items: Sequence[LabelledItem], n_classes: int, *, source: str) -> Dataset:
         """Check the items, drop exact duplicates (white space and case aside), sort by id.
 
         Of several items with one text the one with the smallest id stays.
@@ -51,16 +97,16 @@ class Dataset:
         if not items:
             raise InputError(f"{source}: no items")
         seen_ids = set[str]()
-        kept: dict[str, Item] = {}
+        kept: dict[str, LabelledItem] = {}
         for item in sorted(items, key=lambda item: item.id):
             if item.id in seen_ids:
                 raise InputError(f"{source}: two items have the id {item.id!r}; ids must be unique")
             seen_ids.add(item.id)
             if not item.text.strip():
                 raise InputError(f"{source}: item {item.id!r} has an empty text; drop it")
-            if not 0 <= item.label < n_classes:
-                raise InputError(f"{source}: item {item.id!r} has label {item.label}, of {n_classes} classes")
-            kept.setdefault(normalized(item.text), item)
+            if (problem := item.problem(n_classes)) is not None:
+                raise InputError(f"{source}: item {item.id!r} {problem}")
+            kept.setdefault(normalized(item.content), item)
         return cls(tuple(kept.values()), len(items) - len(kept))
 
     @cached_property
@@ -95,9 +141,9 @@ class Partition:
     may read, ``evaluation`` what is left for the calibration and test splits.
     """
 
-    training: tuple[Item, ...]
-    quantization: tuple[Item, ...]
-    evaluation: tuple[Item, ...]
+    training: tuple[LabelledItem, ...]
+    quantization: tuple[LabelledItem, ...]
+    evaluation: tuple[LabelledItem, ...]
 
 
 @dataclass(frozen=True)
@@ -125,7 +171,7 @@ def normalized(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def hash_items(items: Sequence[Item]) -> str:
-    """SHA-256 over every id, text and label, in the order given."""
-    rows = [[item.id, item.text, item.label] for item in items]
+def hash_items(items: Sequence[LabelledItem]) -> str:
+    """SHA-256 over every field of every item, in the order given."""
+    rows = [item.row() for item in items]
     return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()

@@ -1,0 +1,194 @@
+"""Questions with options, asked of a causal LM: log-likelihoods of the options' texts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
+from calbench.inference.heads import check_agreement, log_probs_of, vocabulary_logits
+from calbench.inference.methods import device_of, padded
+from calbench.inference.prefixes import read_prefix
+from calbench.inference.trees import n_tokens, tree_batch
+from calbench.models.sources import ModelSource
+from calbench.predictions import Float32
+from calbench.tasks.items import LabelledItem
+from calbench.tasks.multiple_choice import ChoiceRequest
+
+# Below this many tokens, reading the prefix with each batch costs less than looking it up.
+MIN_PREFIX = 16
+
+
+@dataclass(frozen=True, eq=False)
+class ChoiceMethod:
+    """Reads one log-likelihood per option; see :class:`calbench.inference.methods.Method`.
+
+    Parameters
+    ----------
+    inputs
+        The questions, and what their log-likelihoods are divided by.
+    prefix
+        Tokens with which the contexts begin that were not cut.
+    lengths, width, n_truncated, engine
+        As the protocol has them.
+    likelihoods
+        The engine: from questions and a cache of their prefix (or None) to log-likelihoods.
+    """
+
+    inputs: list[tuple[Choices, tuple[int, ...]]]
+    prefix: tuple[int, ...]
+    lengths: list[int]
+    width: int
+    n_truncated: int
+    engine: str
+    module: Any
+    likelihoods: Callable[[Sequence[Choices], int, Any], list[float]]
+
+    def read(self, rows: Sequence[int]) -> Float32:
+        """Ask one batch; questions whose context was cut do not share the prefix."""
+        logits = np.full((len(rows), self.width), -np.inf, dtype=np.float32)
+        sharing = [self._shares(self.inputs[row][0]) for row in rows]
+        for shares in (True, False):
+            places = [i for i, s in enumerate(sharing) if s == shares]
+            if not places:
+                continue
+            questions = [self.inputs[rows[i]][0] for i in places]
+            cache = self._cache if shares and self.prefix else None
+            found = iter(self.likelihoods(questions, len(self.prefix) if cache is not None else 0, cache))
+            for i, question in zip(places, questions, strict=True):
+                for option, length in enumerate(self.inputs[rows[i]][1]):
+                    logits[i, option] = sum(next(found) for _ in question.options[option]) / length
+        return logits
+
+    def _shares(self, question: Choices) -> bool:
+        return question.context[: len(self.prefix)] == self.prefix and len(question.context) > len(
+            self.prefix
+        )
+
+    @cached_property
+    def _cache(self) -> Any:
+        return read_prefix(self.module.base_model, self.prefix, device=device_of(self.module))
+
+
+def choice_method(
+    module: Any,
+    tokenizer: Any,
+    source: ModelSource,
+    request: ChoiceRequest,
+    items: Sequence[LabelledItem],
+) -> ChoiceMethod:
+    """Prepare questions.
+
+    The options of a question share one row (see :mod:`calbench.inference.trees`) wherever the model
+    looks at all tokens alike; models with a sliding window shorter than the questions, or without
+    rotary positions, are asked one option per row.
+    """
+    questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
+    inputs = [
+        (question, tuple(request.lengths(item, list(map(len, question.options)))))
+        for question, item in zip(questions, items, strict=True)
+    ]
+    longest = max(len(q.context) + max(map(len, q.options)) for q in questions)
+    trees = takes_trees(module.config.get_text_config(), longest)
+    prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
+    if not trees or len(prefix) < MIN_PREFIX:
+        prefix = ()
+    return ChoiceMethod(
+        inputs,
+        prefix,
+        [_length(question, prefix, trees=trees) for question in questions],
+        max(len(q.options) for q in questions),
+        sum(cut),
+        f"trees after a prefix of {len(prefix)} tokens" if trees else "one option per row",
+        module,
+        _tree_engine(module) if trees else _row_engine(module),
+    )
+
+
+def takes_trees(config: Any, longest: int) -> bool:
+    """Whether every layer of a model attends to all of ``longest`` tokens, placed by rotary positions."""
+    rotary = getattr(config, "rope_parameters", None) is not None
+    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
+    window = getattr(config, "sliding_window", None)
+    if "sliding_attention" in kinds or getattr(config, "layer_types", None) is None:
+        covered = window is None or longest <= window
+    else:
+        covered = True
+    return rotary and kinds <= {"full_attention", "sliding_attention"} and covered
+
+
+def _length(question: Choices, prefix: tuple[int, ...], *, trees: bool) -> int:
+    if not trees:
+        return len(question.options) * (len(question.context) + max(map(len, question.options)) - 1)
+    shares = question.context[: len(prefix)] == prefix
+    return n_tokens(question, len(prefix) if shares else 0)
+
+
+def _tree_engine(module: Any) -> Callable[[Sequence[Choices], int, Any], list[float]]:
+    body, logits = module.base_model, vocabulary_logits(module)
+    checked = False
+
+    def likelihoods(questions: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
+        nonlocal checked
+        batch = tree_batch(questions, n_prefix=n_prefix, dtype=module.dtype, device=device_of(module))
+        hidden = body(
+            input_ids=batch.ids,
+            attention_mask=batch.mask,
+            position_ids=batch.positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+        found = log_probs_of(logits, hidden.flatten(0, 1)[batch.places], batch.wanted)
+        if not checked:
+            _check(module, questions[0], found)
+            checked = True
+        return list(found.tolist())
+
+    return likelihoods
+
+
+def _row_engine(module: Any) -> Callable[[Sequence[Choices], int, Any], list[float]]:
+    import torch
+
+    body, logits = module.base_model, vocabulary_logits(module)
+    checked = False
+
+    def likelihoods(questions: Sequence[Choices], _n_prefix: int, _cache: Any) -> list[float]:
+        nonlocal checked
+        rows, places, wanted = list[tuple[int, ...]](), list[int](), list[tuple[int, int]]()
+        for question in questions:
+            for option in question.options:
+                start = len(question.context) - 1
+                wanted += [(len(places) + i, token) for i, token in enumerate(option)]
+                places += [(len(rows) << 32) + start + i for i in range(len(option))]
+                rows.append((*question.context, *option[:-1]))
+        ids, mask = padded(rows, 0, device_of(module))
+        hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        flat = [(place >> 32) * ids.shape[1] + (place & 0xFFFFFFFF) for place in places]
+        found = log_probs_of(
+            logits,
+            hidden.flatten(0, 1)[torch.tensor(flat, device=hidden.device)],
+            torch.tensor(wanted, device=hidden.device),
+        )
+        if not checked:
+            _check(module, questions[0], found)
+            checked = True
+        return list(found.tolist())
+
+    return likelihoods
+
+
+def _check(module: Any, question: Choices, found: Any) -> None:
+    """Ask the model itself about the first question's last option, the farthest from the context."""
+    import torch
+
+    *before, last = question.options
+    start = sum(map(len, before))
+    tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
+    whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
+    own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]
+    check_agreement(module, found[start : start + len(last)].cpu(), own.cpu())

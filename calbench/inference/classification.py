@@ -1,0 +1,134 @@
+"""Texts that a model's own head classifies, or that a causal LM completes with a label word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calbench.errors import InputError
+from calbench.inference.heads import check_agreement, vocabulary_logits
+from calbench.inference.methods import device_of, padded
+from calbench.models.sources import ModelSource
+from calbench.predictions import Float32
+from calbench.tasks.classification import ClassificationRequest
+from calbench.tasks.items import LabelledItem
+
+
+@dataclass(frozen=True, eq=False)
+class TextMethod:
+    """Reads one row of numbers per text; see :class:`calbench.inference.methods.Method`."""
+
+    inputs: list[tuple[int, ...]]
+    lengths: list[int]
+    width: int
+    n_truncated: int
+    engine: str
+    pad: int
+    device: Any
+    values: Callable[[Any, Any], Any]
+
+    def read(self, rows: Sequence[int]) -> Float32:
+        """Ask one batch."""
+        ids, mask = padded([self.inputs[row] for row in rows], self.pad, self.device)
+        logits: Float32 = self.values(ids, mask).float().cpu().numpy()
+        return logits
+
+
+def text_method(
+    module: Any,
+    tokenizer: Any,
+    source: ModelSource,
+    request: ClassificationRequest,
+    items: Sequence[LabelledItem],
+) -> TextMethod:
+    """Prepare texts.
+
+    Raises
+    ------
+    InputError
+        A label word is not one token, or a head needs a padding token that the tokenizer lacks.
+    """
+    inputs, n_truncated = encode(tokenizer, source, request, items)
+    pad = tokenizer.pad_token_id
+    if pad is None:
+        if request.scoring == "head":
+            raise InputError(f"the tokenizer of {source.id} has no padding token, which its head looks for")
+        pad = 0  # masked, and never read
+    if request.scoring == "head":
+        values, width = _head_values(module, request), len(request.columns)
+    else:
+        words = [_single_token(tokenizer, word) for word in request.label_words]
+        values, width = _word_values(module, words), len(words)
+    return TextMethod(
+        inputs,
+        list(map(len, inputs)),
+        width,
+        n_truncated,
+        request.scoring,
+        pad,
+        device_of(module),
+        values,
+    )
+
+
+def encode(
+    tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
+) -> tuple[list[tuple[int, ...]], int]:
+    """Return each text's tokens, cut to the model's length, and how many were cut."""
+    texts = [request.text(item) for item in items]
+    lists: list[list[int]] = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+    return [tuple(_cut(tokens, source)) for tokens in lists], sum(
+        len(tokens) > source.max_length for tokens in lists
+    )
+
+
+def _cut(tokens: list[int], source: ModelSource) -> list[int]:
+    """Keep an encoder's closing token, and the end of a prompt, which asks the question."""
+    if len(tokens) <= source.max_length:
+        return tokens
+    if source.architecture == "causal-lm":
+        return tokens[-source.max_length :]
+    return [*tokens[: source.max_length - 1], tokens[-1]]
+
+
+def _head_values(module: Any, request: ClassificationRequest) -> Callable[[Any, Any], Any]:
+    columns = list(request.columns)
+
+    def values(ids: Any, mask: Any) -> Any:
+        return module(input_ids=ids, attention_mask=mask).logits[:, columns]
+
+    return values
+
+
+def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
+    import torch
+
+    body, head = module.base_model, vocabulary_logits(module)
+    checked = False
+
+    def values(ids: Any, mask: Any) -> Any:
+        nonlocal checked
+        hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        last = hidden[torch.arange(len(ids), device=ids.device), mask.sum(dim=1) - 1]
+        logits = head(last)[:, words]
+        if not checked:
+            n_tokens = int(mask[-1].sum())
+            whole = module(
+                input_ids=ids[-1:, :n_tokens], attention_mask=mask[-1:, :n_tokens], use_cache=False
+            )
+            check_agreement(module, logits[-1], whole.logits[0, -1, words])
+            checked = True
+        return logits
+
+    return values
+
+
+def _single_token(tokenizer: Any, word: str) -> int:
+    tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
+    if len(tokens) != 1:
+        raise InputError(
+            f"the label word {word!r} is {len(tokens)} tokens in this model's vocabulary, and must be one;"
+            " choose another word (mind the leading space)"
+        )
+    return int(tokens[0])

@@ -1,0 +1,151 @@
+"""Looking after a store: what is in it, whether it is intact, and making room."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from calbench.errors import CorruptRecordError, InputError
+from calbench.store.records import Store, read_header, read_manifest, read_record
+from calbench.store.writing import explaining
+
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that takes room in a store.
+
+    Parameters
+    ----------
+    kind
+        ``"record"``, ``"checkpoint"``, ``"shards"`` (of a run that was not finished) or
+        ``"leftovers"`` (of a writer that was killed, or a record that was set aside).
+    folder
+        Where it is.
+    size_bytes
+        Of all its files.
+    written
+        When its newest file was written.
+    """
+
+    kind: str
+    folder: Path
+    size_bytes: int
+    written: datetime
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A record as a listing shows it; ``problem`` says why it cannot be described."""
+
+    entry: Entry
+    key: str
+    model: str = ""
+    quantizer: str = ""
+    task: str = ""
+    n_items: int = 0
+    problem: str = ""
+
+
+def entries(store: Store) -> list[Entry]:
+    """All that takes room, oldest first."""
+    found = [
+        *_entries(store.root / "records", "*/*", "record"),
+        *_entries(store.root / "checkpoints", "*", "checkpoint"),
+        *_entries(store.root / "shards", "*", "shards"),
+    ]
+    return sorted(found, key=lambda entry: (entry.written, entry.folder))
+
+
+def listed(store: Store) -> list[Listed]:
+    """Describe every record, oldest first, by the names it was made under."""
+    return [_listed(entry) for entry in entries(store) if entry.kind == "record"]
+
+
+def verify(store: Store) -> Iterator[tuple[Entry, str]]:
+    """Read every record whole; yields each, with what is wrong with it or an empty text."""
+    for entry in entries(store):
+        if entry.kind != "record":
+            continue
+        try:
+            read_record(entry.folder, entry.folder.name)
+        except CorruptRecordError as error:
+            yield entry, str(error)
+        else:
+            yield entry, ""
+
+
+def collect(store: Store, *, max_bytes: int | None = None) -> list[Entry]:
+    """Delete leftovers, and then the oldest until the rest fits; returns what was deleted.
+
+    Nothing is deleted while another process runs models for this store. Unfinished shards go before
+    records and checkpoints.
+
+    Parameters
+    ----------
+    store
+        What to make room in.
+    max_bytes
+        How much may stay; None deletes leftovers only.
+    """
+    if max_bytes is not None and max_bytes < 0:
+        raise InputError(f"a store cannot be limited to {max_bytes} bytes; give 0 or more")
+    with store.computing(), explaining(store.root):
+        everything = entries(store)
+        deleted = [entry for entry in everything if entry.kind == "leftovers"]
+        kept = [entry for entry in everything if entry.kind != "leftovers"]
+        kept.sort(key=lambda entry: (entry.kind != "shards", entry.written))
+        total = sum(entry.size_bytes for entry in kept)
+        while max_bytes is not None and kept and total > max_bytes:
+            oldest = kept.pop(0)
+            total -= oldest.size_bytes
+            deleted.append(oldest)
+        for entry in deleted:
+            shutil.rmtree(entry.folder)
+    return deleted
+
+
+def parse_size(text: str) -> int:
+    """Read a size such as ``500MB`` (powers of 1000).
+
+    >>> parse_size("1.5 GB")
+    1500000000
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)?\s*", text.upper())
+    if match is None:
+        raise InputError(f"cannot read the size {text!r}; write a number and B, KB, MB, GB or TB")
+    return int(float(match[1]) * _UNITS[match[2] or "B"])
+
+
+def _entries(folder: Path, pattern: str, kind: str) -> Iterator[Entry]:
+    for place in folder.glob(pattern):
+        if not place.is_dir():
+            continue
+        try:
+            facts = [file.stat() for file in place.rglob("*") if file.is_file()]
+            own = place.stat()
+        except FileNotFoundError:
+            continue  # another process is busy with it
+        written = max([own.st_mtime, *(fact.st_mtime for fact in facts)])
+        yield Entry(
+            "leftovers" if place.name.startswith(".") else kind,
+            place,
+            sum(fact.st_size for fact in facts),
+            datetime.fromtimestamp(written, timezone.utc),
+        )
+
+
+def _listed(entry: Entry) -> Listed:
+    key = entry.folder.name
+    try:
+        read_manifest(entry.folder, key)
+        n_items, made = read_header(entry.folder)
+    except CorruptRecordError as error:
+        return Listed(entry, key, problem=str(error))
+    names = {name: str(made.get(name, "")) for name in ("model", "quantizer", "task")}
+    return Listed(entry, key, **names, n_items=n_items)

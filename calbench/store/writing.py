@@ -1,0 +1,45 @@
+"""Writing to a store: what the file system refuses is said in words, with the remedy."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from calbench.errors import StoreError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full: 'calbench store gc --max-size 10GB' makes room, or name another folder",
+    errno.EDQUOT: "the quota is used up: 'calbench store gc --max-size 10GB' makes room",
+    errno.EROFS: "the file system is read-only: stored records can be replayed, new ones need another folder",
+    errno.EACCES: "permission is denied: stored records can be replayed, new ones need another folder",
+    errno.EPERM: "permission is denied: stored records can be replayed, new ones need another folder",
+}
+
+
+@contextmanager
+def explaining(store: Path) -> Iterator[None]:
+    """Turn an error of the file system into one that names the store and the remedy.
+
+    Raises
+    ------
+    StoreError
+        Instead of an :class:`OSError` that is about space or permission.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REMEDIES:
+            raise
+        raise StoreError(f"the store {store} cannot be written; {_REMEDIES[error.errno]}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()

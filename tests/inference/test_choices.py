@@ -1,0 +1,251 @@
+"""Packed scoring gives the log-likelihoods of one forward pass per option, whatever the order and batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from calbench.errors import InputError
+from calbench.inference import choices, score, scoring
+from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
+from calbench.models import ModelSource
+from calbench.tasks import ChoiceRequest, MultipleChoice, Question
+
+RNG = np.random.default_rng(0)
+# float32 sums in another order, on log-likelihoods of order 1 to 100
+TOLERANCE = 1e-4
+
+
+def words(n):
+    return " ".join(f"w{k}" for k in RNG.integers(60, size=n))
+
+
+ITEMS = [
+    Question(
+        f"i{n:02}",
+        words(RNG.integers(2, 12)),
+        tuple(words(RNG.integers(1, 6)) for _ in range(RNG.integers(2, 6))),
+        0,
+    )
+    for n in range(30)
+]
+PREAMBLE = words(40) + "\n\n"
+PLAIN = ChoiceRequest("sum", "Text: {question} Sentiment:")
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_decoder):
+    source = ModelSource("d", "causal-lm", str(tiny_decoder), max_length=120)
+    return source.load(), source.load_tokenizer(), source
+
+
+def naive(model, tokenizer, request, item):
+    """One forward pass per option, over the whole text."""
+    import torch
+
+    sums, counts = [], []
+    context = tokenizer(request.text(item).rstrip())["input_ids"]
+    for continuation in request.continuations(item):
+        whole = tokenizer(request.text(item) + continuation)["input_ids"]
+        answer = whole[len(context) :]
+        with torch.no_grad():
+            logits = model(input_ids=torch.tensor([whole])).logits[0]
+        log_probs = logits.log_softmax(-1)[len(context) - 1 : -1]
+        sums.append(float(log_probs[range(len(answer)), answer].sum()))
+        counts.append(len(answer))
+    return np.array(sums) / request.lengths(item, counts)
+
+
+def assert_equals_naive(decoder, request, items=ITEMS):
+    found = score(*decoder, request, items).logits
+    for row, item in zip(found, items, strict=True):
+        expected = naive(*decoder[:2], request, item)
+        np.testing.assert_allclose(row[: len(expected)], expected, atol=TOLERANCE)
+        assert (row[len(expected) :] == -np.inf).all()
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        PLAIN,
+        ChoiceRequest("mean-per-token", PLAIN.prompt),
+        ChoiceRequest("mean-per-byte", PLAIN.prompt),
+        ChoiceRequest("sum", PLAIN.prompt, PREAMBLE),
+        ChoiceRequest("sum", "Text: {question}\n{options}\nSentiment:", PREAMBLE),
+    ],
+    ids=["sum", "mean-per-token", "mean-per-byte", "shared-prefix", "options-shown"],
+)
+def test_scores_equal_one_forward_pass_per_option(decoder, request_):
+    assert_equals_naive(decoder, request_)
+
+
+def test_the_letter_is_what_a_model_continues_with(decoder, tiny_decoder_with_letters):
+    source = ModelSource("l", "causal-lm", str(tiny_decoder_with_letters), max_length=120)
+    letters = ChoiceRequest("letter", "Text: {question} {options} Sentiment:")
+    assert_equals_naive((source.load(), source.load_tokenizer(), source), letters)
+
+
+def test_a_shared_prefix_is_read_once(decoder, monkeypatch):
+    n_tokens = []
+    body = decoder[0].base_model
+    hook = body.register_forward_pre_hook(
+        lambda _, __, kwargs: n_tokens.append(kwargs["input_ids"].shape), with_kwargs=True
+    )
+    scored = score(*decoder, dataclasses.replace(PLAIN, preamble=PREAMBLE), ITEMS)
+    hook.remove()
+    assert scored.engine == "trees after a prefix of 41 tokens"
+    assert n_tokens.count((1, 41)) == 1
+    # the first item is also asked whole, as a check
+    assert sum(rows * width for rows, width in n_tokens) < 0.6 * sum(
+        len(decoder[1](PREAMBLE + item.text)["input_ids"]) * len(item.options) for item in ITEMS
+    )
+
+
+def test_the_order_of_items_changes_nothing(decoder):
+    request = dataclasses.replace(PLAIN, preamble=PREAMBLE)
+    forward = score(*decoder, request, ITEMS).logits
+    np.testing.assert_array_equal(score(*decoder, request, ITEMS[::-1]).logits, forward[::-1])
+
+
+def test_batch_size_changes_no_score_by_more_than_1e_4(decoder, monkeypatch):
+    default = score(*decoder, PLAIN, ITEMS).logits
+    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 1)
+    finite = np.isfinite(default)
+    one_by_one = score(*decoder, PLAIN, ITEMS).logits
+    np.testing.assert_allclose(one_by_one[finite], default[finite], atol=TOLERANCE)
+
+
+def test_equal_questions_are_asked_once(decoder):
+    twins = [dataclasses.replace(item, id=f"{item.id}-again") for item in ITEMS]
+    scored = score(*decoder, PLAIN, ITEMS + twins)
+    assert scored.n_asked == len(ITEMS)
+    np.testing.assert_array_equal(scored.logits[: len(ITEMS)], scored.logits[len(ITEMS) :])
+
+
+def test_a_sliding_window_shorter_than_the_question_is_respected(decoder):
+    from transformers import MistralConfig, MistralForCausalLM
+
+    config = MistralConfig(**{**decoder[0].config.to_dict(), "sliding_window": 8, "initializer_range": 0.3})
+    windowed = MistralForCausalLM(config).eval()
+    windowed.load_state_dict(decoder[0].state_dict())
+    assert score(windowed, *decoder[1:], PLAIN, ITEMS).engine == "one option per row"
+    assert_equals_naive((windowed, *decoder[1:]), PLAIN)
+
+
+def test_a_window_that_covers_the_questions_allows_trees(decoder):
+    config = dataclasses.make_dataclass("Config", ["rope_parameters", "sliding_window", "layer_types"])
+    assert choices.takes_trees(config({}, 100, ["sliding_attention", "full_attention"]), 100)
+    assert not choices.takes_trees(config({}, 99, ["sliding_attention", "full_attention"]), 100)
+    assert not choices.takes_trees(config({}, 99, None), 100)
+    assert not choices.takes_trees(config({}, None, ["linear_attention"]), 100)
+    assert not choices.takes_trees(config(None, None, None), 100)
+
+
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(decoder, monkeypatch):
+    from calbench.inference import choices as module
+
+    monkeypatch.setattr(module, "vocabulary_logits", lambda m: lambda h: 3 * m.get_output_embeddings()(h))
+    with pytest.raises(InputError, match="changes its logits after the head"):
+        score(*decoder, PLAIN, ITEMS)
+
+
+def test_a_soft_cap_is_applied(decoder):
+    from transformers import Gemma2Config, Gemma2ForCausalLM
+
+    sizes = {
+        k: v for k, v in decoder[0].config.to_dict().items() if k.endswith("_size") or k.startswith("num_")
+    }
+    config = Gemma2Config(**sizes, head_dim=16, initializer_range=0.3, final_logit_softcapping=2.0)
+    config._attn_implementation = "eager"
+    assert_equals_naive((Gemma2ForCausalLM(config).eval(), *decoder[1:]), PLAIN, ITEMS[:6])
+
+
+def test_long_contexts_are_cut_from_the_left_and_counted(decoder):
+    model, tokenizer, source = decoder
+    short = dataclasses.replace(source, max_length=50)
+    long_items = [
+        dataclasses.replace(item, text=words(40)) if i % 3 == 0 else item for i, item in enumerate(ITEMS)
+    ]
+    request = ChoiceRequest("sum", PLAIN.prompt, words(20) + "\n\n")
+    encoded, cut = encode_choices(tokenizer, request, long_items, max_length=50)
+    scored = score(model, tokenizer, short, request, long_items)
+    assert scored.n_truncated == sum(cut) == 10
+    assert scored.engine == "trees after a prefix of 21 tokens"
+    for question, was_cut, item, row in zip(encoded, cut, long_items, scored.logits, strict=True):
+        whole = tokenizer(request.text(item))["input_ids"]
+        assert list(question.context) == whole[len(whole) - len(question.context) :]
+        assert (len(question.context) < len(whole)) == was_cut
+        rebuilt = ChoiceRequest("sum", "{question}")
+        text = tokenizer.decode(question.context)
+        np.testing.assert_allclose(
+            row[: len(item.options)],
+            naive(model, tokenizer, rebuilt, dataclasses.replace(item, text=text)),
+            atol=TOLERANCE,
+        )
+
+
+def test_long_contexts_are_refused_where_the_task_says_so(decoder):
+    model, tokenizer, source = decoder
+    strict = dataclasses.replace(PLAIN, preamble=words(200), overlong="refuse")
+    with pytest.raises(InputError, match=r"'i00' is 2\d\d tokens long and the model's context 120"):
+        score(model, tokenizer, source, strict, ITEMS)
+
+
+def test_nan_is_refused(decoder):
+    import torch
+
+    broken = decoder[2].load()
+    with torch.no_grad():
+        broken.model.norm.weight[0] = float("nan")
+    with pytest.raises(InputError):
+        score(broken, *decoder[1:], PLAIN, ITEMS)
+
+
+def test_quantized_modules_are_scored_the_same_way(decoder):
+    pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed")
+    from calbench import quantizers
+
+    model, tokenizer, source = decoder
+    probe = [tokenizer(PLAIN.text(item))["input_ids"] for item in ITEMS[:4]]
+    quantized = quantizers.quantize(quantizers.get("bnb-int8"), source, probe=probe).module
+    assert_equals_naive((quantized, tokenizer, source), dataclasses.replace(PLAIN, preamble=PREAMBLE))
+    changed, before = (score(m, tokenizer, source, PLAIN, ITEMS).logits for m in (quantized, model))
+    finite = np.isfinite(changed)
+    assert np.abs(changed[finite] - before[finite]).max() > 0.01
+
+
+class TestTokens:
+    def test_spaces_that_end_a_context_belong_to_the_option(self, decoder):
+        request = ChoiceRequest("sum", "Text: {question}   ")
+        item = Question("a", "w1", ("w2", "w3 w4"), 0)
+        (found,), _ = encode_choices(decoder[1], request, [item], max_length=99)
+        assert decoder[1].decode(found.context) == "Text: w1"
+        assert [len(option) for option in found.options] == [1, 2]
+
+    def test_an_option_without_a_token_is_refused(self):
+        def tokenizer(texts, **_):
+            return {"input_ids": [[1, 2] for _ in texts]}
+
+        tokenizer.bos_token = None
+        with pytest.raises(InputError, match="'a': an option adds no token"):
+            encode_choices(tokenizer, PLAIN, [Question("a", "w1", ("w2", "w3"), 0)], max_length=99)
+
+    def test_a_prefix_leaves_a_token_to_every_context(self):
+        def of(*contexts):
+            return shared_prefix([Choices(context, ((1,),)) for context in contexts])
+
+        assert of((1, 2, 3, 4), (1, 2, 3), (1, 2, 3, 5)) == (1, 2)
+        assert of((1, 2), (3, 4)) == ()
+        assert of((1, 2, 3)) == (1, 2)
+        assert of() == ()
+
+
+def test_shots_are_shown_answered_and_not_asked(decoder):
+    task = MultipleChoice("t", lambda: ITEMS, PLAIN.prompt, rule="sum", n_shots=2, n_quantization=4)
+    request = task.request(decoder[2])
+    shown = task.partition.training
+    assert [request.preamble.count(item.text) for item in shown] == [1, 1]
+    assert not {item.id for item in shown} & {item.id for item in task.partition.evaluation}
+    assert_equals_naive(decoder, request, task.partition.evaluation)

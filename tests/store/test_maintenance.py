@@ -1,0 +1,139 @@
+"""What is in a store, whether it is intact, and making room."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+
+from calbench import cli
+from calbench.errors import InputError
+from calbench.predictions import Predictions
+from calbench.store import Store, collect, entries, listed, parse_size, verify
+
+NAMES = {"model": "m", "quantizer": "q", "task": "t"}
+PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [0, 1], NAMES)
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "store")
+    for i in range(3):
+        folder = made.folder(made.put({"i": i}, PREDICTIONS, {}).key)
+        for place in (folder, *folder.iterdir()):
+            os.utime(place, (1000 + i, 1000 + i))
+    return made
+
+
+def record_folders(store):
+    return [entry.folder for entry in entries(store) if entry.kind == "record"]
+
+
+def test_records_are_listed_oldest_first_with_their_names(store):
+    found = listed(store)
+    assert [one.key for one in found] == [folder.name for folder in record_folders(store)]
+    assert {(one.model, one.quantizer, one.task, one.n_items) for one in found} == {("m", "q", "t", 2)}
+
+
+def test_a_flipped_byte_in_any_place_of_a_record_is_detected(store):
+    folder = record_folders(store)[1]
+    for path in folder.iterdir():
+        whole = path.read_bytes()
+        for place in range(0, len(whole), 7):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1
+            path.write_bytes(bytes(damaged))
+            bad = [entry.folder for entry, problem in verify(Store(store.root)) if problem]
+            # a space of the JSON's layout may change without changing what it says
+            same = path.suffix == ".json" and _says_the_same(bytes(damaged), whole)
+            assert bad == ([] if same else [folder]), (path.name, place)
+        path.write_bytes(whole)
+
+
+def _says_the_same(damaged, whole):
+    try:
+        return json.loads(damaged) == json.loads(whole)
+    except ValueError:
+        return False
+
+
+def test_a_damaged_record_is_recomputed_where_that_is_asked_for(store):
+    folder = record_folders(store)[0]
+    (folder / "predictions.safetensors").write_bytes(b"")
+    lenient = Store(store.root, on_corrupt="recompute")
+    assert lenient.get({"i": 0}) is None
+    assert [entry.kind for entry in entries(store)].count("leftovers") == 1
+    lenient.put({"i": 0}, PREDICTIONS, {})
+    assert Store(store.root).get({"i": 0}) is not None
+
+
+def test_a_listing_survives_a_damaged_record(store):
+    (record_folders(store)[0] / "record.json").write_text("{")
+    assert [bool(one.problem) for one in listed(store)].count(True) == 1
+
+
+def test_leftovers_go_and_records_stay_without_a_limit(store):
+    leftover = store.root / "records" / "ab" / ".abc-killed"
+    leftover.mkdir(parents=True)
+    (leftover / "predictions.safetensors").write_bytes(b"partial")
+    assert [entry.folder for entry in collect(store)] == [leftover]
+    assert not leftover.exists()
+    assert len(record_folders(store)) == 3
+
+
+def test_a_limit_takes_unfinished_shards_first_and_then_the_oldest(store):
+    store.shards({"unfinished": 1}).put("00000-a", np.zeros((2, 2), dtype=np.float32))
+    folders = record_folders(store)
+    size = max(entry.size_bytes for entry in entries(store))
+    deleted = collect(store, max_bytes=2 * size)
+    assert [entry.kind for entry in deleted] == ["shards", "record"]
+    assert record_folders(store) == folders[1:]
+
+
+def test_a_finished_record_leaves_no_shards(store):
+    store.shards({"i": 9}).put("00000-a", np.zeros((2, 2), dtype=np.float32))
+    store.put({"i": 9}, PREDICTIONS, {})
+    assert [entry.kind for entry in entries(store)] == ["record"] * 4
+
+
+@pytest.mark.parametrize(("text", "size"), [("10", 10), ("2 kb", 2000), ("1.5GB", 1_500_000_000)])
+def test_sizes_are_read(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "many", "1 GiB", "-1MB"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(InputError, match="cannot read the size"):
+        parse_size(text)
+
+
+class TestCommands:
+    @pytest.fixture
+    def run(self, store, monkeypatch, capsys):
+        def run(command, *arguments):
+            options = [command, "--store", str(store.root), *arguments]
+            monkeypatch.setattr(sys, "argv", ["calbench", "store", *options])
+            with pytest.raises(SystemExit) as caught:
+                cli.main()
+            return caught.value.code, capsys.readouterr().out
+
+        return run
+
+    def test_ls_lists(self, run):
+        shown = json.loads(run("ls", "--json")[1])
+        assert [row["model"] for row in shown["records"]] == ["m"] * 3
+        assert "record: " in run("ls")[1]
+
+    def test_verify_fails_on_damage(self, run, store):
+        assert run("verify")[0] == 0
+        (record_folders(store)[0] / "predictions.safetensors").write_bytes(b"")
+        status, shown = run("verify")
+        assert status == 1
+        assert "does not match its checksum" in shown
+
+    def test_gc_makes_room(self, run, store):
+        assert len(json.loads(run("gc", "--max-size", "0", "--json")[1])["deleted"]) == 3
+        assert record_folders(store) == []

@@ -1,0 +1,68 @@
+"""A shared store at an fsspec address: what one machine made, another finds."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from calbench.errors import CorruptRecordError, StoreError
+from calbench.predictions import Predictions
+from calbench.store import Store
+from calbench.store.remote import FILES
+
+fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+
+PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [0, 1])
+IDENTITY = {"task": "t"}
+
+
+@pytest.fixture(params=["memory", "local"])
+def address(request, tmp_path):
+    return f"memory://{uuid.uuid4()}" if request.param == "memory" else f"file://{tmp_path / 'shared'}"
+
+
+@pytest.fixture
+def machine(tmp_path, monkeypatch, address):
+    def of(name):
+        monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / name))
+        return Store.at(address)
+
+    return of
+
+
+def test_what_one_machine_made_another_finds(machine):
+    made = machine("one").put(IDENTITY, PREDICTIONS, {"by": "one"})
+    found = machine("two").get(IDENTITY)
+    assert found.provenance == {"by": "one"}
+    assert found.predictions.logits.tolist() == made.predictions.logits.tolist()
+
+
+def test_nothing_is_found_where_nothing_was_made(machine):
+    assert machine("one").get(IDENTITY) is None
+
+
+def test_a_record_without_its_manifest_is_not_there_yet(machine, address):
+    key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
+    files, root = fsspec.core.url_to_fs(address)
+    files.rm_file(f"{root}/records/{key[:2]}/{key}/{FILES[-1]}")
+    assert machine("two").get(IDENTITY) is None
+
+
+def test_a_record_that_was_damaged_there_is_refused_here(machine, address):
+    key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
+    files, root = fsspec.core.url_to_fs(address)
+    files.pipe_file(f"{root}/records/{key[:2]}/{key}/{FILES[0]}", b"other")
+    with pytest.raises(CorruptRecordError, match="does not match its checksum"):
+        machine("two").get(IDENTITY)
+
+
+def test_an_unknown_protocol_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
+    with pytest.raises(StoreError, match="carrier-pigeon"):
+        Store.at("carrier-pigeon://bucket").get(IDENTITY)
+
+
+def test_a_plain_path_has_no_remote(tmp_path):
+    store = Store.at(str(tmp_path / "here"))
+    assert (store.root, store.remote) == (tmp_path / "here", None)
