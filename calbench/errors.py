@@ -45,3 +45,11 @@ class ModelLoadingForbiddenError(CalbenchError):
 
 class CorruptRecordError(CalbenchError):
     """A stored record does not match its checksum or its schema."""
+
+
+class GateFailedError(CalbenchError, AssertionError):
+    """A requirement is shown not to hold."""
+
+
+class BaselineRefusedError(CalbenchError):
+    """A baseline is missing, damaged, or was made from something that cannot be compared."""
