@@ -124,6 +124,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the leaderboard and write the report."""
+    if _is_worker(config):
+        return
     results = config.stash[_RESULTS]
     if results.reports or _SESSION in config.stash:
         _session(config).finish.summarize(terminalreporter, results.reports)

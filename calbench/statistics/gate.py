@@ -230,7 +230,7 @@ def change(
     return Change(
         candidate.metric.id,
         delta,
-        interval,
+        (interval[0] + 0.0, interval[1] + 0.0),  # no -0.0
         relative,
         level,
         candidate.n_items,

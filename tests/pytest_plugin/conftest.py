@@ -62,6 +62,12 @@ def everything_imported() -> None:
             part.registry.get(name)
 
 
+@pytest.fixture(autouse=True)
+def no_summary_page(monkeypatch) -> None:
+    """Keep runs inside tests off the summary page of the job that runs the tests."""
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)
+
+
 @pytest.fixture
 def project(pytester: pytest.Pytester, tiny_encoder: Path, store: Path, monkeypatch):
     """Run pytest on a suite with a margin and options; returns the result."""
@@ -85,3 +91,46 @@ def results(pytester: pytest.Pytester, folder: str = "report") -> dict:
 
 def comparable(document: dict) -> dict:
     return {name: value for name, value in document.items() if name != "created"}
+
+
+# Arrays need no suite, model or store: a model, a copy of it, a slightly and a much surer one.
+ARRAYS = """
+import numpy as np
+
+rng = np.random.default_rng(0)
+fp32 = 2 * rng.normal(size=(600, 3))
+labels = np.argmax(fp32 + rng.gumbel(size=fp32.shape), axis=1)
+same, surer, broken = fp32, 1.15 * fp32, 3 * fp32
+
+def test_same(calbench):
+    calbench.compare(fp32, same, labels).require("ece", max_increase=0.02)
+
+def test_surer(calbench):
+    calbench.compare(fp32, surer, labels).require("ece", max_increase=0.02)
+
+def test_broken(calbench):
+    calbench.compare(fp32, broken, labels).require("ece", max_increase=0.02)
+"""
+
+
+@pytest.fixture(params=[(), ("-n", "2")], ids=["serial", "xdist"])
+def workers(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Options that run a suite in this process, or in two others."""
+    return request.param
+
+
+@pytest.fixture
+def arrays(pytester: pytest.Pytester, monkeypatch):
+    """Run pytest on a test file of arrays with options; returns the result."""
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+
+    def run(*options: str, suite: str = ARRAYS, file: str = "test_arrays") -> pytest.RunResult:
+        pytester.makepyfile(**{file: suite})
+        return pytester.runpytest_inprocess("-p", "no:cacheprovider", *options)
+
+    return run
+
+
+def gates(document: dict) -> dict[str, dict]:
+    """Return the gates on arrays by the name of their test."""
+    return {c["name"]: gate for c in document["comparisons"] for gate in c["gates"]}
