@@ -20,6 +20,7 @@ _MEMBERS = {
     "task": "calbench.tasks",
     "model": "calbench.models",
     "grid": "calbench.pytest_plugin",
+    "compare": "calbench.comparison",
 }
 _SUBPACKAGES = (
     "calibrators",
@@ -38,6 +39,7 @@ _SUBPACKAGES = (
 
 if TYPE_CHECKING:
     from calbench.calibrators import calibrator as calibrator
+    from calbench.comparison import compare as compare
     from calbench.errors import CalbenchError as CalbenchError
     from calbench.metrics import metric as metric
     from calbench.models import model as model

@@ -49,3 +49,11 @@ class CorruptRecordError(CalbenchError):
 
 class StoreError(CalbenchError):
     """A store cannot be written or reached."""
+
+
+class GateFailedError(CalbenchError, AssertionError):
+    """A requirement is shown not to hold."""
+
+
+class BaselineRefusedError(CalbenchError):
+    """A baseline is missing, damaged, or was made from something that cannot be compared."""

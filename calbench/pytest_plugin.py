@@ -6,23 +6,19 @@ imports nothing but pytest: a run that does not use calbench does not pay for it
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Generator, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from calbench.pytest_options import add_options, is_used
+
 if TYPE_CHECKING:
-    from calbench.pytest_session import CellUnderTest, Session
+    from calbench.pytest_session import CalbenchFixture, Session
 
 MARKER = "calbench_grid"
-OPTIONS = {
-    "models": "models to run: ids, globs, 'all', 'not X', separated by commas",
-    "quantizers": "quantizers to run, such as bnb-nf4 or 'gptq-int4[group_size=32]'",
-    "tasks": "tasks to run",
-    "calibrators": "calibrators to run",
-}
 _SESSION = pytest.StashKey["Session"]()
+_RESULTS = pytest.StashKey["_Results"]()
 
 
 def grid(
@@ -48,49 +44,21 @@ def grid(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the options."""
-    group = parser.getgroup("calbench", "does calibration survive quantization?")
-    for axis, text in OPTIONS.items():
-        group.addoption(f"--calbench-{axis}", metavar="SELECTION", help=text)
-    group.addoption(
-        "--calbench-profile",
-        choices=("quick", "default", "full"),
-        default="default",
-        help="how many items of each task to use (default: %(default)s)",
-    )
-    group.addoption(
-        "--calbench-seeds",
-        type=_seeds,
-        default=(42, 123, 456),
-        metavar="SEEDS",
-        help="seeds of the calibration/test division; gates use the first (default: 42,123,456)",
-    )
-    group.addoption(
-        "--calbench-inconclusive",
-        choices=("pass", "warn", "fail"),
-        default="warn",
-        help="what becomes of a gate whose interval holds the margin (default: %(default)s)",
-    )
-    group.addoption("--calbench-report", metavar="DIR", help="write leaderboard.md and results.json there")
-    group.addoption(
-        "--calbench-store",
-        metavar="DIR",
-        help="where predictions and quantized models are kept (default: 'store' in calbench's cache)",
-    )
-    group.addoption(
-        "--calbench-replay",
-        action="store_true",
-        help="use stored predictions only: never load a model",
-    )
+    """Declare the options and ini keys."""
+    add_options(parser)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the mark, and refuse options that cannot be used."""
+    """Declare the marks, and refuse options that cannot be used."""
     config.addinivalue_line(
         "markers",
         f"{MARKER}(models, tasks, quantizers, calibrators): run once per cell; made by calbench.grid()",
     )
-    if any(config.getoption(f"calbench_{axis}") for axis in OPTIONS) or config.getoption("calbench_report"):
+    if not config.pluginmanager.hasplugin("xdist"):
+        config.addinivalue_line("markers", "xdist_group(name): cells of one model (used by pytest-xdist)")
+    config.stash[_RESULTS] = results = _Results()
+    config.pluginmanager.register(results, "calbench-results")
+    if is_used(config):
         _session(config).check_options()
 
 
@@ -108,14 +76,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(name="calbench")
-def _calbench(request: pytest.FixtureRequest) -> CellUnderTest:
-    """One cell of the grid: ``calbench.transfer().require("ece", max_increase=0.02)``."""
-    if not hasattr(request, "param"):
-        raise pytest.UsageError(
-            f"{request.node.nodeid} asks for the fixture 'calbench' without a grid;"
-            " put pytestmark = calbench.grid() at the top of its module"
-        )
-    return _session(request.config).cell_under_test(request)
+def _calbench(request: pytest.FixtureRequest) -> CalbenchFixture:
+    """One cell of a grid, or your own arrays: ``calbench.transfer()``, ``calbench.compare(...)``."""
+    return _session(request.config).fixture(request)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -129,26 +92,58 @@ def pytest_runtest_makereport(
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Correct the gates for their number once all of them are known."""
+    outcome = yield
+    results = session.config.stash[_RESULTS]
+    if results.reports and not _is_worker(session.config):
+        _session(session.config).correct(results.reports)
+    return outcome
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 (pytest-xdist's hook)
+    """Learn from a finished worker process what it collected."""
+    collected = getattr(node, "workeroutput", {}).get("calbench_collected")
+    if collected:
+        _session(node.config).collected.update(collected)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Accept today's results as baselines, where that was asked for."""
+    if _SESSION not in session.config.stash or _is_worker(session.config):
+        return
+    ours = session.config.stash[_SESSION]
+    stopped = session.shouldstop or session.shouldfail
+    ours.finish.accept(
+        session.config.stash[_RESULTS].reports, complete=exitstatus == pytest.ExitCode.OK and not stopped
+    )
+    ours.finish.look_for_stale(ours.collected)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Print the leaderboard and write the report."""
-    rows = [row for report in _reports(terminalreporter) for row in getattr(report, "calbench", ())]
-    if rows:
-        _session(config).summarize(terminalreporter, rows)
-    skipped = [r.calbench_skipped for r in _reports(terminalreporter) if hasattr(r, "calbench_skipped")]
-    if skipped:
-        _session(config).say_skipped(terminalreporter, skipped)
+    if _is_worker(config):
+        return
+    results = config.stash[_RESULTS]
+    if results.reports or _SESSION in config.stash:
+        _session(config).finish.summarize(terminalreporter, results.reports)
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r}: write whole numbers separated by commas") from None
+class _Results:
+    """Collects the reports that carry results: of this process, or of all workers."""
+
+    def __init__(self) -> None:
+        self.reports: list[pytest.TestReport] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if hasattr(report, "calbench"):
+            self.reports.append(report)
 
 
-def _reports(terminalreporter: pytest.TerminalReporter) -> Iterable[object]:
-    for reports in terminalreporter.stats.values():
-        yield from reports
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
 
 
 def _session(config: pytest.Config) -> Session:

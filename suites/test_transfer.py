@@ -11,9 +11,14 @@ ACCEPTED = {
 
 @calbench.grid(quantizers="fp32")
 def test_calibrator_does_not_hurt_the_reference(calbench):
-    calbench.transfer().require("brier", max_increase=0.02, against="raw_reference")
+    transfer = calbench.transfer()
+    transfer.require("brier", max_increase=0.02, against="raw_reference")
+    transfer.require("ece", max_increase=0.02, against="baseline")
 
 
 @calbench.grid(quantizers="not fp32")
 def test_ece_transfer(calbench):
-    calbench.transfer().require("ece", max_increase=0.02, accepted=ACCEPTED)
+    transfer = calbench.transfer()
+    transfer.require("ece", max_increase=0.02, accepted=ACCEPTED)
+    transfer.require("ece", max_increase=0.02, against="baseline")
+    transfer.require("accuracy", max_decrease=0.02, against="baseline")

@@ -73,6 +73,8 @@ class Bench:
         How much of each task is used.
     n_resamples, level
         Of the bootstrap.
+    bootstrap_seed
+        Of the bootstrap; None takes the seed of the division.
     planned
         All cells of this run: when a quantized model is loaded, every planned task is asked, so
         that it is loaded once.
@@ -86,6 +88,7 @@ class Bench:
     profile: Profile
     n_resamples: int = 2000
     level: float = 0.95
+    bootstrap_seed: int | None = None
     planned: Iterable[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
@@ -263,7 +266,11 @@ class Bench:
                 calibration_ids=split.calibration,
                 test_ids=split.test,
                 metrics=METRICS,
-                resamples=resamples_for(split.test, n_resamples=self.n_resamples, seed=seed),
+                resamples=resamples_for(
+                    split.test,
+                    n_resamples=self.n_resamples,
+                    seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
+                ),
                 epsilon=quantizer.epsilon,
                 fit_seed=seed,
             )

@@ -111,7 +111,7 @@ def compare(
     'fail'
     """
     chosen = get(metric)
-    _check_same_items(candidate, reference)
+    check_same_items(candidate, reference)
     resamples = resamples_of(reference, rng, n_resamples)
     pair = [
         resample([chosen], Items.from_record(record), resamples)[chosen.id]
@@ -139,6 +139,56 @@ def ceiling(
     return decide_ceiling(result, maximum=maximum, level=level)
 
 
+@dataclass(frozen=True)
+class Change:
+    """What was measured of a metric, before anyone names a margin.
+
+    Attributes
+    ----------
+    metric
+        Its id.
+    delta
+        ``candidate - reference``, or the relative change; without a reference, the metric's value.
+    interval
+        Of ``delta``, at ``level``.
+    relative, level, n
+        How it was measured, and of how many items.
+    candidate_value, reference_value
+        The metric of each model; None without a reference.
+    """
+
+    metric: str
+    delta: float
+    interval: tuple[float, float]
+    relative: bool
+    level: float
+    n: int
+    candidate_value: float
+    reference_value: float | None = None
+
+    def judge(self, limit: float) -> GateDecision:
+        """Return the decision for a margin; without a reference, for a ceiling (or floor)."""
+        if not math.isfinite(limit):
+            name = "maximum" if self.reference_value is None else "margin"
+            raise InputError(f"{name}={limit}; use a finite number")
+        sign = sign_of_worse(get(self.metric))
+        margin = sign * limit if self.reference_value is None else limit
+        outcome, items_needed = _outcome(self.delta, self.interval, margin, sign, self.n)
+        return GateDecision(
+            outcome,
+            self.delta,
+            self.interval,
+            items_needed,
+            self.metric,
+            limit,
+            self.relative,
+            self.level,
+            self.n,
+            self.candidate_value,
+            self.reference_value,
+        )
+
+
 def decide(
     candidate: Resampled,
     reference: Resampled,
@@ -148,49 +198,44 @@ def decide(
     level: float = 0.95,
 ) -> GateDecision:
     """Decide :func:`compare`'s question for metrics that are already resampled together."""
-    check_paired(candidate, reference)
-    _check_margin(margin)
-    sign = _sign_of_worse(candidate.metric)
-    if relative:
-        delta = _relative_change(candidate.value, reference.value)
-        interval = relative_bounds(candidate, reference, level=level)
-    else:
-        delta = candidate.value - reference.value
-        interval = difference_bounds(candidate, reference, level=level)
-    outcome, items_needed = _outcome(delta, interval, margin, sign, candidate.n_items)
-    return GateDecision(
-        outcome,
-        delta,
-        interval,
-        items_needed,
-        candidate.metric.id,
-        margin,
-        relative,
-        level,
-        candidate.n_items,
-        candidate.value,
-        reference.value,
-    )
+    return change(candidate, reference, relative=relative, level=level).judge(margin)
 
 
 def decide_ceiling(result: Resampled, *, maximum: float, level: float = 0.95) -> GateDecision:
     """Decide :func:`ceiling`'s question for a metric that is already resampled."""
-    if not math.isfinite(maximum):
-        raise InputError(f"maximum={maximum}; use a finite number")
-    sign = _sign_of_worse(result.metric)
-    interval = own_bounds(result, level=level)
-    outcome, items_needed = _outcome(result.value, interval, sign * maximum, sign, result.n_items)
-    return GateDecision(
-        outcome,
-        result.value,
-        interval,
-        items_needed,
-        result.metric.id,
-        maximum,
-        relative=False,
-        level=level,
-        n=result.n_items,
-        candidate_value=result.value,
+    return change(result, None, level=level).judge(maximum)
+
+
+def change(
+    candidate: Resampled, reference: Resampled | None, *, relative: bool = False, level: float = 0.95
+) -> Change:
+    """Measure how a metric changed from a reference, or without one, where it lies.
+
+    Raises
+    ------
+    InputError
+        The two were not resampled together, or the metric has no direction.
+    """
+    sign_of_worse(candidate.metric)
+    if reference is None:
+        delta, interval = candidate.value, own_bounds(candidate, level=level)
+    else:
+        check_paired(candidate, reference)
+        if relative:
+            delta = _relative_change(candidate.value, reference.value)
+            interval = relative_bounds(candidate, reference, level=level)
+        else:
+            delta = candidate.value - reference.value
+            interval = difference_bounds(candidate, reference, level=level)
+    return Change(
+        candidate.metric.id,
+        delta,
+        (interval[0] + 0.0, interval[1] + 0.0),  # no -0.0
+        relative,
+        level,
+        candidate.n_items,
+        candidate.value,
+        None if reference is None else reference.value,
     )
 
 
@@ -217,18 +262,15 @@ def _relative_change(candidate: float, reference: float) -> float:
     return candidate / reference - 1
 
 
-def _sign_of_worse(metric: Metric) -> int:
+def sign_of_worse(metric: Metric) -> int:
+    """Return 1 where a higher value is worse, -1 where a lower one is; refuse what has no direction."""
     if metric.direction == "none":
         raise InputError(f"neither way is better for {metric.id!r}, so it cannot be gated; choose 'ece'")
     return 1 if metric.direction == "lower" else -1
 
 
-def _check_margin(margin: float) -> None:
-    if not math.isfinite(margin):
-        raise InputError(f"margin={margin}; use a finite number")
-
-
-def _check_same_items(candidate: Record, reference: Record) -> None:
+def check_same_items(candidate: Record, reference: Record) -> None:
+    """Raise :class:`InputError` unless both records hold the same items with the same labels."""
     ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
     ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]
     if len(ids) != len(expected) or (ids != expected).any():

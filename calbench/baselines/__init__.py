@@ -1,0 +1,21 @@
+"""Baselines: results that were accepted, kept with each item's answer, to compare with later.
+
+A baseline is two files: ``<suite>/<cell>.json`` for people to review, and beside it a compact
+``.npz`` with each test item's confidence and whether the answer was right, so that a later run is
+compared with it item by item.
+"""
+
+from calbench.baselines.baseline import Baseline, check_comparable, snapshot
+from calbench.baselines.files import from_payload, path_of, payload_of, read, stale, write
+
+__all__ = [
+    "Baseline",
+    "check_comparable",
+    "from_payload",
+    "path_of",
+    "payload_of",
+    "read",
+    "snapshot",
+    "stale",
+    "write",
+]

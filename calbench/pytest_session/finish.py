@@ -1,0 +1,136 @@
+"""The end of a run: baselines are accepted, the leaderboard is printed, the report is written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from calbench import baselines
+from calbench.pytest_options import Options
+from calbench.pytest_session import github, tally
+from calbench.pytest_session.accepted import UPDATE, update
+from calbench.pytest_session.log import Gate, TestLog, log_of
+from calbench.report import document, markdown, merge, terminal, write_json
+from calbench.report.results import Row
+from calbench.store import Store
+
+
+class Finish:
+    """What is done with all results, in the process that has them all."""
+
+    def __init__(self, config: pytest.Config, options: Options, store: Store) -> None:
+        self._config, self._options, self._store = config, options, store
+        self._baseline_notes: list[str] = []
+
+    def accept(self, reports: Sequence[pytest.TestReport], *, complete: bool) -> None:
+        """Write what the tests offered as baselines, if the run is complete and green."""
+        folder = self._options.baseline
+        if not self._options.update_baseline or folder is None:
+            return
+        offered = [payload for log in _logs(reports) for payload in log.baselines]
+        if not complete:
+            note = (
+                "baselines not updated: the run was not complete and green, and they hold what was accepted"
+            )
+        elif not offered:
+            note = "baselines not updated: no test required anything against='baseline'"
+        else:
+            changed, total = update(folder, offered)
+            note = f"baselines: {changed} of {total} changed in {_shown(folder)}; review and commit them"
+        self._baseline_notes.append(note)
+
+    def look_for_stale(self, collected: Mapping[str, Sequence[str]]) -> None:
+        """Note baselines of cells that the suites no longer have, if the whole suites were collected."""
+        options = self._options
+        narrowed = (options.models, options.tasks, options.quantizers, options.calibrators)
+        if options.baseline is None or any(narrowed):
+            return
+        found = baselines.stale(options.baseline, collected, profile=options.profile)
+        if found:
+            named = ", ".join(path.stem for path in found[:3]) + (", ..." if len(found) > 3 else "")
+            self._baseline_notes.append(
+                f"{len(found)} stale baselines in {_shown(options.baseline)}: their cells are gone ({named});"
+                " delete them"
+            )
+
+    def summarize(self, reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
+        """Print the leaderboard and what the gates decided; write the report if one is wanted."""
+        logs = _logs(reports)
+        rows = merge(row for log in logs for row in log.rows)
+        comparisons = sorted(
+            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
+        )
+        gates = [gate for part in (*rows, *comparisons) for gate in part["gates"]]
+        skipped = tally.skip_lines(logs)
+        if not (rows or comparisons or self._baseline_notes or skipped):
+            return
+        reporter.section("calbench leaderboard" if rows else "calbench")
+        if rows:
+            reporter.write(self._rendered(terminal(rows)))
+        for text in tally.comparison_lines(comparisons):
+            reporter.write_line(text)
+        for line in self._notes(rows, gates, sum(log.unasked for log in logs)):
+            reporter.write_line(line.text, yellow=line.is_warning)
+        for line in skipped:
+            reporter.write_line(line.text, yellow=line.is_warning)
+        if self._options.report:
+            self._write_report(self._options.report, rows, comparisons)
+            shown = _shown(self._options.report)
+            reporter.write_line(f"report: {shown}/leaderboard.md and {shown}/results.json")
+        summary_file = os.environ.get(github.VARIABLE)
+        if summary_file:
+            lines = [line.text for line in self._notes(rows, gates, 0)]
+            github.append(Path(summary_file), rows, gates, lines)
+
+    def _notes(self, rows: Sequence[Row], gates: Sequence[Gate], unasked: int) -> list[tally.Line]:
+        notes = tally.gate_lines(gates, self._options) + tally.harm_lines(rows)
+        notes += [tally.Line(note, is_warning=True) for note in self._baseline_notes]
+        if unasked:
+            notes.append(
+                tally.Line(
+                    f"{unasked} requirements against a baseline were not asked: name one with"
+                    f" --calbench-baseline DIR ({UPDATE} makes it)"
+                )
+            )
+        return notes
+
+    def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "leaderboard.md").write_text(markdown(rows), encoding="utf-8")
+        settings = {
+            "profile": self._options.profile,
+            "seeds": list(self._options.seeds),
+            "n_resamples": self._options.resamples,
+            "level": self._options.level,
+        }
+        contents = document(rows, settings=settings, store=self._store)
+        write_json({**contents, "comparisons": list(comparisons)}, folder / "results.json")
+
+    def _rendered(self, renderable: RenderableType) -> str:
+        color = self._config.get_terminal_writer().hasmarkup
+        console = Console(
+            file=io.StringIO(),
+            force_terminal=color,
+            no_color=not color,
+            width=max(self._config.get_terminal_writer().fullwidth, 100),
+        )
+        with console.capture() as capture:
+            console.print(renderable)
+        return capture.get()
+
+
+def _logs(reports: Sequence[pytest.TestReport]) -> list[TestLog]:
+    return [log for report in reports if (log := log_of(report)) is not None]
+
+
+def _shown(folder: Path) -> str:
+    try:
+        return folder.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return folder.as_posix()

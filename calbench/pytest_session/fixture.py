@@ -1,0 +1,138 @@
+"""The fixture ``calbench``: one cell of a grid, or the user's own arrays and records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+import pytest
+
+import calbench
+from calbench.comparison import Comparison, Record, compare
+from calbench.experiments import Cell
+from calbench.pytest_session.evidence import ComparisonEvidence
+from calbench.pytest_session.judge import Judge
+from calbench.pytest_session.log import Gate, TestLog
+from calbench.pytest_session.transfer import TransferUnderTest
+from calbench.requirements import Limits, requirements
+
+if TYPE_CHECKING:
+    from calbench.pytest_session.session import Session
+
+
+class CalbenchFixture:
+    """What a test asks for by the name ``calbench``.
+
+    Inside the test it hides the module of that name, so every name of the module is an attribute.
+
+    Attributes
+    ----------
+    cell
+        The ids of the model, task, quantizer and calibrator; None in a test without a grid.
+    """
+
+    def __init__(self, session: Session, test: str, suite: str, cell: Cell | None, log: TestLog) -> None:
+        self.cell = cell
+        self._session, self._test, self._suite, self._log = session, test, suite, log
+
+    def transfer(self) -> TransferUnderTest:
+        """Fit the cell's calibrator on the full-precision model and use it on the quantized one."""
+        if self.cell is None:
+            pytest.fail(
+                f"{self._test} has no cell to transfer a calibrator in;"
+                " put pytestmark = calbench.grid() at the top of its module",
+                pytrace=False,
+            )
+        judge = Judge(self._session.options, self._test, self.cell.id)
+        return TransferUnderTest(
+            self._session.measured(self.cell), judge, self._log, self._session.baselines(self._suite)
+        )
+
+    def compare(
+        self,
+        reference: npt.ArrayLike | Record,
+        candidate: npt.ArrayLike | Record,
+        labels: npt.ArrayLike | None = None,
+        *,
+        name: str | None = None,
+    ) -> ComparisonUnderTest:
+        """Put a candidate's answers beside a reference's; see :func:`calbench.compare`.
+
+        Parameters
+        ----------
+        reference, candidate
+            Logits ``(n, k)`` of the same items in the same order, or two records.
+        labels : (n,) int
+            The right classes, for logits only.
+        name
+            What the summary calls it; by default the test's name.
+        """
+        name = name or self._test.split("::", 1)[-1]
+        judge = Judge(self._session.options, self._test, name)
+        options = self._session.options
+        comparison = judge.guarded(
+            lambda: compare(
+                reference,
+                candidate,
+                labels,
+                level=options.level,
+                n_resamples=options.resamples,
+                seed=options.bootstrap_seed or 0,
+            )
+        )
+        return ComparisonUnderTest(comparison, name, judge, self._log)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(calbench, name)
+
+
+class ComparisonUnderTest:
+    """Two of the user's own records, on which a test states what must hold.
+
+    Attributes
+    ----------
+    comparison
+        The records and the numbers.
+    """
+
+    def __init__(self, comparison: Comparison, name: str, judge: Judge, log: TestLog) -> None:
+        self.comparison = comparison
+        self._name, self._judge = name, judge
+        self._gates: list[Gate] = []
+        log.comparisons.append(
+            {
+                "name": name,
+                "n_test": len(comparison.reference),
+                "level": comparison.level,
+                "gates": self._gates,
+            }
+        )
+
+    def require(
+        self,
+        *metrics: str,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        max_increase: float | None = None,
+        max_decrease: float | None = None,
+        max_relative_increase: float | None = None,
+        max_relative_decrease: float | None = None,
+        level: float | None = None,
+        accepted: Mapping[str, str] = MappingProxyType({}),
+    ) -> ComparisonUnderTest:
+        """Fail the test if a metric is shown to break its limit.
+
+        Parameters are those of :meth:`calbench.comparison.Comparison.require`; ``accepted`` names
+        regressions that were looked at, by the comparison's name or a glob, and why.
+        """
+        limits = Limits(
+            at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
+        )
+        for wanted in self._judge.guarded(lambda: requirements(metrics or ("ece",), limits, level=level)):
+            evidence = ComparisonEvidence(
+                self.comparison, self._name, reference=None if wanted.is_limit else "reference"
+            )
+            self._judge.judge(wanted, evidence, self._gates, accepted)
+        return self

@@ -1,0 +1,56 @@
+"""What one test leaves behind: plain data that rides on its report, across process borders too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pytest
+
+from calbench.report.results import Row
+
+Gate = dict[str, Any]
+LOG = pytest.StashKey["TestLog"]()
+
+
+@dataclass
+class TestLog:
+    """Results of one test.
+
+    Attributes
+    ----------
+    rows
+        Its cells, as plain JSON, each with its gates.
+    comparisons
+        Its comparisons of the user's own records, each with its gates.
+    baselines
+        What it would have accepted as baselines.
+    skipped
+        Quantizers that cannot run here, and why.
+    unasked
+        How many requirements against a baseline were not asked because none was named.
+    """
+
+    __test__ = False  # no test class, whatever its name says
+
+    rows: list[Row] = field(default_factory=list)
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    baselines: list[dict[str, Any]] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+    unasked: int = 0
+
+    def gates(self) -> Iterator[Gate]:
+        """Return every gate of the test."""
+        for part in (*self.rows, *self.comparisons):
+            yield from part["gates"]
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return plain data for a report."""
+        return asdict(self)
+
+
+def log_of(report: object) -> TestLog | None:
+    """Return what a test left on its report."""
+    plain = getattr(report, "calbench", None)
+    return None if plain is None else TestLog(**plain)

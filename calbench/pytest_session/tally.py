@@ -1,0 +1,95 @@
+"""What the gates of a run come to, in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from calbench.pytest_options import Options
+from calbench.pytest_session.log import Gate, TestLog
+from calbench.report.results import Row
+from calbench.statistics import expected_false_alarms
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the summary."""
+
+    text: str
+    is_warning: bool = False
+
+
+def gate_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
+    """Count the outcomes, say how many failures chance explains and how many items would decide."""
+    if not gates:
+        return []
+    counts = Counter(gate["outcome"] for gate in gates)
+    n_accepted = sum(gate["accepted"] is not None for gate in gates)
+    lines = [
+        Line(
+            f"gates: {counts['pass']} passed, {counts['fail']} failed, {counts['inconclusive']} inconclusive"
+            + (f"; {n_accepted} accepted" if n_accepted else "")
+        ),
+        Line(_by_chance(gates, options)),
+    ]
+    needed = sorted(
+        gate["items_needed"] for gate in gates if gate["outcome"] == "inconclusive" and gate["items_needed"]
+    )
+    if needed and options.inconclusive != "pass":
+        middle = needed[len(needed) // 2]
+        lines.append(
+            Line(
+                f"inconclusive: too few test items to tell; about {needed[0]:,} to {needed[-1]:,} would"
+                f" decide them one by one, {middle:,} half of them (items_needed in results.json)",
+                is_warning=True,
+            )
+        )
+    return lines
+
+
+def harm_lines(rows: Sequence[Row]) -> list[Line]:
+    """Say where a calibrator makes things worse."""
+    hurt = sum(row["benefit"]["ece"]["interval"][1] < 0 for row in rows)
+    if not hurt:
+        return []
+    text = f"in {hurt} of {len(rows)} cells the transferred calibrator makes ECE worse than none (▼)"
+    return [Line(text, is_warning=True)]
+
+
+def skip_lines(logs: Sequence[TestLog]) -> list[Line]:
+    """Say which quantizers' cells did not run, and why: pytest counts skips but hides the reasons."""
+    counts = Counter(tuple(skip) for log in logs for skip in log.skipped)
+    return [
+        Line(f"calbench skipped {count} cells of {quantizer}: {reason}", is_warning=True)
+        for (quantizer, reason), count in counts.items()
+    ]
+
+
+def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Show each gate on the user's own records."""
+    lines = []
+    for comparison in comparisons:
+        for gate in comparison["gates"]:
+            sign = "+" if gate["reference_value"] is not None else ""
+            value, low, high = (f"{v:{sign}.4f}" for v in (gate["delta"], *gate["interval"]))
+            what = f"Δ {gate['metric']}" if sign else gate["metric"]
+            lines.append(
+                f"{gate['outcome']:<12} {comparison['name']}: {what} = {value} [{low}, {high}],"
+                f" {gate['limit']}={gate['margin']:g}, n = {gate['n']:,}"
+            )
+    return lines
+
+
+def _by_chance(gates: Sequence[Gate], options: Options) -> str:
+    expected = expected_false_alarms(gate["level"] for gate in gates)
+    if options.correction == "holm":
+        return (
+            f"false alarms: with Holm's correction the chance of any among these {len(gates)} is at most"
+            f" {1 - options.level:.0%}"
+        )
+    return (
+        f"false alarms: of {len(gates)} gates at most {expected:.1f} may be expected to fail by chance"
+        " (--calbench-correction=holm bounds the chance of any)"
+    )

@@ -1,0 +1,83 @@
+"""Many gates at once: how many may fail by chance, and which failures survive a correction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from scipy.special import ndtr
+
+from calbench.statistics.gate import change, sign_of_worse
+from calbench.statistics.intervals import Resampled
+from calbench.statistics.significance import holm
+
+_SMALLEST_P = 1e-12
+# Below this many resamples in a tail its quantile is mostly noise.
+_RESAMPLES_IN_TAIL = 10
+
+
+def expected_false_alarms(levels: Iterable[float]) -> float:
+    """Return how many gates may be expected to fail by chance, at most.
+
+    A gate whose candidate truly keeps the margin fails with a chance of at most 1 - level.
+
+    >>> round(expected_false_alarms([0.95] * 40), 9)
+    2.0
+    """
+    return sum(1 - level for level in levels)
+
+
+def exceedance_p_value(
+    candidate: Resampled, reference: Resampled | None, *, limit: float, relative: bool = False
+) -> float:
+    """Return the smallest p at which a gate of level ``1 - p`` still fails; 1 if none does.
+
+    Where the interval comes from resamples, their number bounds how small a p they can show; beyond
+    that the normal tail with their standard error is taken, if it is smaller.
+    """
+    sign = sign_of_worse(candidate.metric)
+
+    def fails(p: float) -> bool:
+        return change(candidate, reference, relative=relative, level=1 - p).judge(limit).outcome == "fail"
+
+    from_resamples = candidate.sums is None or (reference is not None and reference.sums is None)
+    floor = (
+        max(2 * _RESAMPLES_IN_TAIL / len(candidate.values), _SMALLEST_P) if from_resamples else _SMALLEST_P
+    )
+    if not fails(1 - 1e-9):
+        return 1.0
+    if fails(floor):
+        return min(floor, _normal_tail(candidate, reference, sign, limit, relative=relative))
+    below, above = floor, 1 - 1e-9
+    while above - below > 1e-3 * below:
+        middle = float(np.sqrt(below * above))
+        below, above = (below, middle) if fails(middle) else (middle, above)
+    return above
+
+
+def survivors(p_values: Mapping[str, float], levels: Mapping[str, float]) -> set[str]:
+    """Return the failures that stay so after Holm's correction over all gates.
+
+    ``p_values`` are those of every gate, 1 for one that did not fail.
+    """
+    if not p_values:
+        return set()
+    return {name for name, p in holm(p_values).items() if p <= 1 - levels[name]}
+
+
+def _normal_tail(
+    candidate: Resampled, reference: Resampled | None, sign: int, limit: float, *, relative: bool
+) -> float:
+    if reference is None:
+        values, value, margin = candidate.values, candidate.value, limit
+    elif relative:
+        values = candidate.values - (1 + sign * limit) * reference.values
+        value, margin = candidate.value - (1 + sign * limit) * reference.value, 0.0
+    else:
+        values, value = candidate.values - reference.values, candidate.value - reference.value
+        margin = sign * limit
+    spread = float(np.nanstd(values))
+    distance = sign * (value - margin)
+    if spread == 0:
+        return _SMALLEST_P
+    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P)
