@@ -15,11 +15,13 @@ from calbench.cli import (
     export_records,
     import_records,
     listing,
+    report,
     setup,
     transfer,
 )
 from calbench.cli.application import app
 from calbench.errors import CalbenchError
+from calbench.escaping import printable
 
 # Importing a command's file registers it.
 COMMANDS = (
@@ -29,6 +31,7 @@ COMMANDS = (
     export_records,
     import_records,
     listing,
+    report,
     setup,
     transfer,
 )
@@ -74,6 +77,4 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    from calbench.cli.output import printable
-
     typer.secho(printable(message), fg="red", err=True)
