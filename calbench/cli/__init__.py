@@ -16,6 +16,8 @@ from calbench.cli import (
     export_records,
     import_records,
     listing,
+    plot,
+    report,
     run,
     sensitivity,
     setup,
@@ -24,6 +26,7 @@ from calbench.cli import (
 )
 from calbench.cli.application import app
 from calbench.errors import CalbenchError
+from calbench.escaping import printable
 
 # Importing a command's file registers it.
 COMMANDS = (
@@ -34,6 +37,8 @@ COMMANDS = (
     export_records,
     import_records,
     listing,
+    plot,
+    report,
     run,
     sensitivity,
     setup,
@@ -82,6 +87,4 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    from calbench.cli.output import printable
-
     typer.secho(printable(message), fg="red", err=True)

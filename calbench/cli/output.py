@@ -9,6 +9,8 @@ from typing import Any
 
 import typer
 
+from calbench.escaping import printable
+
 
 def plain(estimate: Any) -> dict[str, Any]:
     """An estimate as plain JSON."""
@@ -37,19 +39,6 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(shown)
-
-
-def printable(text: str) -> str:
-    r"""Return text without control characters: a model's name must not move the cursor.
-
-    >>> printable("a\x1b[31mb")
-    'a?[31mb'
-    """
-    return "".join(c if c == "\n" or (c.isprintable() and not _is_bidirectional(c)) else "?" for c in text)
-
-
-def _is_bidirectional(character: str) -> bool:
-    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
 
 
 def origin_notes(metadata: Mapping[str, Any]) -> Iterator[str]:

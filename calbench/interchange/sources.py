@@ -17,6 +17,12 @@ from calbench.record_files import ColumnNames, record_of
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
 _TORCH = (".pt", ".pth")
+# Under which names tables say what they are of.
+_FACTS = {
+    "model": ("model",),
+    "task": ("task", "benchmark", "dataset"),
+    "quantizer": ("quantizer", "precision", "condition"),
+}
 
 
 def read(
@@ -101,13 +107,30 @@ def _table(
     record = record_of(file, columns)
     if columns.as_written and "origin" in record.metadata:
         return record  # one of our own: it says already where it is from
-    return with_origin(record, sources, format_=kind, facts=_mapping(columns, answers))
+    facts = {**_said(file, record), **_mapping(columns, answers)}
+    return with_origin(record, sources, format_=kind, facts=facts)
 
 
 def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:
     if kind == "torch":
         return open_tensors(path)
     return open_columns(path, text_columns=(columns.item_id or "item_id", *columns.where))
+
+
+def _said(file: ColumnFile, record: Record) -> dict[str, str]:
+    """Return the model, task and quantizer that a table names, in a column or in its header."""
+    facts = {}
+    for fact, names in _FACTS.items():
+        for name in names:
+            if name in file:
+                values = file.column(name)
+                if len(values) == len(record) and all(value == values[0] for value in values):
+                    facts[fact] = str(values[0])
+                    break
+            elif isinstance(record.metadata.get(name), str):
+                facts[fact] = record.metadata[name]
+                break
+    return facts
 
 
 def _mapping(columns: ColumnNames, answers: Path | None) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 from tabulate import tabulate
 
-from calbench.experiments.cells import REFERENCE
+from calbench.escaping import markdown_text, printable
 from calbench.report.results import Row, verdict
 
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
@@ -31,16 +31,18 @@ def terminal(rows: Sequence[Row]) -> RenderableType:
     for (model, task), group in _by_model_and_task(rows):
         quantizers = list(dict.fromkeys(row["quantizer"] for row in group))
         first = group[0]
-        parts.append(Text(f"\n{model} on {task}: ECE on {first['n_test']:,} test items", style="bold"))
+        parts.append(
+            Text(printable(f"\n{model} on {task}: ECE on {first['n_test']:,} test items"), style="bold")
+        )
         table = Table()
         table.add_column("calibrator", no_wrap=True)
         for quantizer in quantizers:
             row = next(row for row in group if row["quantizer"] == quantizer)
-            table.add_column(f"{quantizer}\n{_size(row)}", justify="right")
+            table.add_column(Text(printable(f"{quantizer}\n{_size(row)}")), justify="right")
         cells = {(row["calibrator"], row["quantizer"]): row for row in group}
         for calibrator in dict.fromkeys(row["calibrator"] for row in group):
             found = [cells.get((calibrator, quantizer)) for quantizer in quantizers]
-            table.add_row(calibrator, *[_short(row) if row else Text("") for row in found])
+            table.add_row(Text(printable(calibrator)), *[_short(row) if row else Text("") for row in found])
         parts.append(table)
     return Group(*parts, Text(LEGEND, style="dim"))
 
@@ -52,16 +54,17 @@ def markdown(rows: Sequence[Row]) -> str:
         "`Δ ECE` is the transferred calibrator's ECE minus that of the calibrated reference, on the"
         " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
         " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
-        " MiB is the whole model in memory.",
+        " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
+        " quantizer, and between which ranks 95% of the resamples put it.",
         "",
     ]
     for (model, task), group in _by_model_and_task(rows):
         first = group[0]
         lines += [
-            f"## {model} on {task}",
+            f"## {markdown_text(model)} on {markdown_text(task)}",
             "",
-            f"Reference: {first['baseline']}. Fitted on {first['n_calibration']:,} items, scored on"
-            f" {first['n_test']:,}; {first['level']:.0%} intervals; seed {first['seed']}.",
+            f"Reference: {markdown_text(first['baseline'])}. Fitted on {first['n_calibration']:,} items,"
+            f" scored on {first['n_test']:,}; {first['level']:.0%} intervals; seed {first['seed']}.",
             "",
             tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),
             "",
@@ -81,18 +84,47 @@ def summary(rows: Sequence[Row], *, calibrator: str) -> str:
 def _brief(row: Row) -> dict[str, str]:
     arms, size = row["arms"], row["quantization"]
     return {
-        "model": row["model"],
-        "task": row["task"],
+        "model": markdown_text(row["model"]),
+        "task": markdown_text(row["task"]),
         "n": f"{row['n_test']:,}",
-        "quantizer": row["quantizer"],
-        "bits": f"{size['effective_bits']:.1f}",
-        "MiB": f"{size['resident_bytes'] / 2**20:.0f}",
+        "quantizer": markdown_text(row["quantizer"]),
+        "bits": bits(size, 1),
+        "MiB": mebibytes(size, 0),
         "accuracy": f"{arms['raw_candidate']['accuracy']['value']:.3f}",
         "raw ECE": f"{arms['raw_candidate']['ece']['value']:.3f}",
         "transferred ECE": _with_interval(arms["transferred"]["ece"], digits=3),
-        "Δ": "" if row["quantizer"] == REFERENCE else _with_interval(row["degradation"]["ece"], "+", 3),
-        "verdict": _verdict(row),
+        "Δ": "" if is_reference(row) else _with_interval(row["degradation"]["ece"], "+", 3),
+        "verdict": verdict_text(row),
     }
+
+
+def is_reference(row: Row) -> bool:
+    """Whether a row is of the full-precision model itself: nothing is transferred there."""
+    return bool(row["records"]["reference"] == row["records"]["candidate"])
+
+
+def rank_text(row: Row) -> str:
+    """Return between which ranks a calibrator lies, ``""`` if it was not ranked.
+
+    >>> rank_text({"rank": {"rank": 2, "interval": [1, 4], "of": 9}})
+    '2 (1–4)'
+    """
+    place = row.get("rank")
+    if not place:
+        return ""
+    return f"{place['rank']} ({place['interval'][0]}–{place['interval'][1]})"
+
+
+def bits(quantization: Mapping[str, Any], digits: int) -> str:
+    """Return the stored bits per quantized weight; ``""`` if a record from elsewhere does not say."""
+    known = quantization.get("effective_bits")
+    return "" if known is None else f"{known:.{digits}f}"
+
+
+def mebibytes(quantization: Mapping[str, Any], digits: int) -> str:
+    """Return the model's size in memory in MiB; ``""`` if it is not known."""
+    known = quantization.get("resident_bytes")
+    return "" if known is None else f"{known / 2**20:.{digits}f}"
 
 
 def _by_model_and_task(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]:
@@ -109,21 +141,27 @@ def _short(row: Row) -> Text:
 
 def _full(row: Row) -> dict[str, str]:
     arms = row["arms"]
-    reference = row["quantizer"] == REFERENCE
+    reference = is_reference(row)
     return {
-        "quantizer": row["quantizer"],
-        "bits": f"{row['quantization']['effective_bits']:.2f}",
-        "MiB": f"{row['quantization']['resident_bytes'] / 2**20:.1f}",
-        "calibrator": row["calibrator"],
+        "quantizer": markdown_text(row["quantizer"]),
+        "bits": bits(row["quantization"], 2),
+        "MiB": mebibytes(row["quantization"], 1),
+        "calibrator": markdown_text(row["calibrator"]),
+        "rank": rank_text(row),
         "ECE raw": f"{arms['raw_candidate']['ece']['value']:.4f}",
-        **{_title(metric): _with_interval(arms["transferred"][metric]) for metric in _METRICS},
+        **{
+            _title(metric): _with_interval(arms["transferred"][metric])
+            for metric in _METRICS
+            if metric in arms["transferred"]
+        },
         "Δ ECE": "" if reference else _with_interval(row["degradation"]["ece"], "+"),
         "regret": "" if reference else _with_interval(row["regret"]["ece"], "+"),
-        "verdict": _verdict(row),
+        "verdict": verdict_text(row),
     }
 
 
-def _verdict(row: Row) -> str:
+def verdict_text(row: Row) -> str:
+    """Return the verdict, whether it was accepted, and the mark of a calibrator that hurts."""
     accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
     return " ".join(filter(None, (verdict(row), accepted, _hurts(row).strip())))
 
@@ -145,5 +183,5 @@ def _hurts(row: Row) -> str:
 
 
 def _size(row: Row) -> str:
-    quantization = row["quantization"]
-    return f"{quantization['effective_bits']:.1f} bits\n{quantization['resident_bytes'] / 2**20:.0f} MiB"
+    shown = bits(row["quantization"], 1), mebibytes(row["quantization"], 0)
+    return "\n".join(f"{value} {unit}" for value, unit in zip(shown, ("bits", "MiB"), strict=True) if value)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import calbench
 from calbench.calibrators import FittedCalibrator
@@ -18,10 +18,11 @@ from calbench.experiments.cells import quantizer_order
 from calbench.experiments.transfer import ARMS
 from calbench.metrics import get as get_metric
 from calbench.record_files import replacing
+from calbench.report.diagrams import confidence_pairs, packed_resamples, reliability
+from calbench.report.ranks import ranked
 from calbench.statistics import Estimate, GateDecision
-from calbench.store import Store
 
-SCHEMA = 1
+SCHEMA = 2
 Row = dict[str, Any]
 
 
@@ -49,7 +50,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "records": {"reference": first.reference.key, "candidate": first.candidate.key},
         "baseline": first.reference.provenance["baseline"],
         "quantization": {
-            name: report[name] for name in ("effective_bits", "model_effective_bits", "resident_bytes")
+            name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
         },
         "arms": {arm: _estimates(result.estimates(arm)) for arm in ARMS},
         **{
@@ -60,6 +61,9 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "quantization_accuracy_test": asdict(result.quantization_accuracy_test),
         "other_seeds": {str(m.seed): _values(m.result) for m in measured[1:]},
         "fitted": _saved(result.fitted),
+        "reliability": reliability(result),
+        "confidence_pairs": confidence_pairs(result),
+        "resamples": packed_resamples(result.measured("transferred", "ece").values),
         "warnings": list(result.warnings),
         "gates": [],
     }
@@ -88,7 +92,7 @@ def merge(rows: Iterable[Row]) -> list[Row]:
             merged[key] = row
     for row in merged.values():
         row["gates"] = sorted(row["gates"], key=lambda gate: (gate["test"], gate["metric"]))
-    return sorted(merged.values(), key=_place)
+    return ranked(sorted(merged.values(), key=_place))
 
 
 def verdict(row: Row) -> str:
@@ -97,9 +101,29 @@ def verdict(row: Row) -> str:
     return next((o for o in ("fail", "inconclusive", "pass") if o in outcomes), "")
 
 
-def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """Return everything needed to trace any number in ``rows``."""
+class Describes(Protocol):
+    """Knows how the records of a run were made."""
+
+    def describe(self, key: str) -> Mapping[str, Any]:
+        """Return the identity and provenance of a record."""
+        ...
+
+
+def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describes) -> dict[str, Any]:
+    """Return everything needed to trace any number in ``rows``.
+
+    Parameters
+    ----------
+    rows
+        As :func:`merge` returns them.
+    settings
+        Of the run.
+    store
+        Where the records are, such as a :class:`calbench.store.Store`.
+    """
     keys = sorted({key for row in rows for key in row["records"].values()})
+    pairs = {pair_key(row): row["confidence_pairs"] for row in rows if "confidence_pairs" in row}
+    cells = [{name: value for name, value in row.items() if name != "confidence_pairs"} for row in rows]
     return {
         "schema": SCHEMA,
         "calbench": calbench.__version__,
@@ -108,9 +132,15 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Store) 
         "metrics": {
             name: get_metric(name).fingerprint for name in (rows[0]["arms"]["raw_reference"] if rows else ())
         },
-        "cells": list(rows),
+        "cells": cells,
+        "confidence_pairs": pairs,
         "records": {key: store.describe(key) for key in keys},
     }
+
+
+def pair_key(row: Row) -> str:
+    """Under which key a document keeps how confidences moved: all calibrators of a cell share it."""
+    return f"{row['records']['reference'][:16]}-{row['records']['candidate'][:16]}"
 
 
 def write_json(contents: Mapping[str, Any], path: Path) -> None:
@@ -131,7 +161,8 @@ def _strict(value: Any) -> Any:
 
 
 def _place(row: Row) -> tuple[Any, ...]:
-    return row["model"], row["task"], quantizer_order(row["quantizer"]), row["calibrator"]
+    own = row["records"]["reference"] == row["records"]["candidate"]
+    return row["model"], row["task"], not own, quantizer_order(row["quantizer"]), row["calibrator"]
 
 
 def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:

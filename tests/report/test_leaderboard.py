@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import io
 
 import pytest
 from rich.console import Console
 
 from calbench.report import markdown, merge, terminal, verdict
-
-
-def estimate(value, low=None, high=None):
-    return {
-        "value": value,
-        "interval": [value - 0.01 if low is None else low, value + 0.01 if high is None else high],
-    }
-
-
-def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0.02, **changes):
-    arm = {"ece": estimate(0.05), "nll": estimate(0.4), "brier": estimate(0.2), "accuracy": estimate(0.8)}
-    gate = {"outcome": outcome, "test": "t.py::a", "metric": "ece", "accepted": None}
-    return {
-        "model": "m",
-        "task": "t",
-        "quantizer": quantizer,
-        "calibrator": calibrator,
-        "seed": 42,
-        "n_calibration": 400,
-        "n_test": 1234,
-        "level": 0.95,
-        "baseline": "fp32 weights",
-        "quantization": {"effective_bits": 4.5, "model_effective_bits": 9.1, "resident_bytes": 2**20},
-        "arms": {"transferred": arm, "raw_candidate": copy.deepcopy(arm)},
-        "degradation": {"ece": estimate(0.003)},
-        "regret": {"ece": estimate(0.001)},
-        "benefit": {"ece": estimate(benefit)},
-        "gates": [gate] if outcome else [],
-        **changes,
-    }
+from tests.report.rows import estimate, row
 
 
 def rendered(rows):

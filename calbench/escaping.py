@@ -1,0 +1,33 @@
+r"""Names come from files that others wrote: text that a terminal or a markdown page shows as it is."""
+
+from __future__ import annotations
+
+import re
+
+_MARKDOWN = re.compile(r"([\\`*_~|<>\[\]#])")
+# Inside a word an underscore emphasises nothing, and quantizers' ids are full of them.
+_WORD_UNDERSCORE = re.compile(r"(?<=\w)\\_(?=\w)")
+
+
+def printable(text: str) -> str:
+    r"""Return text without control characters: a model's name must not move the cursor.
+
+    >>> printable("a\x1b[31mb")
+    'a?[31mb'
+    """
+    return "".join(c if c == "\n" or (c.isprintable() and not _turns_text(c)) else "?" for c in text)
+
+
+def markdown_text(text: str) -> str:
+    r"""Return text that markdown shows literally, on one line and in one cell of a table.
+
+    >>> markdown_text("a|b <script> bnb-nf4[skip=x_y]")
+    'a\\|b \\<script\\> bnb-nf4\\[skip=x_y\\]'
+    """
+    flat = printable(" ".join(text.split()))
+    return _WORD_UNDERSCORE.sub("_", _MARKDOWN.sub(r"\\\1", flat))
+
+
+def _turns_text(character: str) -> bool:
+    """Whether a character changes the direction of the text after it."""
+    return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"

@@ -1,0 +1,70 @@
+// Tabs, theme, keyboard, and the first drawing.
+const views = { leaderboard: drawTable, pareto: drawPareto, transfer: drawMatrix, provenance: drawProvenance };
+let current = "leaderboard";
+const redraw = () => views[current]();
+
+function show(name, focus = false) {
+  current = name;
+  for (const key of Object.keys(views)) {
+    const tab = $(`tab-${key}`);
+    tab.setAttribute("aria-selected", key === name);
+    tab.tabIndex = key === name ? 0 : -1;
+    $(`view-${key}`).hidden = key !== name;
+  }
+  $("filters").hidden = name === "provenance";
+  $("columns").hidden = name !== "leaderboard";
+  if (focus) $(`tab-${name}`).focus();
+  redraw();
+}
+
+function setTheme(theme, keep = true) {
+  document.documentElement.dataset.theme = theme;
+  try { if (keep) localStorage.setItem("calbench-theme", theme); } catch { /* a file may not have storage */ }
+  for (const plot of document.querySelectorAll(".plot")) if (plot.redraw && plot.isConnected) plot.redraw();
+  if (current === "pareto") drawPareto();
+}
+
+function savedTheme() {
+  try { return localStorage.getItem("calbench-theme"); } catch { return null; }
+}
+
+function listen() {
+  for (const name of Object.keys(views)) $(`tab-${name}`).addEventListener("click", () => show(name));
+  $("tabs").addEventListener("keydown", (event) => {
+    const names = Object.keys(views);
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step) show(names[(names.indexOf(current) + step + names.length) % names.length], true);
+  });
+  let waiting = 0;
+  $("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 80); });
+  for (const key of ["model", "task", "quantizer", "calibrator", "verdict"]) $(`filter-${key}`).addEventListener("change", () => redraw());
+  $("metric").addEventListener("change", () => { state.metric = Number($("metric").value); redraw(); });
+  for (const id of ["pareto-x", "matrix-value"]) $(id).addEventListener("change", () => redraw());
+  $("reset").addEventListener("click", () => {
+    $("search").value = "";
+    for (const key of ["model", "task", "quantizer", "calibrator", "verdict"]) $(`filter-${key}`).value = "";
+    state.sort = null;
+    redraw();
+  });
+  $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
+  $("close").addEventListener("click", closeDetail);
+  $("detail").addEventListener("close", () => { history.replaceState(null, "", "#"); opener?.focus?.(); });
+  $("leaderboard").tBodies[0].addEventListener("keydown", moveBetweenRows);
+  window.addEventListener("beforeprint", () => show("leaderboard"));
+}
+
+function moveBetweenRows(event) {
+  const step = { ArrowDown: "nextElementSibling", ArrowUp: "previousElementSibling" }[event.key];
+  const row = step && event.target.closest("tr")?.[step];
+  if (row) { event.preventDefault(); row.querySelector("button")?.focus(); }
+}
+
+setTheme(savedTheme() || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"), false);
+$("subtitle").textContent = `${data.cells.length.toLocaleString("en")} cells · calbench ${data.calbench} · ${data.created}`;
+fillSelects();
+listen();
+drawTable();
+const asked = decodeURIComponent((location.hash.match(/^#cell=(.*)$/) || [])[1] || "");
+const first = asked && data.cells.find((c) => c.id === asked);
+if (first) openDetail(first);
+document.documentElement.dataset.ready = "true";

@@ -1,0 +1,71 @@
+"""A summary that fits a comment on a pull request: what failed first, and never too long to be posted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from calbench.escaping import markdown_text
+from calbench.report.leaderboard import is_reference, verdict_text
+from calbench.report.results import Row, verdict
+
+MAX_CHARACTERS = 60_000  # the largest host takes 65,536
+_ORDER = {"fail": 0, "inconclusive": 1, "pass": 2, "": 3}
+_MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅", "": ""}
+
+
+def comment(rows: Sequence[Row], *, limit: int = MAX_CHARACTERS) -> str:
+    """Return counts, then the cells from the worst verdict on, as many as fit.
+
+    Parameters
+    ----------
+    rows
+        As :func:`calbench.report.merge` returns them.
+    limit
+        Of characters.
+    """
+    counts = Counter(verdict(row) for row in rows)
+    hurt = sum("▼" in verdict_text(row) for row in rows)
+    head = [
+        "### Calibration after quantization",
+        "",
+        f"{counts['fail']} failed, {counts['inconclusive']} inconclusive, {counts['pass']} passed,"
+        f" of {len(rows):,} cells."
+        + (f" In {hurt} the transferred calibrator makes ECE worse than none (▼)." if hurt else ""),
+        "",
+    ]
+    moved = [row for row in rows if not is_reference(row)]
+    ordered = sorted(moved, key=lambda row: (_ORDER[verdict(row)], -row["degradation"]["ece"]["value"]))
+    n_shown = len(ordered)
+    while True:
+        text = "\n".join([*head, *_body(ordered[:n_shown]), *_rest(len(ordered) - n_shown)]) + "\n"
+        if len(text) <= limit or n_shown == 0:
+            return text
+        n_shown = min(n_shown - 1, int(n_shown * limit / len(text)))
+
+
+def _body(rows: Sequence[Row]) -> list[str]:
+    if not rows:
+        return []
+    table = tabulate([_line(row) for row in rows], headers="keys", tablefmt="github", disable_numparse=True)
+    return [table, ""]
+
+
+def _line(row: Row) -> dict[str, str]:
+    names = (row["model"], row["task"], row["quantizer"], row["calibrator"])
+    change = row["degradation"]["ece"]
+    low, high = change["interval"]
+    return {
+        "": _MARK[verdict(row)],
+        "cell": " · ".join(map(markdown_text, names)),
+        "raw ECE": f"{row['arms']['raw_candidate']['ece']['value']:.3f}",
+        "transferred": f"{row['arms']['transferred']['ece']['value']:.3f}",
+        "Δ ECE": f"{change['value']:+.3f} [{low:+.3f}, {high:+.3f}]",
+        "verdict": verdict_text(row),
+    }
+
+
+def _rest(n_left_out: int) -> list[str]:
+    return [f"{n_left_out:,} more cells are in report.html and leaderboard.csv.", ""] if n_left_out else []

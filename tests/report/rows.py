@@ -1,0 +1,88 @@
+"""Rows and documents as the bench makes them, without running anything."""
+
+from __future__ import annotations
+
+import copy
+
+from calbench.experiments.transfer import ARMS
+from calbench.report.results import SCHEMA
+
+KEYS = {"fp32": "a" * 64, "bnb-nf4": "b" * 64, "bnb-int8": "d" * 64, "gptq-int4": "e" * 64}
+
+
+def estimate(value, low=None, high=None):
+    return {
+        "value": value,
+        "interval": [value - 0.01 if low is None else low, value + 0.01 if high is None else high],
+    }
+
+
+def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0.02, **changes):
+    arm = {"ece": estimate(0.05), "nll": estimate(0.4), "brier": estimate(0.2), "accuracy": estimate(0.8)}
+    gate = {
+        "outcome": outcome,
+        "test": "t.py::a",
+        "metric": "ece",
+        "accepted": None,
+        "delta": 0.003,
+        "interval": [-0.007, 0.013],
+        "margin": 0.02,
+        "items_needed": None,
+    }
+    return {
+        "model": "m",
+        "task": "t",
+        "quantizer": quantizer,
+        "calibrator": calibrator,
+        "cell": f"m-t-{quantizer}-{calibrator}",
+        "records": {"reference": KEYS["fp32"], "candidate": KEYS.get(quantizer, "c" * 64)},
+        "warnings": [],
+        "seed": 42,
+        "n_calibration": 400,
+        "n_test": 1234,
+        "level": 0.95,
+        "baseline": "fp32 weights",
+        "quantization": {"effective_bits": 4.5, "model_effective_bits": 9.1, "resident_bytes": 2**20},
+        "arms": {name: copy.deepcopy(arm) for name in ARMS},
+        "degradation": {"ece": estimate(0.003)},
+        "regret": {"ece": estimate(0.001)},
+        "benefit": {"ece": estimate(benefit)},
+        "gates": [gate] if outcome else [],
+        **changes,
+    }
+
+
+def bins(n=100):
+    """Return fifteen bins of which the last two hold items."""
+    empty = [0] * 13, [None] * 13
+    return {
+        "counts": empty[0] + [n // 4, n - n // 4],
+        "confidences": empty[1] + [0.9, 0.97],
+        "accuracies": empty[1] + [0.8, 0.95],
+    }
+
+
+def document(rows, **changes):
+    """Return a document of rows."""
+    pairs = {
+        f"{KEYS['fp32'][:16]}-{key[:16]}": {
+            "n": 3,
+            "n_flips": 1,
+            "reference": [0.9, 0.6, 0.7],
+            "candidate": [0.8, 0.55, 0.7],
+            "flips": [0, 1, 0],
+        }
+        for key in KEYS.values()
+    }
+    cells = [{**row, "reliability": {arm: bins() for arm in ARMS}} for row in rows]
+    return {
+        "schema": SCHEMA,
+        "calbench": "0.1.0",
+        "created": "2026-01-02T03:04:05+00:00",
+        "settings": {"seeds": [42]},
+        "metrics": {"ece": {"metric": "ece", "n_bins": 15}},
+        "cells": cells,
+        "confidence_pairs": pairs,
+        "records": {key: {"identity": {"model": name}, "provenance": {}} for name, key in KEYS.items()},
+        **changes,
+    }

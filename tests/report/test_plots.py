@@ -1,0 +1,78 @@
+"""Pictures show the numbers, and the same data give the same file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, TopLabelPredictions
+from calbench.calibrators import softmax
+from calbench.errors import InputError
+from tests.report.rows import estimate, row
+
+pytest.importorskip("matplotlib")
+from calbench.report import plots
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(300, 3))
+LABELS = [RNG.choice(3, p=p) for p in softmax(LOGITS)]
+RECORD = Predictions(range(300), LOGITS, LABELS)
+OTHER = Predictions(range(300), LOGITS + RNG.normal(size=LOGITS.shape), LABELS)
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text"))]
+
+
+def test_a_reliability_diagram_names_each_record_with_its_error():
+    figure = plots.reliability({"a$b$": RECORD, "top": OTHER.to_top_label()})
+    labels = sorted({text for text in texts(figure) if "ECE" in text})
+    assert len(labels) == 2
+    assert labels[0].startswith(r"a\$b\$ (ECE 0.0")
+
+
+def test_a_band_holds_its_share():
+    low, high = plots.wilson(np.array([0.0, 0.5, 1.0]), np.array([10.0, 10.0, 10.0]))
+    assert low == pytest.approx([0.0, 0.2366, 0.7225], abs=1e-4)  # of the published table
+    assert high == pytest.approx([0.2775, 0.7634, 1.0], abs=1e-4)
+
+
+def test_a_shift_counts_flips():
+    flips = int((RECORD.predicted != OTHER.predicted).sum())
+    assert f"answer flipped ({flips})" in texts(plots.shift(RECORD, OTHER))
+    with pytest.raises(InputError, match="different items"):
+        plots.shift(RECORD, OTHER.take(["1"]))
+
+
+def test_a_frontier_is_of_one_task():
+    sizes = [row(q, outcome="") for q in ("fp32", "bnb-nf4")]
+    sizes[1]["arms"]["transferred"]["ece"] = estimate(0.01)  # as large as the other, and better
+    assert "bnb-nf4 · temperature" in texts(plots.pareto(sizes, across="effective_bits"))
+    with pytest.raises(InputError, match="2 tasks"):
+        plots.pareto([row(), row(task="u")])
+    with pytest.raises(InputError, match="no cell says its resident_bytes"):
+        plots.pareto([row(quantization={})])
+
+
+def test_a_matrix_marks_what_is_sure():
+    sure = row("gptq-int4", degradation={"ece": estimate(0.05, 0.01, 0.09)})
+    figure = plots.transfer_matrix([row("fp32"), row(), sure])
+    weights = {t.get_text(): t.get_fontweight() for t in figure.axes[0].texts}
+    assert weights == {"+0.003": "normal", "+0.050": "bold"}
+    with pytest.raises(InputError, match="2 models and tasks"):
+        plots.transfer_matrix([row(), row(task="u")])
+
+
+@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+def test_pictures_are_written(tmp_path, suffix):
+    path = tmp_path / f"x{suffix}"
+    plots.save(plots.reliability({"a": RECORD}), path)
+    assert path.stat().st_size > 1000
+    with pytest.raises(InputError, match="unknown kind of picture"):
+        plots.save(plots.reliability({"a": RECORD}), tmp_path / "x.txt")
+
+
+def test_top_answers_flip_where_one_is_right_alone():
+    first = TopLabelPredictions(["a", "b"], [0.9, 0.8], [True, True])
+    second = TopLabelPredictions(["a", "b"], [0.9, 0.8], [True, False])
+    assert "answer flipped (1)" in texts(plots.shift(first, second))
