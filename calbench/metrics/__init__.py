@@ -49,6 +49,7 @@ from calbench.metrics.rounding import (
     peak_distortion,
     probability_shift_bound,
     shift_by_norm,
+    shift_by_rounding,
     underflow_fraction,
     underflow_margin,
 )
@@ -100,6 +101,7 @@ __all__ = [
     "probability_shift_bound",
     "registry",
     "shift_by_norm",
+    "shift_by_rounding",
     "smooth_calibration_error",
     "split_rate",
     "top_label_brier_score",

@@ -19,6 +19,8 @@ from calbench.predictions import Float64, Predictions, softmax
 # Half the distance from 1 to the number below it: what is nearer to 1 rounds to 1.
 UNIT_BELOW_ONE = {"float16": 2.0**-12, "bfloat16": 2.0**-9, "float32": 2.0**-25, "float64": 2.0**-54}
 
+_UNIT_ERROR = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+
 
 def centred_norm(logits: npt.ArrayLike) -> Float64:
     """Return the Euclidean norm of each row's logits less their mean, ``(n,)``; padding is left out.
@@ -144,6 +146,47 @@ def shift_by_norm(candidate: Predictions, reference: Predictions, *, epsilon: fl
     moved = np.take_along_axis(aligned.probs, top, 1) - np.take_along_axis(reference.probs, top, 1)
     bound = probability_shift_bound(reference.logits, epsilon=epsilon)
     return ShiftByNorm(epsilon * centred_norm(reference.logits), np.abs(moved[:, 0]), bound)
+
+
+def shift_by_rounding(reference: Predictions, *, dtype: str) -> ShiftByNorm:
+    """Return how far each item's confidence moves when its centred logits are rounded to a dtype.
+
+    The unit error is the dtype's own, so that this is the case that the bound is made for.
+
+    Parameters
+    ----------
+    reference
+        Logits of any precision.
+    dtype
+        ``"float16"`` or ``"bfloat16"``.
+
+    Examples
+    --------
+    >>> record = Predictions(["a"], [[1.2345, -1.2345]], [0])
+    >>> found = shift_by_rounding(record, dtype="bfloat16")
+    >>> bool(0 < found.shift[0] <= found.bound[0])
+    True
+    """
+    if dtype not in _UNIT_ERROR:
+        raise InputError(f"dtype={dtype!r} is not one of {', '.join(_UNIT_ERROR)}")
+    z = reference.logits.astype(np.float64)
+    real = np.isfinite(z)
+    means = np.where(real, z, 0.0).sum(axis=1) / real.sum(axis=1)
+    centred = z - means[:, None]
+    rounded = np.where(real, _rounded(np.where(real, centred, 0.0), dtype), -np.inf)
+    candidate = Predictions(reference.item_ids, rounded, reference.labels)
+    exact = Predictions(reference.item_ids, centred, reference.labels)
+    return shift_by_norm(candidate, exact, epsilon=_UNIT_ERROR[dtype])
+
+
+def _rounded(values: Float64, dtype: str) -> Float64:
+    """Round to nearest, ties to even, and widen again."""
+    if dtype == "float16":
+        return values.astype(np.float16).astype(np.float64)
+    bits = values.astype(np.float32).view(np.uint32)
+    # bfloat16 is the upper half of a float32: add half of the lower half's range, and cut.
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & np.uint32(0xFFFF0000)
+    return bits.view(np.float32).astype(np.float64)
 
 
 def _logits(logits: npt.ArrayLike) -> Float64:

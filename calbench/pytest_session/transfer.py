@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from calbench import calibrators
 from calbench.errors import InputError, UnknownNameError
-from calbench.experiments import TransferResult
+from calbench.experiments import Measured, TransferResult
 from calbench.experiments.transfer import ARMS
 from calbench.pytest_session.accepted import BaselineEvidence, Baselines
 from calbench.pytest_session.evidence import CellEvidence
@@ -38,6 +38,11 @@ class TransferUnderTest:
     def result(self) -> TransferResult:
         """The numbers, a :class:`calbench.experiments.TransferResult`."""
         return self._judge.guarded(lambda: self._cell.result)
+
+    @property
+    def measured(self) -> Measured:
+        """The result with the records of the reference and of the quantized model."""
+        return self._judge.guarded(lambda: self._cell.measured)
 
     def require(  # noqa: PLR0913 (a sentence names one limit)
         self,

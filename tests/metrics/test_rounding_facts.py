@@ -78,6 +78,25 @@ def test_observed_shift_beside_its_bound(rng):
     assert found.share_within > 0.98
 
 
+@pytest.mark.parametrize(("dtype", "epsilon"), [("float16", 2.0**-11), ("bfloat16", 2.0**-8)])
+def test_rounding_logits_moves_confidence_within_the_bound(rng, dtype, epsilon):
+    padded = np.where(rng.random((2000, 1)) < 0.3, [0, 0, 0, -np.inf], 0.0)
+    record = Predictions(range(2000), rng.normal(size=(2000, 4)) * 3 + 20 + padded, np.zeros(2000, dtype=int))
+    found = metrics.shift_by_rounding(record, dtype=dtype)
+    assert found.logit_error == pytest.approx(epsilon * metrics.centred_norm(record.logits), rel=1e-5)
+    assert (found.shift <= found.bound * (1 + 2 * found.logit_error) + 1e-7).all()
+    assert found.shift.max() > 0.01 * found.bound.max()  # it does round
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it(rng):
+    torch = pytest.importorskip("torch", reason="the comparison is with torch")
+    from calbench.metrics.rounding import _rounded
+
+    values = (rng.normal(size=(500, 3)) * 10).astype(np.float32)
+    expected = torch.from_numpy(values).to(torch.bfloat16).to(torch.float64).numpy()
+    np.testing.assert_array_equal(_rounded(values.astype(np.float64), "bfloat16"), expected)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -1,0 +1,47 @@
+"""Does the precision that computed the logits say how far to trust them? PACS, and the theory behind it."""
+
+import pytest
+
+import calbench
+from calbench import metrics, quantizers
+
+ACCEPTED = {
+    "smollm2-*-pacs": "SmolLM2 is underconfident; without a temperature PACS can only lower its confidence",
+}
+WITHIN = 0.95
+
+
+@calbench.grid(quantizers="not fp32", calibrators="pacs,pacs_temperature")
+def test_pacs_is_calibrated_no_worse_than_a_temperature(calbench):
+    calbench.transfer().require("ece", max_increase=0.02, against="temperature", accepted=ACCEPTED)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@calbench.grid(quantizers="fp32", calibrators="identity")
+def test_rounding_the_logits_moves_confidence_within_the_bound(calbench, dtype):
+    found = metrics.shift_by_rounding(calbench.transfer().measured.reference.predictions, dtype=dtype)
+    second_order = 1 + 2 * found.logit_error
+    assert (found.shift <= found.bound * second_order + 1e-7).all()
+
+
+@calbench.grid(quantizers="not fp32", calibrators="identity")
+def test_quantizing_the_weights_moves_confidence_within_the_bound(calbench):
+    measured = calbench.transfer().measured
+    epsilon = quantizers.get(calbench.cell.quantizer).epsilon
+    reference, candidate = measured.reference.predictions, measured.candidate.predictions
+    found = metrics.shift_by_norm(candidate, reference, epsilon=epsilon)
+    if found.share_within < WITHIN:
+        pytest.xfail(
+            f"only {found.share_within:.0%} of the items: an error in the weights is not one of the logits"
+        )
+
+
+@calbench.grid(quantizers="not fp32", calibrators="pacs")
+def test_pacs_takes_less_than_a_thousandth_of_inference(calbench, benchmark):
+    if benchmark.disabled:
+        pytest.skip("pytest-benchmark does not measure here (in parallel, or switched off)")
+    candidate = calbench.transfer().measured.candidate
+    fitted = calbench.transfer().result.fitted
+    benchmark.group = "calibrators, against inference"
+    benchmark.pedantic(fitted, (candidate.predictions.logits,), rounds=20, warmup_rounds=2)
+    assert benchmark.stats["median"] < candidate.provenance["seconds"] / 1000
