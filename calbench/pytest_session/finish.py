@@ -14,8 +14,8 @@ from rich.console import Console, RenderableType
 from calbench import baselines
 from calbench.pytest_options import Options
 from calbench.pytest_session import github, tally
-from calbench.pytest_session.accepted import UPDATE, update
-from calbench.pytest_session.log import Gate, TestLog, log_of
+from calbench.pytest_session.accepted import update
+from calbench.pytest_session.log import TestLog, log_of
 from calbench.report import document, markdown, merge, terminal, write_json
 from calbench.report.results import Row
 from calbench.store import Store
@@ -67,38 +67,29 @@ class Finish:
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
         gates = [gate for part in (*rows, *comparisons) for gate in part["gates"]]
-        skipped = tally.skip_lines(logs)
-        if not (rows or comparisons or self._baseline_notes or skipped):
+        notes = [
+            *tally.gate_lines(gates, self._options),
+            *tally.harm_lines(rows),
+            *tally.skip_lines(logs),
+            *(tally.Line(note, is_warning=True) for note in self._baseline_notes),
+            *tally.unasked_lines(sum(log.unasked for log in logs)),
+        ]
+        if not (rows or comparisons or notes):
             return
         reporter.section("calbench leaderboard" if rows else "calbench")
         if rows:
             reporter.write(self._rendered(terminal(rows)))
         for text in tally.comparison_lines(comparisons):
             reporter.write_line(text)
-        for line in self._notes(rows, gates, sum(log.unasked for log in logs)):
-            reporter.write_line(line.text, yellow=line.is_warning)
-        for line in skipped:
+        for line in notes:
             reporter.write_line(line.text, yellow=line.is_warning)
         if self._options.report:
             self._write_report(self._options.report, rows, comparisons)
             shown = _shown(self._options.report)
             reporter.write_line(f"report: {shown}/leaderboard.md and {shown}/results.json")
-        summary_file = os.environ.get(github.VARIABLE)
-        if summary_file:
-            lines = [line.text for line in self._notes(rows, gates, 0)]
-            github.append(Path(summary_file), rows, gates, lines)
-
-    def _notes(self, rows: Sequence[Row], gates: Sequence[Gate], unasked: int) -> list[tally.Line]:
-        notes = tally.gate_lines(gates, self._options) + tally.harm_lines(rows)
-        notes += [tally.Line(note, is_warning=True) for note in self._baseline_notes]
-        if unasked:
-            notes.append(
-                tally.Line(
-                    f"{unasked} requirements against a baseline were not asked: name one with"
-                    f" --calbench-baseline DIR ({UPDATE} makes it)"
-                )
-            )
-        return notes
+        page = os.environ.get(github.VARIABLE)
+        if page:
+            github.append(Path(page), rows, gates, [line.text for line in notes])
 
     def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
