@@ -16,7 +16,7 @@ from calbench.pytest_options import Options
 from calbench.pytest_session import github, tally
 from calbench.pytest_session.accepted import update
 from calbench.pytest_session.log import TestLog, log_of
-from calbench.report import document, markdown, merge, terminal, write_json
+from calbench.report import document, merge, terminal, write
 from calbench.report.results import Row
 from calbench.store import Store
 
@@ -86,14 +86,14 @@ class Finish:
         if self._options.report:
             self._write_report(self._options.report, rows, comparisons)
             shown = _shown(self._options.report)
-            reporter.write_line(f"report: {shown}/leaderboard.md and {shown}/results.json")
+            reporter.write_line(
+                f"report: {shown}/report.html, and what it shows as leaderboard.md and results.json"
+            )
         page = os.environ.get(github.VARIABLE)
         if page:
             github.append(Path(page), rows, gates, [line.text for line in notes])
 
     def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "leaderboard.md").write_text(markdown(rows), encoding="utf-8")
         settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
@@ -101,7 +101,7 @@ class Finish:
             "level": self._options.level,
         }
         contents = document(rows, settings=settings, store=self._store)
-        write_json({**contents, "comparisons": list(comparisons)}, folder / "results.json")
+        write(folder, {**contents, "comparisons": list(comparisons)})
 
     def _rendered(self, renderable: RenderableType) -> str:
         color = self._config.get_terminal_writer().hasmarkup
