@@ -103,6 +103,16 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``--dist loadgroup``, give all cells of a model to one worker."""
+    if config.getoption("dist") != "loadgroup":
+        return None
+    from calbench.pytest_session.scheduling import make_scheduler
+
+    return make_scheduler(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 (pytest-xdist's hook)
     """Learn from a finished worker process what it collected."""
     collected = getattr(node, "workeroutput", {}).get("calbench_collected")

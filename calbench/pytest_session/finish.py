@@ -14,9 +14,9 @@ from rich.console import Console, RenderableType
 from calbench import baselines
 from calbench.pytest_options import Options
 from calbench.pytest_session import github, tally
-from calbench.pytest_session.accepted import UPDATE, update
-from calbench.pytest_session.log import Gate, TestLog, log_of
-from calbench.report import document, markdown, merge, terminal, write_json
+from calbench.pytest_session.accepted import update
+from calbench.pytest_session.log import TestLog, log_of
+from calbench.report import document, merge, terminal, write
 from calbench.report.results import Row
 from calbench.store import Store
 
@@ -67,42 +67,33 @@ class Finish:
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
         gates = [gate for part in (*rows, *comparisons) for gate in part["gates"]]
-        skipped = tally.skip_lines(logs)
-        if not (rows or comparisons or self._baseline_notes or skipped):
+        notes = [
+            *tally.gate_lines(gates, self._options),
+            *tally.harm_lines(rows),
+            *tally.skip_lines(logs),
+            *(tally.Line(note, is_warning=True) for note in self._baseline_notes),
+            *tally.unasked_lines(sum(log.unasked for log in logs)),
+        ]
+        if not (rows or comparisons or notes):
             return
         reporter.section("calbench leaderboard" if rows else "calbench")
         if rows:
             reporter.write(self._rendered(terminal(rows)))
         for text in tally.comparison_lines(comparisons):
             reporter.write_line(text)
-        for line in self._notes(rows, gates, sum(log.unasked for log in logs)):
-            reporter.write_line(line.text, yellow=line.is_warning)
-        for line in skipped:
+        for line in notes:
             reporter.write_line(line.text, yellow=line.is_warning)
         if self._options.report:
             self._write_report(self._options.report, rows, comparisons)
             shown = _shown(self._options.report)
-            reporter.write_line(f"report: {shown}/leaderboard.md and {shown}/results.json")
-        summary_file = os.environ.get(github.VARIABLE)
-        if summary_file:
-            lines = [line.text for line in self._notes(rows, gates, 0)]
-            github.append(Path(summary_file), rows, gates, lines)
-
-    def _notes(self, rows: Sequence[Row], gates: Sequence[Gate], unasked: int) -> list[tally.Line]:
-        notes = tally.gate_lines(gates, self._options) + tally.harm_lines(rows)
-        notes += [tally.Line(note, is_warning=True) for note in self._baseline_notes]
-        if unasked:
-            notes.append(
-                tally.Line(
-                    f"{unasked} requirements against a baseline were not asked: name one with"
-                    f" --calbench-baseline DIR ({UPDATE} makes it)"
-                )
+            reporter.write_line(
+                f"report: {shown}/report.html, and what it shows as leaderboard.md and results.json"
             )
-        return notes
+        page = os.environ.get(github.VARIABLE)
+        if page:
+            github.append(Path(page), rows, gates, [line.text for line in notes])
 
     def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "leaderboard.md").write_text(markdown(rows), encoding="utf-8")
         settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
@@ -110,7 +101,7 @@ class Finish:
             "level": self._options.level,
         }
         contents = document(rows, settings=settings, store=self._store)
-        write_json({**contents, "comparisons": list(comparisons)}, folder / "results.json")
+        write(folder, {**contents, "comparisons": list(comparisons)})
 
     def _rendered(self, renderable: RenderableType) -> str:
         color = self._config.get_terminal_writer().hasmarkup

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calbench.pytest_options import Options
+from calbench.pytest_session.accepted import UPDATE
 from calbench.pytest_session.log import Gate, TestLog
 from calbench.report.results import Row
 from calbench.statistics import expected_false_alarms
@@ -65,6 +66,16 @@ def skip_lines(logs: Sequence[TestLog]) -> list[Line]:
         Line(f"calbench skipped {count} cells of {quantizer}: {reason}", is_warning=True)
         for (quantizer, reason), count in counts.items()
     ]
+
+
+def unasked_lines(n_unasked: int) -> list[Line]:
+    """Say that requirements were left out because no baseline was named."""
+    if not n_unasked:
+        return []
+    text = (
+        f"{n_unasked} requirements against a baseline were not asked: name one with --calbench-baseline DIR"
+    )
+    return [Line(text + f" ({UPDATE} makes it)")]
 
 
 def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -1,0 +1,36 @@
+"""``--dist loadgroup`` of pytest-xdist: one worker gets all cells of a model, and loads it once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadGroupScheduling
+
+
+class ModelScheduling(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
+    """Groups cells by their model, and all other tests as pytest-xdist does.
+
+    Cells carry the mark ``xdist_group``, but pytest-xdist 3.8 appends it to a private attribute that
+    pytest 9.2 no longer reads; a cell's id begins with its model's all the same.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return model_of(nodeid) or str(super()._split_scope(nodeid))
+
+
+def model_of(nodeid: str) -> str | None:
+    """Return the model in a test's id if that ends with a cell's id, which has three dashes.
+
+    >>> model_of("suites/test_transfer.py::test_ece_transfer[my_bert-movie-gptq_int4[g=32]-beta]")
+    'my_bert'
+    >>> model_of("test_other.py::test_it[a-b]")
+    """
+    _, bracket, parameters = nodeid.rpartition("::")[2].partition("[")
+    parts = parameters.split("-")
+    return parts[0] if bracket and len(parts) == 4 else None
+
+
+def make_scheduler(config: pytest.Config, log: Any) -> ModelScheduling:
+    """Return the scheduler of a run."""
+    return ModelScheduling(config, log)

@@ -1,0 +1,90 @@
+"""``calbench monitor``: a real record against itself and against a shifted one, and its exit status."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from calbench import TopLabelPredictions, cli
+from calbench.baselines import Baseline, write
+
+COLUMNS = ("--columns", "confidence=confidence,label=true_label,predicted=pred_label", "--row-ids")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["calbench", "monitor", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def real(shared_data, tmp_path):
+    """Halves of a real image classifier's answers, and another classifier's."""
+    lines = (shared_data / "hollance" / "probs_resnet110_c10_logits.csv").read_text().splitlines()
+    rows = np.random.default_rng(0).permutation(lines[1:])
+    paths = {}
+    for name, part in (("june", rows[:5000]), ("today", rows[5000:])):
+        paths[name] = tmp_path / f"{name}.csv"
+        paths[name].write_text("\n".join([lines[0], *part]))
+    paths["other"] = shared_data / "hollance" / "probs_densenet40_c100_logits.csv"
+    return paths
+
+
+def test_an_unshifted_sample_of_a_real_record_is_not_flagged(run, real):
+    code, out, _ = run(real["today"], "--baseline", real["june"], *COLUMNS)
+    assert code == 0
+    assert "flagged: nothing" in out
+
+
+def test_a_shifted_sample_is_flagged(run, real):
+    code, out, _ = run(real["other"], "--baseline", real["june"], *COLUMNS)
+    assert code == 1
+    assert "flagged: calibration, confidence drift, high-confidence mistakes" in out
+
+
+def test_json_has_every_figure(run, real):
+    _, out, _ = run(real["today"], "--baseline", real["june"], *COLUMNS, "--json")
+    shown = json.loads(out)
+    assert shown["flags"] == []
+    assert shown["ece"]["outcome"] in ("pass", "inconclusive")
+    assert shown["drift"]["psi"] < shown["drift"]["psi_limit"]
+    assert shown["sample_ece"]["interval"][0] <= shown["sample_ece"]["interval"][1]
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A sample, and a baseline as the pytest plugin writes it."""
+    rng = np.random.default_rng(0)
+    confidences = rng.uniform(0.5, 0.95, 400)
+    answers = TopLabelPredictions(range(400), confidences, rng.random(400) < confidences)
+    sample = tmp_path / "sample.parquet"
+    answers.write(sample)
+    cell = {"model": "m", "task": "t", "quantizer": "bnb-nf4", "calibrator": "identity"}
+    write(tmp_path, "m-t-bnb_nf4-identity", Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {}))
+    return sample, tmp_path / "suite" / "m-t-bnb_nf4-identity.json"
+
+
+def test_a_baseline_of_the_plugin_is_read(run, files):
+    sample, baseline = files
+    code, out, err = run(sample, "--baseline", baseline)
+    assert (code, err) == (0, "")
+    assert "400 items, against a baseline of 400" in out
+
+
+def test_bad_input_exits_2_and_names_the_file(run, files, tmp_path):
+    sample, baseline = files
+    baseline.write_text(baseline.read_text().replace("bnb-nf4", "bnb-int8"))
+    code, _, err = run(sample, "--baseline", baseline)
+    assert code == 2
+    assert f"{baseline} does not match its checksum" in err
+    code, _, err = run(sample, "--baseline", tmp_path / "missing.parquet")
+    assert (code, "missing.parquet" in err) == (2, True)
