@@ -179,7 +179,11 @@ class FourBit(_Bitsandbytes):
             quant_type=self.code,
             module=new,
         )
+        # The library would round the bias in place on the first forward: the model would change by
+        # being run.
         new.bias = layer.bias
+        if layer.bias is not None:
+            new.bias.data = layer.bias.data.to(new.compute_dtype)
         new.support_avx512bf16_for_cpu = False
         module: nn.Module = new.to(layer.weight.device)
         return module

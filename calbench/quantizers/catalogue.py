@@ -18,6 +18,7 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers.cast",
         "calbench.quantizers.bnb",
         "calbench.quantizers.gptq",
+        "calbench.quantizers.hqq",
     ),
 )
 

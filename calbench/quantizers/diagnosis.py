@@ -23,6 +23,7 @@ PACKAGES = {
     "transformers": "torch",
     "bitsandbytes": "bitsandbytes",
     "gptqmodel": "gptq",
+    "hqq": "hqq",
     "peft": "embedded",
     "gguf": "embedded",
 }
