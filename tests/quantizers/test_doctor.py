@@ -114,7 +114,7 @@ def test_suites_skip_what_doctor_refuses_with_its_reason(tmp_path, tiny_encoder)
     done = without_bitsandbytes(f"import pytest; sys.exit(pytest.main({options}))", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed, 1 skipped" in done.stdout
-    assert f"calbench skipped 1 cells of bnb-nf4: {REASON}" in done.stdout
+    assert f"calbench skipped 1 cell of bnb-nf4: {REASON}" in done.stdout
 
 
 def test_the_command_lists_what_works(monkeypatch, capsys):
