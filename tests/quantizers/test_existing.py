@@ -21,11 +21,12 @@ KINDS = {
 }
 
 
-def saved_by_transformers(source, folder, **options):
+def saved_by_transformers(source, folder, *, after=lambda model: None, **options):
     skipped = ["classifier", "bert.pooler", "lm_head"]  # a prefix from the root, or it matches nothing
     config = transformers.BitsAndBytesConfig(**options, llm_int8_skip_modules=skipped)
     kind = getattr(transformers, KINDS[source.architecture])
     model = kind.from_pretrained(source.location, quantization_config=config, dtype=torch.float32)
+    after(model)
     model.save_pretrained(folder)
     return folder
 
@@ -78,6 +79,24 @@ def test_bitsandbytes_checkpoints_equal_what_is_quantized_here(options, same_as,
     # Only the last bit: the float layers lie in memory in another way.
     difference = probe_logits(found.module, probe) - probe_logits(ours.module, probe)
     assert difference.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_nf4_saved_after_an_evaluation_is_reloaded_bit_for_bit(double, source, probe, tmp_path):
+    """The library's own repacking on the first forward would ruin what is saved after it."""
+    pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
+    quantizer = get(f"bnb-nf4[double_quant={str(double).lower()}]")
+
+    def evaluate(model):
+        quantizer.settle(model)
+        probe_logits(model.eval(), probe)
+
+    options = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": double}
+    folder = saved_by_transformers(source, tmp_path / "saved", after=evaluate, **options)
+    found = quantize(get(f"checkpoint[folder={folder}]"), source, probe=probe)
+    ours = quantize(quantizer, source, probe=probe)
+    for name in ours.report.modules:
+        assert torch.equal(*(quantizer.dequantize(m.module.get_submodule(name)) for m in (found, ours)))
 
 
 def test_autogptq_checkpoints_give_the_weights_that_were_saved(source, samples, probe, tmp_path):
