@@ -101,7 +101,7 @@ def peer() -> None:
     source = models.get("smollm2").resolve()
     samples = task_samples(source)
     reference = source.load()
-    for bits in (8, 4, 3):
+    for bits in (4, 3, 8):
         dequantized = []
         for extra in ("", ",backend=gptqmodel"):
             method = quantizers.get(f"gptq-int{bits}[skip=last:29{extra}]")
