@@ -44,7 +44,9 @@ def doctor(
         if not as_json:
             colour = {"works": "green", "unavailable": "yellow", "broken": "red"}[diagnosis.status]
             versions = ", ".join(f"{k} {v}" for k, v in diagnosis.versions.items())
-            what = diagnosis.reason or "; ".join(filter(None, (diagnosis.kernel, versions)))
+            works = diagnosis.status == "works"
+            told = (diagnosis.kernel, versions, diagnosis.reason) if works else (diagnosis.reason,)
+            what = "; ".join(filter(None, told))
             typer.echo(f"  {diagnosis.quantizer:<12} {typer.style(diagnosis.status, fg=colour)}: {what}")
     if as_json:
         print_json(

@@ -41,7 +41,7 @@ def run(
     from calbench.cache import cache_dir
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
-    from calbench.experiments.precision_table import RAW, MissingRow, precision_rows
+    from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
     from calbench.report import TerminalProgress
     from calbench.report.precision import precision_json, precision_markdown
     from calbench.store import Store
@@ -59,8 +59,7 @@ def run(
         progress=TerminalProgress(Console(stderr=True)),
         replay=replay,
     )
-    rows = list(precision_rows(bench, cells, calibrators=fitted, seed=seed))
-    rows.sort(key=lambda row: (row.model, row.task))
+    rows = sorted(precision_rows(bench, cells, calibrators=fitted, seed=seed), key=place)
     if as_json:
         print_json(precision_json(rows))
     else:

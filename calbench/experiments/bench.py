@@ -133,13 +133,14 @@ class Bench:
         identity = self._identity(model, quantizer, task)
         found = self.store.get(identity)
         if found is None:
+            # First: without the backend the record of another machine has another key.
+            quantizers.get(quantizer).check_available()
             if self.replay:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
                     f" {key_of(identity)}), and only stored records may be used; run once without"
                     " --calbench-replay"
                 )
-            quantizers.get(quantizer).check_available()
             self._compute(model, quantizer, task)
             found = self.store.get(identity)
             assert found is not None  # noqa: S101 (_compute put it there, or raised)

@@ -198,9 +198,11 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
 
 def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:
     spec = Spec.parse(pattern)
+    if axis == "quantizers":
+        return quantizers.get(spec).id
     if spec.name not in known:
         raise UnknownNameError(unknown(kind, spec.name, known))
-    return quantizers.get(spec).id if axis == "quantizers" else spec.id
+    return spec.id
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

@@ -140,6 +140,12 @@ def precision_rows(
         yield MissingRow(model, task, quantizer, str(problem), isinstance(problem, BackendUnavailableError))
 
 
+def place(row: PrecisionRow | MissingRow) -> tuple[str, str, float, str]:
+    """Key that sorts rows by model and task, and then from many bits to few."""
+    bits = 0.0 if isinstance(row, MissingRow) else row.quantization["effective_bits"]
+    return row.model, row.task, -bits, row.quantizer
+
+
 def _row(
     bench: Bench, model: str, task: str, quantizer: str, calibrators: Sequence[str], seed: int
 ) -> PrecisionRow:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -85,7 +86,16 @@ class ModelSource:
         """Return the same source with a local folder as its location, fetching it if need be.
 
         Only safetensors weights are fetched or read: a checkpoint that exists as a pickle alone is
-        refused. With ``HF_HUB_OFFLINE=1`` the hub's cache is used.
+        refused, and so is one that is quantized already, since nothing could be compared with it.
+        """
+        found = self.fetch()
+        found.check_full_precision()
+        return found
+
+    def fetch(self) -> ModelSource:
+        """Return the same source with a local folder, quantized or not; see :meth:`resolve`.
+
+        With ``HF_HUB_OFFLINE=1`` the hub's cache is used.
         """
         self.check_set_up()
         folder = Path(self.location).expanduser()
@@ -101,6 +111,17 @@ class ModelSource:
                 " convert the checkpoint (pickled weights are never read)"
             )
         return replace(self, location=str(folder))
+
+    def check_full_precision(self) -> None:
+        """Raise :class:`InputError` if the folder's weights are quantized already."""
+        settings = quantization_settings(self.folder)
+        if settings is not None:
+            method = settings.get("quant_method", "an unnamed method")
+            raise InputError(
+                f"model {self.id!r}: the weights in {self.location} are quantized already ({method}), so they"
+                " cannot be the reference; name the model that they were made from, and compare it with the"
+                f" quantizer 'checkpoint[folder={self.location}]'"
+            )
 
     @property
     def folder(self) -> Path:
@@ -179,6 +200,31 @@ class ModelSource:
             return transformers.AutoTokenizer.from_pretrained(
                 self.location, trust_remote_code=False, local_files_only=True
             )
+
+
+def quantization_settings(folder: Path) -> dict[str, Any] | None:
+    """Read how a folder's weights were quantized, or None if its configuration does not say that.
+
+    From ``quantization_config`` in ``config.json``, or AutoGPTQ's ``quantize_config.json``.
+
+    Raises
+    ------
+    InputError
+        A file is not JSON.
+    """
+    for name in ("config.json", "quantize_config.json"):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            contents = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{file} is not JSON: {error}") from None
+        settings = contents.get("quantization_config") if name == "config.json" else contents
+        if settings:
+            # AutoGPTQ's own file does not name the method.
+            return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
+    return None
 
 
 def _download(hub_id: str, revision: str | None) -> Path:

@@ -63,7 +63,10 @@ def skip_lines(logs: Sequence[TestLog]) -> list[Line]:
     """Say which quantizers' cells did not run, and why: pytest counts skips but hides the reasons."""
     counts = Counter(tuple(skip) for log in logs for skip in log.skipped)
     return [
-        Line(f"calbench skipped {count} cells of {quantizer}: {reason}", is_warning=True)
+        Line(
+            f"calbench skipped {count} {'cell' if count == 1 else 'cells'} of {quantizer}: {reason}",
+            is_warning=True,
+        )
         for (quantizer, reason), count in counts.items()
     ]
 

@@ -180,9 +180,22 @@ class FourBit(_Bitsandbytes):
             module=new,
         )
         new.bias = layer.bias
-        new.support_avx512bf16_for_cpu = False
+        self.settle(new)
         module: nn.Module = new.to(layer.weight.device)
         return module
+
+    def settle(self, model: nn.Module) -> None:
+        """Undo what the library would do to 4-bit layers in place, on their first forward.
+
+        It would repack their weights, and round a bias to the compute type: the model would change
+        by being run. The first is switched off and the second done at once.
+        """
+        kind = _library().nn.Linear4bit
+        for layer in model.modules():
+            if isinstance(layer, kind):
+                layer.support_avx512bf16_for_cpu = False
+                if layer.bias is not None:
+                    layer.bias.data = layer.bias.data.to(layer.compute_dtype)
 
     def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
         """Layers with packed 4-bit weights."""

@@ -17,9 +17,13 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
     builtin_modules=(
         "calbench.quantizers.cast",
         "calbench.quantizers.bnb",
+        "calbench.quantizers.existing",
         "calbench.quantizers.gptq",
+        "calbench.quantizers.hqq",
     ),
 )
+# They are left out where everything is asked for.
+_NEED_ARGUMENTS = ("checkpoint",)
 
 
 def quantizer(name: str) -> Callable[[U], U]:
@@ -43,8 +47,8 @@ def arguments(quantizer_id: str) -> dict[str, Any]:
 
 
 def names() -> tuple[str, ...]:
-    """All quantizer ids, without arguments, sorted."""
-    return registry.names()
+    """All quantizer ids that mean something without arguments, sorted."""
+    return tuple(name for name in registry.names() if name not in _NEED_ARGUMENTS)
 
 
 def get(spec: str | Spec) -> Quantizer:

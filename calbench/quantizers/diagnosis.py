@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.errors import BackendUnavailableError, CalbenchError, InputError
 from calbench.models.sources import ModelSource
 from calbench.quantizers import tiny
 from calbench.quantizers.availability import installed_versions
@@ -23,6 +23,7 @@ PACKAGES = {
     "transformers": "torch",
     "bitsandbytes": "bitsandbytes",
     "gptqmodel": "gptq",
+    "hqq": "hqq",
     "peft": "embedded",
     "gguf": "embedded",
 }
@@ -43,7 +44,7 @@ class Diagnosis:
         a package or device is missing; suites skip its cells with the same reason. ``"broken"``: it
         ran and could not prove itself; suites fail.
     reason
-        What is wrong, and the remedy; empty where it works.
+        What is wrong, and the remedy; where it works, which kind of model it refuses, if any.
     kernel
         What computes a quantized layer.
     versions
@@ -76,9 +77,8 @@ def diagnose(quantizer_ids: Sequence[str]) -> Iterator[Diagnosis]:
             try:
                 quantizer.check_available()
                 sources = sources or tiny.write_all(Path(place))
-                _try(quantizer, sources)
+                reason = _try(quantizer, sources)
                 status: Status = "works"
-                reason = ""
             except BackendUnavailableError as error:
                 status, reason = "unavailable", str(error)
             except CalbenchError as error:
@@ -95,10 +95,21 @@ def diagnose(quantizer_ids: Sequence[str]) -> Iterator[Diagnosis]:
             )
 
 
-def _try(quantizer: Quantizer, sources: Sequence[ModelSource]) -> None:
+def _try(quantizer: Quantizer, sources: Sequence[ModelSource]) -> str:
+    """Quantize and prove each tiny model; returns why some were refused, if others were not."""
+    refusals = list(filter(None, (_refusal(quantizer, source) for source in sources)))
+    if len(refusals) == len(sources):
+        raise refusals[0]
+    return "; ".join(map(str, refusals))
+
+
+def _refusal(quantizer: Quantizer, source: ModelSource) -> InputError | None:
     samples = tiny.random_samples(quantizer.n_samples) if quantizer.n_samples else None
-    for source in sources:
+    try:
         quantize(quantizer, source, samples=samples, probe=tiny.random_samples(8, seed=1).token_ids)
+    except InputError as error:
+        return error
+    return None
 
 
 def packages() -> dict[str, str]:

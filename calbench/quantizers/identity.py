@@ -9,8 +9,9 @@ from calbench.errors import InputError
 from calbench.models.sources import ModelSource
 from calbench.quantizers.availability import installed_versions
 from calbench.quantizers.catalogue import arguments
-from calbench.quantizers.protocol import Quantizer
+from calbench.quantizers.protocol import Quantizer, ReadsFiles
 from calbench.quantizers.samples import QuantizationSamples
+from calbench.registry import Spec
 
 
 def versions(quantizer: Quantizer) -> dict[str, str]:
@@ -43,15 +44,21 @@ def identity(
     """
     wanted = chosen_samples(quantizer, samples)
     return {
-        "quantizer": quantizer.id,
-        # The id leaves defaults out, and a later version may have others.
-        "arguments": arguments(quantizer.id),
+        **_method(quantizer),
         "architecture": source.architecture,
         "weights": source.weights_hash,
         "samples": wanted.hash if wanted else None,
         "seed": seed if quantizer.stochastic else None,
         "versions": versions(quantizer),
     }
+
+
+def _method(quantizer: Quantizer) -> dict[str, Any]:
+    if isinstance(quantizer, ReadsFiles):
+        # Where the files are does not matter, and may differ from machine to machine.
+        return {"quantizer": Spec.parse(quantizer.id).name, "files": quantizer.files_hash}
+    # The id leaves defaults out, and a later version may have others.
+    return {"quantizer": quantizer.id, "arguments": arguments(quantizer.id)}
 
 
 def chosen_samples(quantizer: Quantizer, samples: QuantizationSamples | None) -> QuantizationSamples | None:

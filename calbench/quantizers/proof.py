@@ -119,6 +119,8 @@ def _on_grid(weight: torch.Tensor, format_: WeightFormat) -> bool:
     rows, columns = weight.shape
     if format_.dtype is not None:
         return bool((weight.to(getattr(torch, format_.dtype)).to(weight.dtype) == weight).all())
+    if format_.column_order is not None:
+        weight = weight[:, list(format_.column_order)]
     size = format_.group_size or columns
     if columns % size:
         # Groups straddle rows: they are counted over the flattened weight.

@@ -30,12 +30,16 @@ class WeightFormat:
         ``(out_features, in_features)``; 0 is a whole row. Unused where ``dtype`` is set.
     dtype
         Name of the floating type whose values are the grid (``"bfloat16"``), for plain casts.
+    column_order
+        Order of the input columns in which groups are consecutive, where they are not as stored
+        (GPTQ with ``desc_act``); None otherwise.
     """
 
     name: str
     bits: int
     group_size: int = 0
     dtype: str | None = None
+    column_order: tuple[int, ...] | None = None
 
 
 class Quantizer(Protocol):
@@ -115,4 +119,14 @@ class SavesCheckpoints(Quantizer, Protocol):
 
     def load(self, source: ModelSource, folder: Path) -> nn.Module:
         """Return the model that :meth:`save` wrote, bit for bit, in evaluation mode."""
+        ...
+
+
+@runtime_checkable
+class ReadsFiles(Quantizer, Protocol):
+    """What a quantizer has besides, where it reads files of its own: their content identifies it."""
+
+    @property
+    def files_hash(self) -> str:
+        """SHA-256 over all that it reads besides the source."""
         ...

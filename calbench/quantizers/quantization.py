@@ -83,6 +83,7 @@ def quantize(
     check_probe(probe)
     if not source.folder.is_dir():
         source = source.resolve()
+    source.check_full_precision()
     samples = chosen_samples(quantizer, samples)
     if checkpoint_dir is not None and isinstance(quantizer, SavesCheckpoints):
         built = _build_or_reload(quantizer, source, samples, checkpoint_dir, seed)

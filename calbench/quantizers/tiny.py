@@ -22,7 +22,7 @@ _SCALE = 0.2
 
 
 def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0) -> ModelSource:
-    """Write a two-layer BERT classifier or Llama, without a tokenizer, and return its source."""
+    """Write a two-layer BERT classifier or Llama with a tokenizer of words, and return its source."""
     with quiet():
         import torch
         import transformers
@@ -45,7 +45,24 @@ def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0) -> Mo
                 if parameter.ndim == 2:
                     parameter.normal_(0, _SCALE, generator=generator)
         model.save_pretrained(folder)
+        _write_tokenizer(folder)
     return ModelSource(f"tiny-{architecture}", architecture, str(folder))
+
+
+def _write_tokenizer(folder: Path) -> None:
+    # Some backends read the tokenizer, though they are given token ids.
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    unknown = "w0"
+    words = {f"w{i}": i for i in range(VOCABULARY)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=unknown))
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token=unknown,
+        pad_token=unknown,
+        eos_token=unknown,
+    ).save_pretrained(folder)
 
 
 def write_all(folder: Path, *, seed: int = 0) -> list[ModelSource]:

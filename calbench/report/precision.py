@@ -15,9 +15,9 @@ from calbench.statistics import Estimate
 AT_CHANCE = "†"
 LEGEND = (
     "bits: stored bits per weight of the quantized layers, scales included. MiB: the whole model in memory."
-    " load s: reading the full-precision weights; build s: loading and quantizing, when it was done."
-    " Δlogit: mean absolute change of a logit; KL: of fp32 to quantized, in nats; flips: answers that differ;"
-    " all three against fp32 on the same test items. Intervals are 95%."
+    " load s: opening the full-precision weights, which are mapped into memory. build s: loading and"
+    " quantizing. Δlogit: mean absolute change of a logit; KL: of fp32 to quantized, in nats; flips: answers"
+    " that differ; all three against fp32 on the same test items. Intervals are 95%."
 )
 CHANCE_LEGEND = (
     f"{AT_CHANCE} at chance: the accuracy is not shown to be above what never reading an item gives"

@@ -68,6 +68,24 @@ def test_a_quantizer_that_cannot_prove_itself_is_called_broken(monkeypatch):
     assert "are still float" in found.reason
 
 
+def test_a_backend_for_one_kind_of_model_works_and_says_so(monkeypatch):
+    from calbench.quantizers.cast import Cast
+
+    whole = Cast.build
+
+    def build(self, source, *, samples, seed):
+        if source.architecture == "causal-lm":
+            raise InputError("encoders only")
+        return whole(self, source, samples=samples, seed=seed)
+
+    monkeypatch.setattr(Cast, "build", build)
+    (found,) = diagnose(["bf16"])
+    assert (found.status, found.reason) == ("works", "encoders only")
+    monkeypatch.setattr(Cast, "build", lambda *_, **__: (_ for _ in ()).throw(InputError("nothing at all")))
+    (found,) = diagnose(["bf16"])
+    assert (found.status, found.reason) == ("broken", "nothing at all")
+
+
 @pytest.mark.parametrize(("name", "error"), [("bnb-nf5", UnknownNameError), ("bnb-nf4[bits=3]", InputError)])
 def test_a_wrong_id_is_refused_before_anything_is_tried(name, error):
     with pytest.raises(error, match=r"did you mean|argument"):
@@ -114,7 +132,7 @@ def test_suites_skip_what_doctor_refuses_with_its_reason(tmp_path, tiny_encoder)
     done = without_bitsandbytes(f"import pytest; sys.exit(pytest.main({options}))", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed, 1 skipped" in done.stdout
-    assert f"calbench skipped 1 cells of bnb-nf4: {REASON}" in done.stdout
+    assert f"calbench skipped 1 cell of bnb-nf4: {REASON}" in done.stdout
 
 
 def test_the_command_lists_what_works(monkeypatch, capsys):

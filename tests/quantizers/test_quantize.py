@@ -43,6 +43,20 @@ def test_every_quantizer_proves_itself_on_both_architectures(name, source, sampl
     assert report.effective_bits < report.model_effective_bits < 32 or name in ("bf16", "fp16")
 
 
+@pytest.mark.parametrize("name", ["bnb-nf4", "gptq-int4"])
+def test_every_layer_differs_from_the_reference_and_holds_16_values_a_group(name, source, samples):
+    """What the proof claims, worked out again without it."""
+    require_backend(name)
+    quantizer, reference = get(name), source.load()
+    model = quantizer.build(source, samples=samples, seed=0)
+    targets = quantizer.targets(reference)
+    assert len(targets) >= 18
+    for layer in targets:
+        weight = quantizer.dequantize(model.get_submodule(layer))
+        assert not torch.equal(weight, reference.get_submodule(layer).weight)
+        assert max(len(group.unique()) for group in weight.reshape(-1, 64)) <= 16
+
+
 def test_the_reference_is_exempt_and_unchanged(source, probe):
     result = quantize(get("fp32"), source, probe=probe)
     assert result.report.proof is None

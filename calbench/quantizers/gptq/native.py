@@ -24,13 +24,13 @@ from safetensors import safe_open
 from torch import nn
 
 from calbench.errors import CorruptRecordError, InputError, QuantizationError
-from calbench.models.sources import ModelSource
+from calbench.models.sources import ModelSource, quantization_settings
 from calbench.quantizers.gptq.driver import Settings
 from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
 from calbench.quantizers.samples import QuantizationSamples
 from calbench.quantizers.selection import check_group_size, linears
 
-_PARTS = ("qweight", "qzeros", "scales", "g_idx")
+PARTS = ("qweight", "qzeros", "scales", "g_idx")
 _WORKER = "calbench.quantizers.gptq.native_worker"
 
 
@@ -98,19 +98,19 @@ def read_gptq_checkpoint(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     CorruptRecordError
         There is no readable configuration, or a layer lacks a part.
     """
-    config = _quantization_config(folder)
+    config = gptq_settings(folder)
     bits = int(config["bits"])
     layers: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, "pt") as tensors:
             for key in tensors.keys():  # noqa: SIM118 (no mapping)
                 layer, _, part = key.rpartition(".")
-                if part in _PARTS:
+                if part in PARTS:
                     layers[layer][part] = tensors.get_tensor(key)
     for name, parts in layers.items():
-        if set(parts) != set(_PARTS):
+        if set(parts) != set(PARTS):
             raise CorruptRecordError(
-                f"{folder}: the layer {name} has {', '.join(sorted(parts))}, not {', '.join(_PARTS)}"
+                f"{folder}: the layer {name} has {', '.join(sorted(parts))}, not {', '.join(PARTS)}"
             )
         parts["scales"] = parts["scales"].half()
         if config.get("checkpoint_format", "gptq") == "gptq":
@@ -118,14 +118,22 @@ def read_gptq_checkpoint(folder: Path) -> dict[str, dict[str, torch.Tensor]]:
     return dict(layers)
 
 
-def _quantization_config(folder: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((folder / "quantize_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CorruptRecordError(f"{folder / 'quantize_config.json'} cannot be read: {error}") from error
+def gptq_settings(folder: Path) -> dict[str, Any]:
+    """Read how the GPTQ weights of a folder are stored.
+
+    Raises
+    ------
+    CorruptRecordError
+        Its configuration is missing or describes something else.
+    """
+    config = quantization_settings(folder)
+    if config is None:
+        raise CorruptRecordError(
+            f"neither config.json nor {folder / 'quantize_config.json'} says how the weights were quantized"
+        )
     if config.get("quant_method", "gptq") != "gptq" or not isinstance(config.get("bits"), int):
-        raise CorruptRecordError(f"{folder / 'quantize_config.json'} does not describe GPTQ weights")
-    return dict(config)
+        raise CorruptRecordError(f"the configuration in {folder} does not describe GPTQ weights")
+    return config
 
 
 def _plus_one(qzeros: torch.Tensor, bits: int, out_features: int) -> torch.Tensor:

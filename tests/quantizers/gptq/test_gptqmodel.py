@@ -45,7 +45,7 @@ def test_checkpoints_of_both_formats_are_read(tmp_path, bits, symmetric, form):
 
 
 def test_a_folder_without_a_configuration_is_refused(tmp_path):
-    with pytest.raises(CorruptRecordError, match=r"quantize_config.json cannot be read"):
+    with pytest.raises(CorruptRecordError, match=r"neither .*quantize_config.json says how"):
         read_gptq_checkpoint(tmp_path)
 
 

@@ -1,10 +1,4 @@
-"""Conformance checks for one's own components, to be called from one's own tests.
-
-from calbench.testing import check_calibrator
-
-def test_my_method_keeps_the_rules():
-check_calibrator("my-method")
-"""
+"""The rules that a calibrator keeps."""
 
 from __future__ import annotations
 

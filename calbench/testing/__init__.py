@@ -1,0 +1,15 @@
+"""Conformance checks for one's own components, to be called from one's own tests.
+
+from calbench.testing import check_calibrator, check_quantizer
+
+def test_my_method_keeps_the_rules():
+    check_calibrator("my-method")
+
+def test_my_backend_keeps_the_rules():
+    check_quantizer("my-backend[bits=4]")
+"""
+
+from calbench.testing.calibrators import check_calibrator
+from calbench.testing.quantizers import check_quantizer
+
+__all__ = ["check_calibrator", "check_quantizer"]

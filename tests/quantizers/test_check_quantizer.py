@@ -1,0 +1,117 @@
+"""``check_quantizer`` passes our own backends, and catches each rule broken on purpose."""
+
+import pytest
+
+pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
+
+import bitsandbytes
+import torch
+
+from calbench.quantizers.bnb import FourBit
+from calbench.testing import check_quantizer
+
+ENCODER = ("sequence-classification",)
+
+
+@pytest.mark.parametrize("name", ["bf16", "bnb-int8", "bnb-nf4[compute_dtype=bfloat16]", "gptq-int4"])
+def test_built_in_quantizers_keep_the_rules(name):
+    check_quantizer(name)
+
+
+def test_an_optional_backend_keeps_the_rules():
+    pytest.importorskip("hqq", reason="hqq quantizers need hqq")
+    check_quantizer("hqq-int4")
+
+
+def layers(model):
+    return [module for module in model.modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+
+
+def returns_the_model_unchanged(self, source, *, samples, seed):
+    return source.load()
+
+
+def draws_at_random(self, source, *, samples, seed):
+    model = FourBit.build(self, source, samples=samples, seed=seed)
+    with torch.no_grad():
+        layers(model)[0].weight.quant_state.absmax *= 1 + 0.01 * torch.rand(1).item()
+    return model
+
+
+def drifts_as_it_runs(self, source, *, samples, seed):
+    model = FourBit.build(self, source, samples=samples, seed=seed)
+
+    def drift(module, inputs):
+        module.bias.data += 1e-6
+
+    layers(model)[0].register_forward_pre_hook(drift)
+    return model
+
+
+def looks_at_its_batch(self, source, *, samples, seed):
+    model = FourBit.build(self, source, samples=samples, seed=seed)
+    for layer in layers(model):
+        layer.register_forward_hook(lambda module, inputs, output: output - 0.1 * output.mean())
+    return model
+
+
+def writes_into_the_source(self, source, *, samples, seed):
+    config = source.folder / "config.json"
+    config.write_text(config.read_text() + "\n")
+    return FourBit.build(self, source, samples=samples, seed=seed)
+
+
+def lies_about_its_weights(self, module):
+    # Still on the grid, and different from the reference; but not what the layer computes with.
+    return FourBit.dequantize(self, module) * 0.5
+
+
+def forgets_the_codes(self, module):
+    return {"absmax": FourBit.weight_tensors(self, module)["absmax"]}
+
+
+def saves_nothing(self, model, folder):
+    pass
+
+
+def saves_a_pickle(self, model, folder):
+    torch.save({}, folder / "weights.pt")
+
+
+def saves_something(self, model, folder):
+    (folder / "weights.safetensors").write_bytes(b"x")
+
+
+def loads_another_model(self, source, folder):
+    model = FourBit.build(self, source, samples=None, seed=0)
+    layers(model)[0].weight.quant_state.absmax *= 1.01
+    return model
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        (
+            {"build": returns_the_model_unchanged},
+            r"does not prove itself.*12 of 12 layers are still float: bert",
+        ),
+        ({"build": draws_at_random}, "building twice"),
+        ({"build": drifts_as_it_runs}, "running the model changed its tensors"),
+        ({"build": looks_at_its_batch}, "do not explain|other items of its batch"),
+        ({"build": writes_into_the_source}, "wrote into the source's folder"),
+        ({"dequantize": lies_about_its_weights}, "do not explain the model's logits"),
+        ({"weight_tensors": forgets_the_codes}, r"holds 0\.50 bits per weight, fewer than the 4"),
+        ({"save": saves_nothing, "load": loads_another_model}, "save.. wrote nothing"),
+        ({"save": saves_a_pickle, "load": loads_another_model}, "wrote weights.pt; use safetensors"),
+        ({"save": saves_something, "load": loads_another_model}, "not bit-identical to the one that save"),
+        ({"epsilon": 3}, "epsilon is 3"),
+        ({"n_samples": -1}, "n_samples is -1"),
+        ({"batch_dependent": "no"}, "batch_dependent is 'no'"),
+        ({"packages": "bitsandbytes"}, "packages is 'bitsandbytes'"),
+        ({"kernel": ""}, "kernel is empty"),
+    ],
+)
+def test_a_broken_rule_is_named(members, message):
+    broken = type("Broken", (FourBit,), members)("broken", (), (), "nf4", "float32", False)
+    with pytest.raises(AssertionError, match=message):
+        check_quantizer(broken, architectures=ENCODER)
