@@ -8,7 +8,7 @@ from calbench.models.sources import ModelSource
 from calbench.registry import Registry
 
 registry: Registry[Callable[[], ModelSource]] = Registry(
-    "model", "calbench.models", builtin_modules=("calbench.models.embedded",)
+    "model", "calbench.models", builtin_modules=("calbench.models.embedded", "calbench.models.configured")
 )
 model = registry.register
 

@@ -14,7 +14,9 @@ from calbench.tasks.multiple_choice import MultipleChoice
 Task = SequenceClassification | MultipleChoice
 
 registry: Registry[Callable[[], Task]] = Registry(
-    "task", "calbench.tasks", builtin_modules=("calbench.tasks.sentiment", "calbench.tasks.questions")
+    "task",
+    "calbench.tasks",
+    builtin_modules=("calbench.tasks.sentiment", "calbench.tasks.questions", "calbench.tasks.configured"),
 )
 task = registry.register
 
