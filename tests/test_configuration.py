@@ -65,7 +65,7 @@ def test_a_file_can_be_named(write, tmp_path, monkeypatch):
         ("[tasks]\na = { kind = 1 }\n", r"\[tasks.a\] kind is 1"),
         ("[tasks.a]\nnames = [1]\n", r"calbench.toml:2:1: .* give a list of texts"),
         ("[tasks.a]\nn = 1\n", r"calbench.toml:1:1: \[tasks.a\] lacks the key 'kind'"),
-        ("[taks.a]\n", r"has no section 'taks'; there are models and tasks"),
+        ("[questions.a]\n", r"has no section 'questions'; there are models and tasks"),
         ("tasks = 3\n", r"tasks is 3; write \[tasks.NAME\]"),
     ],
 )

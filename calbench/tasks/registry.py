@@ -16,7 +16,9 @@ Task = SequenceClassification | MultipleChoice
 registry: Registry[Callable[[], Task]] = Registry(
     "task",
     "calbench.tasks",
-    builtin_modules=("calbench.tasks.sentiment", "calbench.tasks.questions", "calbench.tasks.configured"),
+    builtin_modules=tuple(
+        f"calbench.tasks.{module}" for module in ("sentiment", "questions", "published", "configured")
+    ),
 )
 task = registry.register
 
