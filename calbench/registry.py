@@ -159,8 +159,12 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True
-        for module in self.builtin_modules:
-            importlib.import_module(module)
+        try:
+            for module in self.builtin_modules:
+                importlib.import_module(module)
+        except BaseException:
+            self._discovered = False  # or the next look would find half of them, and no error
+            raise
         for point in metadata.entry_points(group=self.group):
             distribution = point.dist.name if point.dist else "an unknown distribution"
             origin = f"{distribution} ({point.value})"

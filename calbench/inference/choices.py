@@ -19,6 +19,7 @@ from calbench.predictions import Float32
 from calbench.tasks.items import LabelledItem
 from calbench.tasks.multiple_choice import ChoiceRequest
 
+TOKENS_PER_BATCH = 1024
 # Below this many tokens, reading the prefix with each batch costs less than looking it up.
 MIN_PREFIX = 16
 
@@ -33,7 +34,7 @@ class ChoiceMethod:
         The questions, and what their log-likelihoods are divided by.
     prefix
         Tokens with which the contexts begin that were not cut.
-    lengths, width, n_truncated, engine
+    lengths, width, budget, n_truncated, engine
         As the protocol has them.
     likelihoods
         The engine: from questions and a cache of their prefix (or None) to log-likelihoods.
@@ -43,6 +44,7 @@ class ChoiceMethod:
     prefix: tuple[int, ...]
     lengths: list[int]
     width: int
+    budget: int
     n_truncated: int
     engine: str
     module: Any
@@ -102,6 +104,7 @@ def choice_method(
         prefix,
         [_length(question, prefix, trees=trees) for question in questions],
         max(len(q.options) for q in questions),
+        TOKENS_PER_BATCH,
         sum(cut),
         f"trees after a prefix of {len(prefix)} tokens" if trees else "one option per row",
         module,

@@ -14,6 +14,8 @@ from calbench.predictions import Float32
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
 
+TOKENS_PER_BATCH = 512
+
 
 @dataclass(frozen=True, eq=False)
 class TextMethod:
@@ -22,6 +24,7 @@ class TextMethod:
     inputs: list[tuple[int, ...]]
     lengths: list[int]
     width: int
+    budget: int
     n_truncated: int
     engine: str
     pad: int
@@ -64,6 +67,7 @@ def text_method(
         inputs,
         list(map(len, inputs)),
         width,
+        TOKENS_PER_BATCH,
         n_truncated,
         request.scoring,
         pad,

@@ -27,6 +27,11 @@ class Method(Protocol):
         ...
 
     @property
+    def budget(self) -> int:
+        """Tokens that a batch may have, padding included."""
+        ...
+
+    @property
     def n_truncated(self) -> int:
         """How many inputs were cut to fit the model."""
         ...

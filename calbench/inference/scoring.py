@@ -22,7 +22,6 @@ from calbench.tasks.multiple_choice import ChoiceRequest
 
 Request = ClassificationRequest | ChoiceRequest
 
-TOKENS_PER_BATCH = 512
 MAX_ROWS = 64
 TOKENS_PER_SHARD = 16_384
 N_REPEATED = 8
@@ -125,7 +124,7 @@ def score(
         method = _method(module, tokenizer, source, request, items)
         asked = _different(method, items)
         logits = np.empty((len(items), method.width), dtype=np.float32)
-        parts = list(_shards(method.lengths, list(asked)))
+        parts = list(_shards(method, list(asked)))
         n_done, n_reused = 0, 0
         for index, part in enumerate(parts):
             rows = [row for batch in part for row in batch]
@@ -151,11 +150,12 @@ def encode_texts(
     return [list(tokens) for tokens in encode(tokenizer, source, request, items)[0]]
 
 
-def batches(lengths: Sequence[int], rows: Sequence[int]) -> Iterator[list[int]]:
+def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:
     """Yield batches of rows of similar length, longest first, within the token budget."""
     batch: list[int] = []
     for row in rows:
-        if batch and (len(batch) == MAX_ROWS or (len(batch) + 1) * lengths[batch[0]] > TOKENS_PER_BATCH):
+        longest = method.lengths[batch[0]] if batch else 0
+        if batch and (len(batch) == MAX_ROWS or (len(batch) + 1) * longest > method.budget):
             yield batch
             batch = []
         batch.append(row)
@@ -206,13 +206,13 @@ def _different(method: Method, items: Sequence[LabelledItem]) -> dict[int, list[
     return asked
 
 
-def _shards(lengths: Sequence[int], rows: Sequence[int]) -> Iterator[list[list[int]]]:
+def _shards(method: Method, rows: Sequence[int]) -> Iterator[list[list[int]]]:
     """Yield runs of whole batches, each of about as many tokens."""
     part: list[list[int]] = []
     n_tokens = 0
-    for batch in batches(lengths, rows):
+    for batch in batches(method, rows):
         part.append(batch)
-        n_tokens += len(batch) * lengths[batch[0]]
+        n_tokens += len(batch) * method.lengths[batch[0]]
         if n_tokens >= TOKENS_PER_SHARD:
             yield part
             part, n_tokens = [], 0

@@ -8,7 +8,9 @@ from calbench.models.sources import ModelSource
 from calbench.registry import Registry
 
 registry: Registry[Callable[[], ModelSource]] = Registry(
-    "model", "calbench.models", builtin_modules=("calbench.models.embedded",)
+    "model",
+    "calbench.models",
+    builtin_modules=tuple(f"calbench.models.{module}" for module in ("embedded", "published", "configured")),
 )
 model = registry.register
 

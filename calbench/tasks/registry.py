@@ -14,7 +14,11 @@ from calbench.tasks.multiple_choice import MultipleChoice
 Task = SequenceClassification | MultipleChoice
 
 registry: Registry[Callable[[], Task]] = Registry(
-    "task", "calbench.tasks", builtin_modules=("calbench.tasks.sentiment", "calbench.tasks.questions")
+    "task",
+    "calbench.tasks",
+    builtin_modules=tuple(
+        f"calbench.tasks.{module}" for module in ("sentiment", "questions", "published", "configured")
+    ),
 )
 task = registry.register
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.inference import choices, score, scoring
+from calbench.inference import choices, score
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
+from calbench.inference.trees import Tree
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, MultipleChoice, Question
 
@@ -29,7 +30,7 @@ ITEMS = [
         tuple(words(RNG.integers(1, 6)) for _ in range(RNG.integers(2, 6))),
         0,
     )
-    for n in range(30)
+    for n in range(12)
 ]
 PREAMBLE = words(40) + "\n\n"
 PLAIN = ChoiceRequest("sum", "Text: {question} Sentiment:")
@@ -111,10 +112,18 @@ def test_the_order_of_items_changes_nothing(decoder):
 
 def test_batch_size_changes_no_score_by_more_than_1e_4(decoder, monkeypatch):
     default = score(*decoder, PLAIN, ITEMS).logits
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 1)
+    monkeypatch.setattr(choices, "TOKENS_PER_BATCH", 1)
     finite = np.isfinite(default)
     one_by_one = score(*decoder, PLAIN, ITEMS).logits
     np.testing.assert_allclose(one_by_one[finite], default[finite], atol=TOLERANCE)
+
+
+def test_options_that_begin_alike_are_read_once_up_to_where_they_part(decoder):
+    alike = Question("a", "w1", ("w2 w3 w4 w5", "w2 w3 w6 w7", "w2 w3 w4 w5", "w2"), 0)
+    tree = Tree.of(encode_choices(decoder[1], PLAIN, [alike], max_length=99)[0][0], 0)
+    words_read = decoder[1].decode(tree.tokens)
+    assert words_read == "Text: w1 Sentiment: w2 w3 w4 w6"
+    assert_equals_naive(decoder, PLAIN, [alike])
 
 
 def test_equal_questions_are_asked_once(decoder):
@@ -144,9 +153,7 @@ def test_a_window_that_covers_the_questions_allows_trees(decoder):
 
 
 def test_a_model_that_changes_its_logits_after_the_head_is_refused(decoder, monkeypatch):
-    from calbench.inference import choices as module
-
-    monkeypatch.setattr(module, "vocabulary_logits", lambda m: lambda h: 3 * m.get_output_embeddings()(h))
+    monkeypatch.setattr(choices, "vocabulary_logits", lambda m: lambda h: 3 * m.get_output_embeddings()(h))
     with pytest.raises(InputError, match="changes its logits after the head"):
         score(*decoder, PLAIN, ITEMS)
 
@@ -171,7 +178,7 @@ def test_long_contexts_are_cut_from_the_left_and_counted(decoder):
     request = ChoiceRequest("sum", PLAIN.prompt, words(20) + "\n\n")
     encoded, cut = encode_choices(tokenizer, request, long_items, max_length=50)
     scored = score(model, tokenizer, short, request, long_items)
-    assert scored.n_truncated == sum(cut) == 10
+    assert scored.n_truncated == sum(cut) == 4
     assert scored.engine == "trees after a prefix of 21 tokens"
     for question, was_cut, item, row in zip(encoded, cut, long_items, scored.logits, strict=True):
         whole = tokenizer(request.text(item))["input_ids"]

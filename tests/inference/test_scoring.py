@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.inference import score, scoring
+from calbench.inference import classification, score, scoring
 from calbench.models import ModelSource
 from calbench.tasks import ClassificationRequest, Item
 
@@ -56,7 +56,7 @@ def test_batched_scores_equal_one_at_a_time(kind, request):
 
 
 def test_the_order_of_items_changes_nothing(decoder, monkeypatch):
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr(classification, "TOKENS_PER_BATCH", 64)
     forward = score(*decoder, WORDS, ITEMS).logits
     backward = score(*decoder, WORDS, ITEMS[::-1]).logits
     np.testing.assert_array_equal(forward, backward[::-1])
@@ -64,7 +64,7 @@ def test_the_order_of_items_changes_nothing(decoder, monkeypatch):
 
 def test_batch_size_changes_no_logit_by_more_than_1e_4(decoder, monkeypatch):
     default = score(*decoder, WORDS, ITEMS).logits
-    monkeypatch.setattr(scoring, "TOKENS_PER_BATCH", 16)
+    monkeypatch.setattr(classification, "TOKENS_PER_BATCH", 16)
     np.testing.assert_allclose(score(*decoder, WORDS, ITEMS).logits, default, atol=1e-4)
 
 

@@ -1,0 +1,136 @@
+"""From rows to items: which columns hold the text, the options and the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from calbench.tasks.items import Item
+from calbench.tasks.multiple_choice import LETTERS, Question
+from calbench.tasks.tables import Row
+
+
+@dataclass(frozen=True)
+class QuestionColumns:
+    """Where a question's parts are.
+
+    Parameters
+    ----------
+    question, passage
+        A column, a path (``question.stem``) or a template.
+    options
+        A path to the list of texts (``choices[].text``) or to a mapping from each text to 1 (right)
+        or 0; or a list of columns, of which the last may be empty.
+    answer
+        The column with the right option's key; not needed where ``options`` is a mapping.
+    keys
+        A path to the options' keys (``choices[].label``). Without it a key is a letter, or a number
+        that counts from ``answer_start``, or the text of an option.
+    answer_start
+        What the first option's number is: 1, or 0.
+    id
+        The column that names an item; by default the file and line do.
+    """
+
+    question: str
+    options: str | Sequence[str]
+    answer: str | None = None
+    keys: str | None = None
+    answer_start: int = 1
+    id: str | None = None
+    passage: str | None = None
+
+    def read(self, rows: Iterable[Row]) -> list[Question]:
+        """Return the questions; raises :class:`InputError` with place and column."""
+        return [self._read(row) for row in rows]
+
+    def _read(self, row: Row) -> Question:
+        found = self._options(row)
+        if isinstance(found, dict):
+            options, label = self._marked(row, found)
+        else:
+            options = found
+            label = self._label(row, options)
+        return Question(
+            str(row.get(self.id)) if self.id else row.id,
+            row.text(self.question),
+            tuple(options),
+            label,
+            row.text(self.passage) if self.passage else "",
+        )
+
+    def _options(self, row: Row) -> list[str] | dict[str, Any]:
+        if isinstance(self.options, str):
+            found = row.get(self.options)
+            if isinstance(found, dict) and set(found) == {"choices", "labels"}:
+                found = dict(zip(found["choices"], found["labels"], strict=True))
+            if not isinstance(found, list | dict) or not found:
+                raise row.error(self.options, f"is {found!r}; a list of options is wanted")
+            return found if isinstance(found, dict) else [str(option) for option in found]
+        texts = [str("" if (value := row.get(column)) is None else value) for column in self.options]
+        while texts and not texts[-1].strip():
+            texts.pop()  # a question with fewer options than the widest
+        return texts
+
+    def _marked(self, row: Row, found: dict[str, Any]) -> tuple[list[str], int]:
+        marks = list(found.values())
+        if sorted(set(marks)) != [0, 1] or marks.count(1) != 1:
+            raise row.error(str(self.options), f"marks {marks.count(1)} options as right; one is wanted")
+        return [str(option) for option in found], marks.index(1)
+
+    def _label(self, row: Row, options: Sequence[str]) -> int:
+        if self.answer is None:
+            raise row.error(str(self.options), "marks no answer; name the column that does as 'answer'")
+        value = row.get(self.answer)
+        keys = [str(key) for key in row.get(self.keys)] if self.keys else self._usual_keys(value, options)
+        if str(value) not in keys:
+            raise row.error(
+                self.answer, f"is {value!r}, which is none of the keys {', '.join(map(repr, keys))}"
+            )
+        return keys.index(str(value))
+
+    def _usual_keys(self, value: Any, options: Sequence[str]) -> list[str]:
+        if str(value).isdecimal():
+            return [str(self.answer_start + i) for i in range(len(options))]
+        return list(LETTERS[: len(options)]) if len(str(value)) == 1 else list(options)
+
+
+@dataclass(frozen=True)
+class TextColumns:
+    """Where a labelled text's parts are.
+
+    Parameters
+    ----------
+    text
+        A column, a path or a template.
+    label
+        The column with the class: its name, or a key of ``labels``.
+    classes
+        Names of the classes, in order.
+    labels
+        What other labels stand for: many may stand for one class.
+    id
+        The column that names an item; by default the file and line do.
+    """
+
+    text: str
+    label: str
+    classes: tuple[str, ...]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+
+    def read(self, rows: Iterable[Row]) -> list[Item]:
+        """Return the texts; raises :class:`InputError` with place and column."""
+        return [
+            Item(str(row.get(self.id)) if self.id else row.id, row.text(self.text), self._label(row))
+            for row in rows
+        ]
+
+    def _label(self, row: Row) -> int:
+        value = row.get(self.label)
+        name = self.labels.get(str(value), str(value))
+        if name not in self.classes:
+            known = (*self.classes, *self.labels)
+            raise row.error(self.label, f"is {value!r}, which is none of {', '.join(map(repr, known))}")
+        return self.classes.index(name)

@@ -1,0 +1,180 @@
+"""Rows of csv, jsonl, json and parquet files, each with its place for error messages."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from calbench.errors import InputError
+
+SUFFIXES = (".csv", ".jsonl", ".json", ".parquet")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Parameters
+    ----------
+    place
+        File and line (of a parquet or json file: the row, from 1).
+    id
+        A name that no other row of the files has: the file's and the row's number.
+    values
+        What it holds.
+    """
+
+    place: str
+    id: str
+    values: dict[str, Any]
+
+    def get(self, path: str) -> Any:
+        """Return what is at a path: ``"stem"``, ``"question.stem"``, ``"choices[].text"`` (of each).
+
+        Raises
+        ------
+        InputError
+            The row has no such column; place and column are named.
+        """
+        return self._walk(self.values, path.split("."), path)
+
+    def text(self, template: str) -> str:
+        """Return a column as text, or a template such as ``"{Title} ({entity})"`` filled."""
+        if "{" not in template:
+            value = self.get(template)
+            if not isinstance(value, str | int | float):
+                raise self.error(template, f"is {value!r}; a text is wanted")
+            return str(value)
+        import re
+
+        return re.sub(r"\{([^{}]+)\}", lambda match: str(self.get(match[1])), template)
+
+    def error(self, column: str, problem: str) -> InputError:
+        """Return an error that names the place and the column."""
+        return InputError(f"{self.place}: column {column!r} {problem}")
+
+    def _walk(self, value: Any, names: list[str], path: str) -> Any:
+        if not names:
+            return value
+        name, each = names[0].removesuffix("[]"), names[0].endswith("[]")
+        # A column may itself be called "a.b".
+        if isinstance(value, dict) and path in value:
+            return value[path]
+        if not isinstance(value, dict) or name not in value:
+            known = ", ".join(map(repr, value)) if isinstance(value, dict) else repr(value)
+            raise self.error(path, f"is missing; there are {known}")
+        if each:
+            if not isinstance(value[name], list):
+                raise self.error(path, f"is {value[name]!r}; a list is wanted")
+            return [self._walk(part, names[1:], path) for part in value[name]]
+        return self._walk(value[name], names[1:], path)
+
+
+def read_rows(files: Sequence[Path], *, columns: Sequence[str] | None = None) -> Iterator[Row]:
+    """Yield the rows of files, in the order of their names.
+
+    Parameters
+    ----------
+    files
+        What to read; the format follows the suffix.
+    columns
+        Names for the columns of csv files that have no header.
+
+    Raises
+    ------
+    InputError
+        There are no files, or one cannot be read; its line is named.
+    """
+    if not files:
+        raise InputError("there are no files to read")
+    readers = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
+    for file in sorted(files):
+        if file.suffix == ".csv":
+            rows = _csv(file, columns)
+        elif file.suffix in readers:
+            rows = readers[file.suffix](file)
+        else:
+            raise InputError(f"{file}: unknown format; use one of {', '.join(SUFFIXES)}")
+        for number, values in rows:
+            yield Row(f"{file}:{number}", f"{file.stem}-{number:06}", values)
+
+
+def exploded(row: Row, column: str, *, key: str, value: str) -> Iterator[Row]:
+    """Yield a row per entry of a column that holds a mapping, with two columns more.
+
+    The mapping may be a JSON object or the text of a Python dict; nothing in it is executed.
+    """
+    mapping = row.get(column)
+    if isinstance(mapping, str):
+        try:
+            mapping = ast.literal_eval(mapping)
+        except (ValueError, SyntaxError):
+            raise row.error(column, f"is {mapping!r}; a mapping is wanted") from None
+    if not isinstance(mapping, dict):
+        raise row.error(column, f"is {mapping!r}; a mapping is wanted")
+    for number, (name, held) in enumerate(mapping.items(), start=1):
+        yield Row(row.place, f"{row.id}-{number}", {**row.values, key: name, value: held})
+
+
+def _csv(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        reader = csv.reader(stream, strict=True)
+        try:
+            names = list(columns) if columns else next(reader, [])
+            for values in reader:
+                if not values:
+                    continue
+                if len(values) != len(names):
+                    raise InputError(
+                        f"{file}:{reader.line_num}: {len(values)} columns, where there are {len(names)}"
+                        f" ({', '.join(names)})"
+                    )
+                yield reader.line_num, dict(zip(names, values, strict=True))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{file}:{reader.line_num}: {error}") from None
+
+
+def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, _object(line, file, number)
+
+
+def _json(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}:{error.lineno}:{error.colno}: {error.msg}") from None
+    if not isinstance(rows, list):
+        raise InputError(f"{file}: holds a {type(rows).__name__}; a list of objects is wanted")
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict):
+            raise InputError(f"{file}:{number}: holds a {type(row).__name__}; an object is wanted")
+        yield number, row
+
+
+def _object(line: str, file: Path, number: int) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{file}:{number}:{error.colno}: {error.msg}") from None
+    if not isinstance(row, dict):
+        raise InputError(f"{file}:{number}: holds a {type(row).__name__}; an object is wanted")
+    return row
+
+
+def _parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        table = parquet.read_table(file)
+    except pa.ArrowException as error:
+        raise InputError(f"{file}: {error}") from None
+    yield from enumerate(table.to_pylist(), start=1)

@@ -1,0 +1,242 @@
+"""Tasks out of files, declared without code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from calbench.configuration import declared
+from calbench.errors import InputError
+from calbench.models import ModelSource
+from calbench.tasks.configured import task_of
+
+DECODER = ModelSource("d", "causal-lm", "nowhere")
+CHOICE = '[tasks.t]\nkind = "multiple-choice"\nquestion = "q"\nn_quantization = 1\n'
+TEXTS = (
+    '[tasks.t]\nkind = "classification"\nfile = "x.csv"\ntext = "text"\nlabel = "label"\nn_quantization = 1\n'
+)
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CALBENCH_CONFIG", raising=False)
+
+    def task(declaration, **files):
+        (tmp_path / "calbench.toml").write_text(declaration)
+        for name, content in files.items():
+            (tmp_path / name.replace("_", ".")).write_text(content)
+        (table,) = declared("tasks")
+        return task_of(table)
+
+    return task
+
+
+def jsonl(*rows):
+    return "".join(json.dumps(row) + "\n" for row in rows)
+
+
+def test_columns_of_a_csv_file_without_a_header(task):
+    found = task(
+        CHOICE + 'file = "x.csv"\ncolumns = ["q", "A", "B", "C", "key"]\n'
+        'options = ["A", "B", "C"]\nanswer = "key"\n',
+        x_csv='one?,a,b,c,C\n"two,\nlines?",a,b,,A\n',
+    )
+    assert [(item.id, item.text, item.options, item.label) for item in found.dataset.items] == [
+        ("x-000001", "one?", ("a", "b", "c"), 2),
+        ("x-000003", "two,\nlines?", ("a", "b"), 0),
+    ]
+
+
+@pytest.mark.parametrize("answers", [("A", "B"), ("1", "2"), (1, 2)], ids=["letters", "texts", "numbers"])
+def test_answer_keys_may_be_letters_or_numbers(answers, task):
+    rows = [{"q": f"{i}?", "o": ["x", "y"], "a": answer} for i, answer in enumerate(answers)]
+    found = task(CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\n', x_jsonl=jsonl(*rows))
+    assert [item.label for item in found.dataset.items] == [0, 1]
+
+
+def test_numbers_count_from_where_the_declaration_says(task):
+    found = task(
+        CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\nanswer_start = 0\n',
+        x_jsonl=jsonl({"q": "?", "o": ["x", "y"], "a": 0}),
+    )
+    assert found.dataset.items[0].label == 0
+
+
+def test_each_items_own_keys_decide(task):
+    found = task(
+        CHOICE + 'file = "x.jsonl"\noptions = "c[].text"\nkeys = "c[].label"\nanswer = "a"\n',
+        x_jsonl=jsonl({"q": "?", "c": [{"text": "x", "label": "3"}, {"text": "y", "label": "4"}], "a": "4"}),
+    )
+    assert (found.dataset.items[0].options, found.dataset.items[0].label) == (("x", "y"), 1)
+
+
+def test_parquet_is_read(task, tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    rows = [{"q": "?", "o": ["x", "y"], "a": "B"}]
+    parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    found = task(CHOICE + 'file = "*.parquet"\noptions = "o"\nanswer = "a"\n')
+    assert found.dataset.items[0].label == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"o": ["x", "y"], "a": "A"}, r"x.jsonl:1: column 'q' is missing; there are 'o', 'a'"),
+        ({"q": "?", "o": ["x", "y"], "a": "E"}, r"x.jsonl:1: column 'a' is 'E', which is none of .*'A', 'B'"),
+        ({"q": "?", "o": ["x", "y"], "a": 0}, r"column 'a' is 0, which is none of the keys '1', '2'"),
+        ({"q": "?", "o": [], "a": "A"}, r"column 'o' is \[\]; a list of options is wanted"),
+        ({"q": None, "o": ["x", "y"], "a": "A"}, r"column 'q' is None; a text is wanted"),
+        ({"q": "?", "o": {"x": 1, "y": 1}}, r"column 'o' marks 2 options as right"),
+        ({"q": "?", "o": ["x", ""], "a": "A"}, r"'x-000001' has an empty option \(B\)"),
+    ],
+)
+def test_bad_rows_are_named_with_their_line_and_column(row, message, task):
+    found = task(CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\n', x_jsonl=jsonl(row))
+    with pytest.raises(InputError, match=message):
+        _ = found.dataset
+
+
+def test_broken_lines_are_named(task):
+    found = task(
+        CHOICE + 'file = "x.jsonl"\noptions = "o"\n', x_jsonl='{"q": 1, "o": {"x": 1, "y": 0}}\n{"q" 1}\n'
+    )
+    with pytest.raises(InputError, match=r"x.jsonl:2:6"):
+        _ = found.dataset
+    ragged = task(TEXTS + 'classes = ["a", "b"]\n', x_csv="text,label\nx,a\ny\n")
+    with pytest.raises(InputError, match=r"x.csv:3: 1 columns, where there are 2"):
+        _ = ragged.dataset
+
+
+def test_ids_that_appear_twice_are_refused(task):
+    found = task(
+        CHOICE + 'id = "i"\nfile = "x.jsonl"\noptions = "o"\nanswer = "a"\n',
+        x_jsonl=jsonl(*({"i": "same", "q": q, "o": ["x", "y"], "a": "A"} for q in "ab")),
+    )
+    with pytest.raises(InputError, match="two items have the id 'same'"):
+        _ = found.dataset
+
+
+def test_many_raw_labels_may_stand_for_one_class(task):
+    found = task(
+        TEXTS + 'classes = ["bad", "good"]\nlabels = { awful = "bad", "2" = "good" }\n',
+        x_csv="text,label\nx,awful\ny,2\nz,good\nw,bad\n",
+    )
+    assert [item.label for item in found.dataset.items] == [0, 1, 1, 0]
+
+
+def test_a_label_of_no_class_is_named(task):
+    found = task(TEXTS + 'classes = ["bad", "good"]\n', x_csv="text,label\nx,fair\n")
+    with pytest.raises(InputError, match=r"x.csv:2: column 'label' is 'fair', which is none of 'bad'"):
+        _ = found.dataset
+
+
+EXPLODED = (
+    TEXTS.replace('"text"', '"{title} [{entity}]"') + 'classes = ["bad", "good"]\n'
+    '[tasks.t.explode]\ncolumn = "d"\nkey = "entity"\nvalue = "label"\n'
+)
+HEADLINES = "title,d\nUp and down,\"{'A': 'good', 'B': 'bad'}\"\nBroken,{'C's': 'bad'}\n"
+
+
+def test_a_mapping_gives_an_item_per_entry(task, caplog):
+    found = task(EXPLODED + 'unreadable = "drop"\n', x_csv=HEADLINES)
+    assert [(item.id, item.text, item.label) for item in found.dataset.items] == [
+        ("x-000002-1", "Up and down [A]", 1),
+        ("x-000002-2", "Up and down [B]", 0),
+    ]
+    assert "1 rows were left out; the first" in caplog.text
+    assert "x.csv:3: column 'd'" in caplog.text
+
+
+def test_a_mapping_that_cannot_be_read_is_refused_unless_declared(task):
+    with pytest.raises(InputError, match=r"x.csv:3: column 'd' is .* a mapping is wanted"):
+        _ = task(EXPLODED, x_csv=HEADLINES).dataset
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ('[tasks.t]\nkind = "riddle"\n', r"calbench.toml:2:1: .*'riddle'; use one of 'multiple-choice'"),
+        (CHOICE + 'options = "o"\n', r"calbench.toml:1:1: .*lacks the key 'file'"),
+        (CHOICE + 'file = "x"\noptions = "o"\nrule = "best"\n', r"calbench.toml:1:1: .*no scoring rule"),
+        (CHOICE + 'file = "x"\noptions = "o"\nshots = 5\n', r"calbench.toml:7:1: .*did you mean 'n_shots'"),
+    ],
+)
+def test_bad_declarations_are_named_with_their_line_and_column(declaration, message, task):
+    with pytest.raises(InputError, match=message):
+        task(declaration)
+
+
+def test_a_file_that_is_not_there_is_named(task):
+    found = task(CHOICE + 'file = "none.csv"\noptions = "o"\n')
+    with pytest.raises(InputError, match=r"calbench.toml:5:1: .*'none.csv', and there is no such file"):
+        _ = found.dataset
+
+
+class TestSharedFiles:
+    def test_mmlu_with_examples_from_another_file(self, task, shared_data):
+        folder = shared_data / "questions" / "mmlu"
+        found = task(
+            f'''[tasks.t]
+            kind = "multiple-choice"
+            file = "{folder}/test/high_school_geography_test.csv"
+            columns = ["question", "A", "B", "C", "D", "answer"]
+            question = "question"
+            options = ["A", "B", "C", "D"]
+            answer = "answer"
+            prompt = "{{question}}\\n{{options}}\\nAnswer:"
+            rule = "letter"
+            n_shots = 5
+            shots_file = "{folder}/dev/high_school_geography_dev.csv"
+            '''
+        )
+        assert len(found.dataset.items) + found.dataset.n_duplicates == 202
+        assert found.request(DECODER).preamble.count("Answer:") == 5
+
+    def test_arc_in_two_alphabets_with_three_to_five_options(self, task, shared_data):
+        found = task(
+            f'''[tasks.t]
+            kind = "multiple-choice"
+            file = "{shared_data}/questions/arc/ARC-Challenge-Test.jsonl"
+            id = "id"
+            question = "question.stem"
+            options = "question.choices[].text"
+            keys = "question.choices[].label"
+            answer = "answerKey"
+            '''
+        )
+        assert len(found.dataset.items) == 1172
+        assert {len(item.options) for item in found.dataset.items} == {3, 4, 5}
+
+    def test_truthfulqa_with_up_to_thirteen_options(self, task, shared_data):
+        found = task(
+            f'''[tasks.t]
+            kind = "multiple-choice"
+            file = "{shared_data}/questions/truthfulqa/mc_task.json"
+            question = "question"
+            options = "mc1_targets"
+            '''
+        )
+        assert len(found.dataset.items) == 817
+        assert (len(found.classes), {item.label for item in found.dataset.items}) == (13, {0})
+
+    def test_headlines_with_a_sentiment_per_entity(self, task, shared_data, caplog):
+        found = task(
+            f'''[tasks.t]
+            kind = "classification"
+            file = "{shared_data}/sentfin/SEntFiN.csv"
+            text = "{{Title}} [{{entity}}]"
+            label = "sentiment"
+            classes = ["negative", "neutral", "positive"]
+            [tasks.t.explode]
+            column = "Decisions"
+            key = "entity"
+            value = "sentiment"
+            unreadable = "drop"
+            '''
+        )
+        assert len(found.dataset.items) + found.dataset.n_duplicates == 14_371
+        assert "13 rows were left out" in caplog.text
