@@ -165,6 +165,18 @@ class Predictions:
         rows = _rows(self.item_ids, _checked_ids(item_ids))
         return Predictions(self.item_ids[rows], self.logits[rows], self.labels[rows], self.metadata)
 
+    def with_metadata(self, metadata: Mapping[str, Any]) -> Predictions:
+        """Return the same predictions with other metadata."""
+        copy = object.__new__(Predictions)
+        _set(
+            copy,
+            item_ids=self.item_ids,
+            logits=self.logits,
+            labels=self.labels,
+            metadata=MappingProxyType(dict(metadata)),
+        )
+        return copy
+
     def to_top_label(self) -> TopLabelPredictions:
         """Keep the top-1 confidence and correctness only."""
         return TopLabelPredictions(self.item_ids, self.confidences, self.correct, self.metadata)
@@ -243,6 +255,18 @@ class TopLabelPredictions:
     def items_hash(self) -> str:
         """SHA-256 over the sorted ids: equal for the same items in any order."""
         return _hash_items(self.item_ids, None)
+
+    def with_metadata(self, metadata: Mapping[str, Any]) -> TopLabelPredictions:
+        """Return the same predictions with other metadata."""
+        copy = object.__new__(TopLabelPredictions)
+        _set(
+            copy,
+            item_ids=self.item_ids,
+            confidences=self.confidences,
+            correct=self.correct,
+            metadata=MappingProxyType(dict(metadata)),
+        )
+        return copy
 
     def take(self, item_ids: Iterable[object]) -> TopLabelPredictions:
         """Return the rows with these ids, in this order."""

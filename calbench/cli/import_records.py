@@ -59,7 +59,7 @@ def import_(
     fp16.json -o int4.parquet
     """
     from calbench.column_files import by_suffix
-    from calbench.predictions import Predictions, TopLabelPredictions
+    from calbench.predictions import Predictions
     from calbench.record_files import SUFFIXES
 
     by_suffix(output, dict.fromkeys(SUFFIXES, print_json))  # before anything is read
@@ -74,10 +74,7 @@ def import_(
     )
     named = {"model": model, "task": task, "quantizer": quantizer}
     metadata = {**record.metadata, **{name: value for name, value in named.items() if value}}
-    if isinstance(record, Predictions):
-        record = Predictions(record.item_ids, record.logits, record.labels, metadata)
-    else:
-        record = TopLabelPredictions(record.item_ids, record.confidences, record.correct, metadata)
+    record = record.with_metadata(metadata)
     record.write(output)
     if as_json:
         return print_json({"record": str(output), "n": len(record), "metadata": metadata})

@@ -32,21 +32,12 @@ def with_origin(record: Record, paths: Iterable[Path], *, format_: str, facts: M
         "files": [{"name": path.name, "sha256": _sha256(path)} for path in paths],
         "calbench": calbench.__version__,
     }
-    metadata = {**record.metadata, **facts, "origin": origin}
-    if isinstance(record, Predictions):
-        return Predictions(record.item_ids, record.logits, record.labels, metadata)
-    return TopLabelPredictions(record.item_ids, record.confidences, record.correct, metadata)
+    return record.with_metadata({**record.metadata, **facts, "origin": origin})
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return (
-            hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _old(file)
-        )
-
-
-def _old(file: Any) -> str:
     state = hashlib.sha256()
-    while part := file.read(2**20):
-        state.update(part)
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            state.update(part)
     return state.hexdigest()

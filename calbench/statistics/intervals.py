@@ -14,6 +14,7 @@ from calbench.metrics import Items, Metric, get
 from calbench.metrics.absolute import AbsoluteSums
 from calbench.metrics.statistic import Statistic, evaluate_together, unweighted
 from calbench.predictions import Float64, Predictions, TopLabelPredictions
+from calbench.statistics.blocks import block_values, too_many
 from calbench.statistics.bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
 from calbench.statistics.resamples import Resamples, resamples_of
 
@@ -201,7 +202,8 @@ def bootstrap(
     metrics
         Ids, such as ``"ece[n_bins=20]"``, or metrics.
     n_resamples
-        Number of resamples to draw, if ``rng`` is a generator.
+        Number of resamples to draw, if ``rng`` is a generator. Where items times resamples exceed
+        400 million, random blocks of items are drawn instead of single ones.
     level
         Of confidence, between 0 and 1.
     method
@@ -230,8 +232,32 @@ def bootstrap(
     if isinstance(metrics, str):
         raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
     items = Items.from_record(predictions)
-    results = resample(metrics, items, resamples_of(predictions, rng, n_resamples))
+    if isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
+        if method == "bca":
+            raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
+        results = _resampled_blocks(metrics, items, n_resamples, rng)
+    else:
+        results = resample(metrics, items, resamples_of(predictions, rng, n_resamples))
     return {name: result.estimate(level, method=method, items=items) for name, result in results.items()}
+
+
+def _resampled_blocks(
+    metrics: Iterable[str | Metric], items: Items, n_resamples: int, rng: np.random.Generator
+) -> dict[str, Resampled]:
+    """Evaluate metrics on resampled blocks, the same ones for every metric."""
+    chosen = [get(metric) for metric in metrics]
+    statistics = {metric.id: metric.statistic(items) for metric in chosen}
+    values = block_values(statistics, len(items), n_resamples=n_resamples, rng=rng)
+    return {
+        metric.id: Resampled(
+            metric,
+            unweighted(statistics[metric.id], len(items)),
+            values[metric.id],
+            len(items),
+            metric.absolute_sums(items),
+        )
+        for metric in chosen
+    }
 
 
 def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:
