@@ -62,10 +62,10 @@ def cost(n_items: int) -> None:
     print(f"loss {history['losses'][0]:.3f} -> {history['losses'][-1]:.3f}; looks {history['looks']}")
 
 
-def recovery(names: Sequence[str]) -> None:
+def recovery(names: Sequence[str], profile: str) -> None:
     """Print the recovered fraction per model, seed and metric."""
     store = Store(cache_dir() / "store")
-    bench = ArmBench(Bench(store, PROFILES["default"], progress=TerminalProgress(Console(stderr=True))))
+    bench = ArmBench(Bench(store, PROFILES[profile], progress=TerminalProgress(Console(stderr=True))))
     rows = []
     for name in names:
         for seed in SEEDS:
@@ -136,13 +136,14 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=500)
     parser.add_argument("--worlds", type=int, default=400)
     parser.add_argument("--models", default="minilm,smollm2")
+    parser.add_argument("--profile", choices=tuple(PROFILES), default="default")
     arguments = parser.parse_args()
     if arguments.what == "cost":
         cost(arguments.items)
     elif arguments.what == "interaction":
         interaction(arguments.worlds)
     else:
-        recovery(arguments.models.split(","))
+        recovery(arguments.models.split(","), arguments.profile)
 
 
 if __name__ == "__main__":

@@ -47,7 +47,10 @@ class TrainingData:
         """
         if not training or not calibration:
             which = "training" if not training else "calibration"
-            raise InputError(f"there are no {which} items; a task sets some aside with n_training")
+            raise InputError(
+                f"there are no {which} items; set some aside with the task's n_training, or choose a profile"
+                " that does not ask all of the task's items"
+            )
         scored = list(test)
         _refuse_overlap(training, "trained on", scored, "scored")
         _refuse_overlap(calibration, "watched for early stopping", scored, "scored")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calbench.adaptation.answers import Request
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.lora import lora_config
 from calbench.adaptation.recipe import Recipe
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
 from calbench.quantizers.availability import installed_versions
-from calbench.tasks.classification import ClassificationRequest
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,7 +65,7 @@ def adapter_identity(
     base: Mapping[str, Any],
     *,
     source: ModelSource,
-    request: ClassificationRequest,
+    request: Request,
     data: TrainingData,
     recipe: Recipe,
     teacher: Mapping[str, Any] | None,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calbench.adaptation.answers import Encoded, Student
+from calbench.adaptation.answers import Student, encode
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.interruption import TrainingState, forget, load_state, save_state
 from calbench.adaptation.lora import adapter_parameters, adapter_state, attach, base_hash
@@ -142,7 +142,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         _check_teacher(self.recipe, self.teacher, self.data)
-        self.encoded = Encoded.of(self.student, self.data.training)
+        self.encoded = encode(self.student, self.data.training)
         self.parameters = adapter_parameters(self.student.module)
         self.n_steps = self.recipe.n_steps(len(self.data.training))
         self.checkpoints = self.folder.with_name(self.folder.name + ".training")
@@ -197,18 +197,19 @@ class _Run:
         from torch.nn import functional
 
         student, teacher, distillation = self.student, self.teacher, self.recipe.distillation
-        ids, mask, labels = self.encoded.batch(rows)
+        labels = torch.tensor([self.data.training[row].label for row in rows])
         if distillation is None or teacher is None:
-            return functional.cross_entropy(student.answers(ids, mask), labels)
+            return functional.cross_entropy(self.encoded.answers(student, rows), labels)
         weights = {"alpha": distillation.alpha, "temperature": distillation.temperature}
         if teacher.model is not None:
+            ours, mask = self.encoded.sequence(student, rows)
             with torch.no_grad():
-                theirs = teacher.model.vocabulary(ids, mask)
-            words = torch.tensor(student.label_tokens())[labels]
-            return sequence_distillation_loss(student.vocabulary(ids, mask), theirs, mask, words, **weights)
+                theirs, _ = self.encoded.sequence(teacher.model, rows)
+            words = self.encoded.label_words(rows)
+            return sequence_distillation_loss(ours, theirs, mask, words, **weights)
         assert teacher.logits is not None  # noqa: S101 (checked when the run began)
         answers = torch.from_numpy(teacher.logits[list(rows)])
-        return distillation_loss(student.answers(ids, mask), answers, labels, **weights)
+        return distillation_loss(self.encoded.answers(student, rows), answers, labels, **weights)
 
     def _look(self, state: TrainingState) -> None:
         student, watched = self.student, self.data.watched

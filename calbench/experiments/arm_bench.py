@@ -12,7 +12,7 @@ from typing import Any
 
 from calbench import adaptation, quantizers, tasks
 from calbench.adaptation import Recipe, StoredAdapter, Student, Teacher, TrainingData
-from calbench.errors import InputError, ModelLoadingForbiddenError
+from calbench.errors import ModelLoadingForbiddenError
 from calbench.experiments.arms import ARMS, Adapter, ArmDesign, designs
 from calbench.experiments.arms_result import ArmsResult
 from calbench.experiments.bench import N_PROBE, QUANTIZATION_SEED, Bench
@@ -26,7 +26,7 @@ from calbench.predictions import Predictions
 from calbench.quantizers import QuantizedModel
 from calbench.statistics import resamples_for
 from calbench.store import Record, key_of
-from calbench.tasks import ClassificationRequest, LabelledItem, Split, Task, split_evaluation
+from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
 
@@ -97,13 +97,7 @@ class _Setting:
         self.open = self.bench.source(self.model)
         self.source: ModelSource = self.open.model
         self.task: Task = tasks.get(self.task_name)
-        request = self.task.request(self.source)
-        if not isinstance(request, ClassificationRequest):
-            raise InputError(
-                f"adapters are trained on classification tasks, and {self.task_name!r} is none; choose one"
-                " with label words or a model with a head"
-            )
-        self.request = request
+        self.request = self.task.request(self.source)
         self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
         n_calibration, _ = self.bench.profile.sizes(
             self.source.architecture, len(self.task.partition.evaluation)
@@ -113,10 +107,15 @@ class _Setting:
         )
         by_id = {item.id: item for item in self.items}
         self.data = TrainingData.of(
-            self.task.partition.training[: self.budget.n_training],
+            self._pool()[: self.budget.n_training],
             calibration=[by_id[name] for name in self.split.calibration[: self.budget.n_watched]],
             test=[by_id[name] for name in self.split.test],
         )
+
+    def _pool(self) -> tuple[LabelledItem, ...]:
+        """Return what may be trained on: the task's training part, and evaluation items nobody is asked."""
+        partition = self.task.partition
+        return (*partition.training, *partition.evaluation[len(self.items) :])
 
     def record(self, arm: ArmDesign) -> Record:
         """Return an arm's predictions of all evaluation items, making them if need be."""

@@ -16,7 +16,7 @@ class Budget:
     Parameters
     ----------
     n_training
-        Items of the task's training part; None for all.
+        Items of the task's training part, then of those that this profile does not ask; None for all.
     n_watched
         Items of the calibration split that early stopping looks at.
     recipe

@@ -10,7 +10,7 @@ import torch
 
 from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, Teacher, train
-from calbench.adaptation.answers import Encoded
+from calbench.adaptation.answers import encode
 from calbench.inference import score
 from calbench.models import ModelSource
 from tests.adaptation.conftest import student_of
@@ -43,10 +43,11 @@ def gemma(tmp_path_factory) -> ModelSource:
 def test_answers_are_read_after_the_soft_cap(gemma, data):
     student = student_of(gemma, "fp32")
     assert student.module.config.final_logit_softcapping
-    ids, mask, _ = Encoded.of(student, data.training[:1]).batch([0])
+    encoded = encode(student, data.training[:1])
+    ids = torch.tensor([encoded.tokens[0]])
     with torch.no_grad():
-        own = student.module(input_ids=ids).logits[0, -1, student.label_tokens()]
-        torch.testing.assert_close(student.answers(ids, mask)[0], own)
+        own = student.module(input_ids=ids).logits[0, -1, encoded.words]
+        torch.testing.assert_close(encoded.answers(student, [0])[0], own)
 
 
 @pytest.mark.parametrize("level", [None, "answer", "sequence"])

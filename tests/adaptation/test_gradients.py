@@ -8,13 +8,17 @@ import torch
 
 from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, attach
-from calbench.adaptation.answers import Encoded, Student
+from calbench.adaptation.answers import Student, encode
 from calbench.adaptation.lora import adapter_parameters, adapter_state, set_adapter
 from calbench.adaptation.losses import distillation_loss
 from calbench.inference import score
 from tests.adaptation.conftest import student_of
 
 RECIPE = Recipe(rank=4)
+
+
+def labels_of(data):
+    return torch.tensor([item.label for item in data.training[:8]])
 
 
 def oracle_of(source, quantizer, student):
@@ -26,8 +30,8 @@ def oracle_of(source, quantizer, student):
 
 
 def gradients(student, data):
-    ids, mask, labels = Encoded.of(student, data.training).batch(range(8))
-    loss = torch.nn.functional.cross_entropy(student.answers(ids, mask), labels)
+    answers = encode(student, data.training).answers(student, range(8))
+    loss = torch.nn.functional.cross_entropy(answers, labels_of(data))
     parameters = adapter_parameters(student.module)
     found = torch.autograd.grad(loss, list(parameters.values()))
     return dict(zip(parameters, found, strict=True))
@@ -76,22 +80,28 @@ def test_8_bit_gradients_agree_with_their_oracle_up_to_the_rounding_of_activatio
 def test_answers_with_gradient_are_the_scored_ones(source, data):
     student = student_of(source, "bnb-nf4")
     attach(student.module, RECIPE)
-    ids, mask, _ = Encoded.of(student, data.training).batch(range(len(data.training)))
     scored = score(student.module, student.tokenizer, source, student.request, data.training).logits
     with torch.no_grad():
         # float32 sums in another order: the batches differ
-        np.testing.assert_allclose(student.answers(ids, mask).numpy(), scored, atol=1e-4)
+        np.testing.assert_allclose(
+            encode(student, data.training).answers(student, range(len(data.training))).numpy(),
+            scored,
+            atol=1e-4,
+        )
 
 
 @pytest.mark.parametrize("quantizer", ["fp32", "bnb-nf4"])
 def test_a_distillation_losss_gradient_reaches_only_adapters(source, data, quantizer):
     student = student_of(source, quantizer)
     attach(student.module, RECIPE)
-    ids, mask, labels = Encoded.of(student, data.training).batch(range(8))
     teacher = torch.randn(8, 2, generator=torch.Generator().manual_seed(0))
     how = Distillation()
     loss = distillation_loss(
-        student.answers(ids, mask), teacher, labels, alpha=how.alpha, temperature=how.temperature
+        encode(student, data.training).answers(student, range(8)),
+        teacher,
+        labels_of(data),
+        alpha=how.alpha,
+        temperature=how.temperature,
     )
     loss.backward()
     reached = {name for name, p in student.module.named_parameters() if p.grad is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -167,6 +168,14 @@ def test_a_task_without_training_items_is_refused(model, store, monkeypatch):
     none = {name: Budget(0, 40, BUDGET.recipe, BUDGET.distillation) for name in BUDGETS}
     with pytest.raises(InputError, match="there are no training items"):
         ArmBench(bench(store).bench, none).compare(model, TASK, "bnb-nf4", seed=42)
+
+
+def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
+    bench_of_all = bench(store).bench
+    setting = _Setting(bench_of_all, model, TASK, "bnb-nf4", 42, replace(BUDGET, n_training=None))
+    partition = tasks.get(TASK).partition
+    assert setting.data.training == (*partition.training, *partition.evaluation[180:])
+    assert len(partition.evaluation) > 180 == len(setting.items)
 
 
 def test_arms_keep_one_order_and_contrasts_need_their_arms():
