@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from calbench import quantizers
-from calbench.adaptation import Distillation, Recipe, Teacher, train
+from calbench.adaptation import Distillation, Recipe, Teacher, TrainingData, train
 from calbench.adaptation.answers import encode
 from calbench.inference import score
 from calbench.models import ModelSource
 from tests.adaptation.conftest import student_of
+from tests.adaptation.test_choices import questions
+from tests.adaptation.test_choices import student_of as question_student
 from tests.tiny_models import write_tokenizer
 
 
@@ -80,3 +82,20 @@ def test_gemma_is_tuned_and_distilled_in_the_quantized_space(gemma, data, tmp_pa
     )
     losses = stored.history["losses"]
     assert np.mean(losses[-6:]) < np.mean(losses[:6])
+
+
+@pytest.mark.parametrize("rule", ["sum", "mean-per-byte"])
+def test_gemma_learns_questions_from_the_distribution_that_scoring_reads(gemma, tmp_path, rule):
+    asked = TrainingData.of(
+        questions(24, seed=0, prefix="t"), calibration=questions(12, seed=1, prefix="c"), test=[]
+    )
+    student = question_student(gemma, "bnb-nf4", rule)
+    with torch.no_grad():
+        ours = encode(student, asked.training).answers(student, range(24)).numpy()
+    scored = score(student.module, student.tokenizer, gemma, student.request, asked.training).logits
+    np.testing.assert_allclose(ours, scored, atol=1e-4)
+    recipe = Recipe(rank=4, epochs=3, learning_rate=1e-2, evaluations=1)
+    method = quantizers.get("bnb-nf4")
+    stored = train(student, method, asked, recipe, folder=tmp_path / "a", identity={"name": "t"})
+    losses = stored.history["losses"]
+    assert np.mean(losses[-3:]) < np.mean(losses[:3])
