@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites readme test check oracles test-oracles train-embedded clean
+.PHONY: install setup suites suites-adaptation readme test check oracles test-oracles train-embedded clean
 
 install: $(VENV)/.installed
 
@@ -22,6 +22,10 @@ setup: install
 
 suites: setup
 	$(BIN)/pytest suites --calbench-report $(REPORT)
+
+# Trains adapters: about as long again as `make suites`.
+suites-adaptation: setup
+	$(BIN)/pytest suites/test_ptq_vs_qlora.py suites/test_distillation.py --calbench-report $(REPORT)
 
 readme: suites
 	$(BIN)/python scripts/update_readme.py $(REPORT)/results.json

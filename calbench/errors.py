@@ -39,6 +39,10 @@ class QuantizationError(CalbenchError):
     """A model was not quantized as claimed."""
 
 
+class TrainingError(CalbenchError):
+    """Training an adapter cannot go on; the last good one is kept."""
+
+
 class ModelLoadingForbiddenError(CalbenchError):
     """A model would have to be loaded although only stored records may be used."""
 

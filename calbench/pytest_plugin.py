@@ -6,7 +6,7 @@ imports nothing but pytest: a run that does not use calbench does not pay for it
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,19 +27,21 @@ def grid(
     tasks: str | Iterable[str] | None = None,
     quantizers: str | Iterable[str] | None = None,
     calibrators: str | Iterable[str] | None = None,
+    by_default: Mapping[str, str | Iterable[str]] | None = None,
 ) -> pytest.MarkDecorator:
     """Return a mark that runs a test once for every cell picked.
 
     Each argument is a list of patterns, or a string of them separated by commas: ids, globs,
     ``all`` and ``not X``. What names something picks from all that is registered; what only
-    excludes, or is left out, starts from the default set. The command line narrows further. The
-    test asks for the fixture ``calbench``.
+    excludes, or is left out, starts from the default set. The command line narrows further; what it
+    replaces altogether goes into ``by_default={"tasks": "tweets"}``. The test asks for the fixture
+    ``calbench``.
 
     >>> grid(quantizers="not fp32").name
     'calbench_grid'
     """
     return getattr(pytest.mark, MARKER)(  # type: ignore[no-any-return]
-        models=models, tasks=tasks, quantizers=quantizers, calibrators=calibrators
+        models=models, tasks=tasks, quantizers=quantizers, calibrators=calibrators, by_default=by_default
     )
 
 

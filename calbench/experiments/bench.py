@@ -6,7 +6,7 @@ import gc
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -34,10 +34,16 @@ N_PROBE = 16
 MAX_SAMPLE_TOKENS = 256
 
 
+class Advance(Protocol):
+    """Is told how many items are done, and perhaps what to note about them, such as the loss."""
+
+    def __call__(self, n_done: int, note: str = "") -> None: ...  # noqa: D102
+
+
 class Progress(Protocol):
     """Is told what long work is under way."""
 
-    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:
+    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:
         """Show a step while a block runs; what the block gets is called with the number of items done."""
         ...
 
@@ -45,9 +51,9 @@ class Progress(Protocol):
 class Silence:
     """A :class:`Progress` that says nothing."""
 
-    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Callable[[int], None]]:  # noqa: ARG002
+    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:  # noqa: ARG002
         """Say nothing."""
-        return nullcontext(lambda _: None)
+        return nullcontext(lambda n_done, note="": None)  # noqa: ARG005
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class Bench:
             Any of what a model, a quantizer, a task or the store may raise; the message says what
             to do.
         """
-        source = self._source(cell.model)
+        source = self.source(cell.model)
         task = tasks.get(cell.task)
         reference = self.record(cell.model, REFERENCE, cell.task)
         candidate = self.record(cell.model, cell.quantizer, cell.task)
@@ -130,7 +136,7 @@ class Bench:
         return found
 
     def _stored_or_made(self, model: str, quantizer: str, task: str) -> Record:
-        identity = self._identity(model, quantizer, task)
+        identity = self.identity(model, quantizer, task)
         found = self.store.get(identity)
         if found is None:
             # First: without the backend the record of another machine has another key.
@@ -154,14 +160,14 @@ class Bench:
         wanted = dict.fromkeys((task, *planned))
         with self.store.computing():
             # Another process may have done it while this one waited.
-            if self.store.get(self._identity(model, quantizer, task)) is not None:
+            if self.store.get(self.identity(model, quantizer, task)) is not None:
                 return
-            source = self._source(model)
+            source = self.source(model)
             quantized = self._load(source, quantizers.get(quantizer), task)
             for name in wanted:
                 # A planned neighbour that fails will say so in a test of its own.
                 with nullcontext() if name == task else suppress(CalbenchError):
-                    if self.store.get(self._identity(model, quantizer, name)) is None:
+                    if self.store.get(self.identity(model, quantizer, name)) is None:
                         self._score(source, quantizer, name, quantized)
             del quantized
             gc.collect()
@@ -181,8 +187,8 @@ class Bench:
 
     def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
         task = tasks.get(name)
-        items = self._items(source.model, task)
-        identity = self._identity(source.model.id, quantizer, name)
+        items = self.items(source.model, task)
+        identity = self.identity(source.model.id, quantizer, name)
         started = time.perf_counter()
         with self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(items)) as advance:
             scored = score(
@@ -224,9 +230,9 @@ class Bench:
         }
         self.store.put(identity, predictions, provenance)
 
-    def _identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
+    def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
-        source, asked = self._source(model), tasks.get(task)
+        source, asked = self.source(model), tasks.get(task)
         method = quantizers.get(quantizer)
         return {
             "model": quantizers.identity(
@@ -239,14 +245,15 @@ class Bench:
             "max_length": source.model.max_length,
             "task": {
                 "dataset": asked.dataset.fingerprint,
-                "items": hash_items(self._items(source.model, asked)),
+                "items": hash_items(self.items(source.model, asked)),
                 "request": asked.request(source.model).identity(),
             },
             "device": "cpu",
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 
-    def _items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
+    def items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
+        """Return the items of a task that this profile asks a model, calibration and test together."""
         evaluation = task.partition.evaluation
         return evaluation[: sum(self.profile.sizes(source.architecture, len(evaluation)))]
 
@@ -277,7 +284,8 @@ class Bench:
             )
         return self._sides[key]
 
-    def _source(self, model: str) -> _OpenSource:
+    def source(self, model: str) -> _OpenSource:
+        """Return a model's resolved source, opened once."""
         if model not in self._sources:
             self._sources[model] = _OpenSource(models.get(model).resolve(), self.store)
         return self._sources[model]

@@ -104,9 +104,17 @@ class Grid:
     On each axis, a grid that names ids, globs or ``all`` picks from everything registered; one that
     only excludes, or says nothing, starts from the default set, or from the command line's
     selection where there is one. The command line then narrows what the grid picked.
+
+    Parameters
+    ----------
+    wanted
+        What the grid names.
+    by_default
+        What it names on the axes that the command line leaves open; the command line replaces it.
     """
 
     wanted: Selection = field(default_factory=Selection)
+    by_default: Selection = field(default_factory=Selection)
 
     def cells(self, command_line: Selection, profile: Profile) -> list[Cell]:
         """Return the cells in an order that loads each model once per quantizer.
@@ -126,15 +134,23 @@ class Grid:
         ]
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
-        wanted, narrowed = getattr(self.wanted, axis), getattr(command_line, axis)
+        narrowed = getattr(command_line, axis)
+        wanted = self._wanted(axis, command_line)
         chosen = _select(axis, narrowed, _defaults(axis)) if narrowed else _defaults(axis)
         if not wanted:
             return chosen
         named = _select(axis, wanted, chosen)
         return tuple(name for name in chosen if _covers(named, name)) if narrowed else named
 
+    def _wanted(self, axis: str, command_line: Selection) -> tuple[str, ...] | None:
+        named: tuple[str, ...] | None = getattr(self.wanted, axis)
+        if named or getattr(command_line, axis):
+            return named
+        replaced: tuple[str, ...] | None = getattr(self.by_default, axis)
+        return replaced
+
     def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
-        if self.wanted.tasks or command_line.tasks:
+        if self._wanted("tasks", command_line) or command_line.tasks:
             return self._pick("tasks", command_line)
         own = models.get(model).default_tasks
         return own[: profile.max_tasks]
@@ -146,9 +162,22 @@ def grid_of(
     tasks: str | Iterable[str] | None = None,
     quantizers: str | Iterable[str] | None = None,
     calibrators: str | Iterable[str] | None = None,
+    by_default: Mapping[str, str | Iterable[str]] | None = None,
 ) -> Grid:
-    """Return a grid from selections as strings or lists; see :class:`Grid`."""
-    return Grid(Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)))
+    """Return a grid from selections as strings or lists; see :class:`Grid`.
+
+    Raises
+    ------
+    UnknownNameError
+        ``by_default`` names an axis that does not exist.
+    """
+    for axis in by_default or ():
+        if axis not in AXES:
+            raise UnknownNameError(unknown("axis of a grid", axis, AXES))
+    return Grid(
+        Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)),
+        Selection(**{axis: _parts(patterns) for axis, patterns in (by_default or {}).items()}),
+    )
 
 
 def _parts(patterns: str | Iterable[str] | None) -> tuple[str, ...] | None:

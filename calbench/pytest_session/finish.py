@@ -15,8 +15,10 @@ from calbench import baselines
 from calbench.pytest_options import Options
 from calbench.pytest_session import github, tally
 from calbench.pytest_session.accepted import update
+from calbench.pytest_session.arms import summarize_arms
 from calbench.pytest_session.log import TestLog, log_of
 from calbench.report import document, merge, terminal, write
+from calbench.report.arms import merge_arms
 from calbench.report.results import Row
 from calbench.store import Store
 
@@ -62,6 +64,9 @@ class Finish:
     def summarize(self, reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
         """Print the leaderboard and what the gates decided; write the report if one is wanted."""
         logs = _logs(reports)
+        arms = merge_arms(row for log in logs for row in log.arms)
+        if arms:
+            summarize_arms(reporter, arms, rendered=self._rendered, folder=self._options.report)
         rows = merge(row for log in logs for row in log.rows)
         comparisons = sorted(
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])

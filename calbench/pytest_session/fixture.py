@@ -12,6 +12,7 @@ import pytest
 import calbench
 from calbench.comparison import Comparison, Record, compare
 from calbench.experiments import Cell
+from calbench.pytest_session.arms import ArmsUnderTest
 from calbench.pytest_session.evidence import ComparisonEvidence
 from calbench.pytest_session.judge import Judge
 from calbench.pytest_session.log import Gate, TestLog
@@ -49,6 +50,21 @@ class CalbenchFixture:
         return TransferUnderTest(
             self._session.measured(self.cell), judge, self._log, self._session.baselines(self._suite)
         )
+
+    def arms(self) -> ArmsUnderTest:
+        """Compare tuning, quantization and distillation as arms on the same items, for the first seed."""
+        cell = self.cell
+        if cell is None:
+            pytest.fail(
+                f"{self._test} has no cell to compare arms in;"
+                " put pytestmark = calbench.grid() at the top of its module",
+                pytrace=False,
+            )
+        judge = Judge(self._session.options, self._test, cell.id)
+        result, row = judge.guarded(lambda: self._session.arms(cell))
+        self._log.arms.append(row)
+        fails = self._session.options.inconclusive == "fail"
+        return ArmsUnderTest(result, cell, test=self._test, row=row, inconclusive_fails=fails)
 
     def compare(
         self,

@@ -22,6 +22,8 @@ class TestLog:
     ----------
     rows
         Its cells, as plain JSON, each with its gates.
+    arms
+        Its arms of tuning and quantization, each set with its gates.
     comparisons
         Its comparisons of the user's own records, each with its gates.
     baselines
@@ -35,6 +37,7 @@ class TestLog:
     __test__ = False  # no test class, whatever its name says
 
     rows: list[Row] = field(default_factory=list)
+    arms: list[Row] = field(default_factory=list)
     comparisons: list[dict[str, Any]] = field(default_factory=list)
     baselines: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
@@ -42,7 +45,7 @@ class TestLog:
 
     def gates(self) -> Iterator[Gate]:
         """Return every gate of the test."""
-        for part in (*self.rows, *self.comparisons):
+        for part in (*self.rows, *self.arms, *self.comparisons):
             yield from part["gates"]
 
     def to_plain(self) -> dict[str, Any]:

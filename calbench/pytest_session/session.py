@@ -13,7 +13,17 @@ from rich.console import Console
 
 from calbench import models
 from calbench.errors import CalbenchError
-from calbench.experiments import PROFILES, Bench, Cell, Grid, Selection, Silence, grid_of
+from calbench.experiments import (
+    PROFILES,
+    ArmBench,
+    ArmsResult,
+    Bench,
+    Cell,
+    Grid,
+    Selection,
+    Silence,
+    grid_of,
+)
 from calbench.experiments.cells import AXES
 from calbench.pytest_options import Options, read_options
 from calbench.pytest_session.accepted import Baselines
@@ -23,6 +33,8 @@ from calbench.pytest_session.fixture import CalbenchFixture
 from calbench.pytest_session.log import LOG, TestLog
 from calbench.pytest_session.measurement import MeasuredCell
 from calbench.report import TerminalProgress
+from calbench.report.arms import arms_row
+from calbench.report.results import Row
 from calbench.store import Store
 
 
@@ -35,6 +47,7 @@ class Session:
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
+        self._arms: dict[Cell, tuple[ArmsResult, Row]] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -129,6 +142,15 @@ class Session:
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
         return MeasuredCell(self.bench, cell, self.options.seeds)
+
+    def arms(self, cell: Cell) -> tuple[ArmsResult, Row]:
+        """Return a cell's arms for the first seed, and a row of results without gates."""
+        if cell not in self._arms:
+            bench = ArmBench(self.bench)
+            result = bench.compare(cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0])
+            self._arms[cell] = result, arms_row(result)
+        result, row = self._arms[cell]
+        return result, {**row, "gates": []}
 
     def baselines(self, suite: str) -> Baselines:
         """Return the baselines that a suite compares with."""

@@ -9,8 +9,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from calbench.experiments.bench import Advance
+
 SECONDS_BETWEEN_LINES = 15.0
-Advance = Callable[[int], None]
 
 
 class TerminalProgress:
@@ -63,10 +64,10 @@ class TerminalProgress:
         task = bar.add_task(what, total=total, speed="")
         started = time.monotonic()
 
-        def advance(n_done: int) -> None:
+        def advance(n_done: int, note: str = "") -> None:
             speed = n_done / max(time.monotonic() - started, 1e-9)
             with self._uncaptured():
-                bar.update(task, completed=n_done, speed=f"{speed:.0f} items/s", refresh=True)
+                bar.update(task, completed=n_done, speed=_described(speed, note), refresh=True)
 
         with self._uncaptured():
             bar.start()
@@ -79,7 +80,7 @@ class TerminalProgress:
     def _lines(self, what: str, total: int, started: float) -> Advance:
         last = started
 
-        def advance(n_done: int) -> None:
+        def advance(n_done: int, note: str = "") -> None:
             nonlocal last
             now = time.monotonic()
             if now - last < SECONDS_BETWEEN_LINES or n_done >= total:
@@ -87,10 +88,15 @@ class TerminalProgress:
             last = now
             speed = n_done / (now - started)
             left = (total - n_done) / speed
-            self._print(f"calbench: {what}: {n_done:,}/{total:,}, {speed:.0f} items/s, {left:.0f} s left")
+            pace = f"{_described(speed, note)}, {left:.0f} s left"
+            self._print(f"calbench: {what}: {n_done:,}/{total:,}, {pace}")
 
         return advance
 
     def _print(self, line: str) -> None:
         with self._uncaptured():
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _described(speed: float, note: str) -> str:
+    return f"{speed:.0f} items/s" + (f", {note}" if note else "")

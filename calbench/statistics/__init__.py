@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calbench.statistics.alarms import exceedance_p_value, expected_false_alarms, survivors
+from calbench.statistics.contrasts import contrast, contrast_p_value
 from calbench.statistics.gate import Change, GateDecision, ceiling, change, compare, decide, decide_ceiling
 from calbench.statistics.intervals import Estimate, Resampled, bootstrap, difference, resample
 from calbench.statistics.ranking import Rank, differences_from_best, p_value, rank_intervals
@@ -21,6 +22,8 @@ __all__ = [
     "ceiling",
     "change",
     "compare",
+    "contrast",
+    "contrast_p_value",
     "decide",
     "decide_ceiling",
     "difference",

@@ -9,10 +9,9 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.predictions import Float64
+from calbench.statistics.contrasts import smallest_p
 from calbench.statistics.intervals import Resampled, check_level, check_paired, difference_bounds
 from calbench.statistics.significance import holm
-
-_SMALLEST_P = 1e-4
 
 
 @dataclass(frozen=True)
@@ -70,20 +69,7 @@ def differences_from_best(entries: Mapping[str, Resampled]) -> dict[str, float]:
 def p_value(candidate: Resampled, reference: Resampled) -> float:
     """Return the smallest p, from 0.0001 up, at which the paired bounds of the difference hold 0."""
     check_paired(candidate, reference)
-
-    def holds_zero(p: float) -> bool:
-        low, high = difference_bounds(candidate, reference, level=1 - p)
-        return low <= 0 <= high
-
-    below, above = _SMALLEST_P, 1 - 1e-9
-    if not holds_zero(below):
-        return below
-    if holds_zero(above):
-        return 1.0
-    while above - below > 1e-3 * below:
-        middle = float(np.sqrt(below * above))
-        below, above = (middle, above) if holds_zero(middle) else (below, middle)
-    return above
+    return smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
 
 
 def _ranks(values: Float64) -> Float64:

@@ -87,3 +87,22 @@ def test_profile_sizes(profile, n_items, sizes):
 def test_a_plain_id_stands_for_all_its_arguments():
     assert quantizers("gptq-int4[group_size=32]", quantizers="gptq-*") == ("gptq-int4[group_size=32]",)
     assert quantizers("gptq-int4[group_size=32],bnb-nf4", quantizers="not gptq-int4") == ("bnb-nf4",)
+
+
+def test_what_a_grid_names_by_default_is_replaced_by_the_command_line():
+    grid = grid_of(
+        models="minilm", calibrators="identity", by_default={"tasks": "tweets", "quantizers": "bnb-nf4"}
+    )
+
+    def picked(**command_line):
+        cells = grid.cells(Selection(**command_line), PROFILES["default"])
+        return {(cell.task, cell.quantizer) for cell in cells}
+
+    assert picked() == {("tweets", "bnb-nf4")}
+    assert picked(tasks=("nyt", "movie")) == {("nyt", "bnb-nf4"), ("movie", "bnb-nf4")}
+    assert picked(quantizers=("bnb-fp4",)) == {("tweets", "bnb-fp4")}
+
+
+def test_a_default_of_an_axis_that_does_not_exist_is_refused():
+    with pytest.raises(UnknownNameError, match="no axis of a grid is called 'task'; did you mean 'tasks'"):
+        grid_of(by_default={"task": "tweets"})

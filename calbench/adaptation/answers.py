@@ -1,0 +1,201 @@
+"""A model's answers with their gradient: the same numbers that scoring reads, for a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from calbench.errors import InputError
+from calbench.inference import encode_texts
+from calbench.inference.choice_tokens import Choices, encode_choices
+from calbench.inference.heads import log_probs_of, vocabulary_logits
+from calbench.inference.methods import device_of, padded
+from calbench.models.sources import ModelSource
+from calbench.tasks.classification import ClassificationRequest
+from calbench.tasks.items import LabelledItem
+from calbench.tasks.multiple_choice import ChoiceRequest
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Request = ClassificationRequest | ChoiceRequest
+
+
+@dataclass(frozen=True, eq=False)
+class Student:
+    """A loaded model and how a task asks it.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        In evaluation mode.
+    tokenizer
+        The reference model's tokenizer.
+    source, request
+        What the model is and how it is asked.
+    """
+
+    module: Any
+    tokenizer: Any
+    source: ModelSource
+    request: Request
+
+
+class Encoded(Protocol):
+    """Training items in tokens."""
+
+    def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
+        """Return logits over the classes ``(len(rows), k)``, with their gradient."""
+        ...
+
+    def sequence(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return logits over the vocabulary at every token ``(n, t, v)``, and the mask ``(n, t)``."""
+        ...
+
+    def label_words(self, rows: Sequence[int]) -> Tensor:
+        """Return the token id of each row's right label word ``(n,)``."""
+        ...
+
+
+def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
+    """Encode items as scoring does."""
+    request, tokenizer, source = student.request, student.tokenizer, student.source
+    pad = tokenizer.pad_token_id or 0
+    if isinstance(request, ChoiceRequest):
+        questions, _ = encode_choices(tokenizer, request, items, max_length=source.max_length)
+        lengths = [
+            tuple(request.lengths(item, list(map(len, question.options))))
+            for item, question in zip(items, questions, strict=True)
+        ]
+        return EncodedQuestions(questions, lengths, pad)
+    words = [_token(tokenizer, word) for word in request.label_words]
+    texts = encode_texts(tokenizer, source, request, items)
+    return EncodedTexts(texts, [item.label for item in items], words, pad)
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedTexts:
+    """Texts that a head answers, or label words after a prompt.
+
+    Parameters
+    ----------
+    tokens, labels
+        Of each item.
+    words
+        Token id of each class's label word; empty for a head.
+    pad
+        Token id to pad with, on the right.
+    """
+
+    tokens: list[list[int]]
+    labels: list[int]
+    words: list[int]
+    pad: int
+
+    def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
+        """See :class:`Encoded`; a decoder's head is applied to the last token only."""
+        import torch
+
+        request = student.request
+        ids, mask = self._batch(student, rows)
+        if isinstance(request, ClassificationRequest) and request.scoring == "head":
+            logits: Tensor = student.module(input_ids=ids, attention_mask=mask).logits
+            return logits[:, list(request.columns)]
+        hidden = _hidden(student, ids, mask)
+        last = hidden[torch.arange(len(ids), device=ids.device), mask.sum(dim=1) - 1]
+        found: Tensor = vocabulary_logits(student.module)(last)
+        return found[:, self.words]
+
+    def sequence(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """See :class:`Encoded`.
+
+        Raises
+        ------
+        InputError
+            The model is no causal language model.
+        """
+        if not self.words:
+            raise InputError(
+                f"{student.source.id!r} is no causal language model, so there is no sequence to distil;"
+                " use level='answer'"
+            )
+        ids, mask = self._batch(student, rows)
+        return student.module(input_ids=ids, attention_mask=mask, use_cache=False).logits, mask
+
+    def label_words(self, rows: Sequence[int]) -> Tensor:
+        """See :class:`Encoded`."""
+        import torch
+
+        return torch.tensor([self.words[self.labels[row]] for row in rows])
+
+    def _batch(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
+        return padded([self.tokens[row] for row in rows], self.pad, device_of(student.module))
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedQuestions:
+    """Questions whose options are ranked by their log-likelihoods.
+
+    Parameters
+    ----------
+    questions
+        In tokens.
+    lengths
+        What each option's log-likelihood is divided by.
+    pad
+        Token id to pad with, on the right.
+    """
+
+    questions: list[Choices]
+    lengths: list[tuple[int, ...]]
+    pad: int
+
+    def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
+        """See :class:`Encoded`; where an item has fewer options the rest is ``-inf``."""
+        import torch
+
+        texts: dict[tuple[int, ...], int] = {}
+        read: list[tuple[int, int, int]] = []  # text, place of the token before, token
+        owners: list[int] = []
+        options = [(i, o) for i, row in enumerate(rows) for o in range(len(self.questions[row].options))]
+        for owner, (i, o) in enumerate(options):
+            question = self.questions[rows[i]]
+            option = question.options[o]
+            # The last token is predicted, never read; options of one letter share their text.
+            text = texts.setdefault((*question.context, *option[:-1]), len(texts))
+            read += [(text, len(question.context) - 1 + j, token) for j, token in enumerate(option)]
+            owners += [owner] * len(option)
+        ids, mask = padded(list(texts), self.pad, device_of(student.module))
+        where = torch.tensor(read, device=ids.device)
+        hidden = _hidden(student, ids, mask)[where[:, 0], where[:, 1]]
+        wanted = torch.stack([torch.arange(len(read), device=ids.device), where[:, 2]], dim=1)
+        found = log_probs_of(vocabulary_logits(student.module), hidden, wanted)
+        sums = torch.zeros(len(options)).index_add(0, torch.tensor(owners), found)
+        lengths = torch.tensor([self.lengths[rows[i]][o] for i, o in options])
+        places = tuple(torch.tensor(options).T)
+        width = max(len(question.options) for question in self.questions)
+        return torch.full((len(rows), width), -torch.inf).index_put(places, sums / lengths)
+
+    def sequence(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+        """Refuse: a question has as many sequences as options."""
+        raise InputError(
+            "questions with options are distilled on the distribution over their options; use level='answer'"
+        )
+
+    def label_words(self, rows: Sequence[int]) -> Tensor:  # noqa: ARG002
+        """Refuse: see :meth:`sequence`."""
+        raise InputError("questions with options have no label words; use level='answer'")
+
+
+def _token(tokenizer: Any, word: str) -> int:
+    tokens: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
+    if len(tokens) != 1:
+        raise InputError(f"the label word {word!r} is {len(tokens)} tokens, and must be one")
+    return tokens[0]
+
+
+def _hidden(student: Student, ids: Tensor, mask: Tensor) -> Tensor:
+    body = student.module.base_model
+    hidden: Tensor = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    return hidden

@@ -1,0 +1,341 @@
+"""The bench of arms: trains what is missing, asks each arm the same items, keeps every record."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from calbench import adaptation, quantizers, tasks
+from calbench.adaptation import Recipe, StoredAdapter, Student, Teacher, TrainingData
+from calbench.errors import ModelLoadingForbiddenError
+from calbench.experiments.arms import ARMS, Adapter, ArmDesign, designs
+from calbench.experiments.arms_result import ArmsResult
+from calbench.experiments.bench import N_PROBE, QUANTIZATION_SEED, Bench
+from calbench.experiments.budgets import BUDGETS, Budget
+from calbench.experiments.cells import REFERENCE
+from calbench.experiments.effects import METRICS
+from calbench.experiments.sides import Side
+from calbench.inference import score
+from calbench.models import ModelSource
+from calbench.predictions import Predictions
+from calbench.quantizers import QuantizedModel
+from calbench.statistics import resamples_for
+from calbench.store import Record, key_of
+from calbench.tasks import LabelledItem, Split, Task, split_evaluation
+from calbench.tasks.items import hash_items
+
+
+@dataclass(eq=False)
+class ArmBench:
+    """Compares arms, training and running a model only where nothing stored answers.
+
+    Parameters
+    ----------
+    bench
+        Serves the arms without an adapter, and everything that both benches share.
+    budgets
+        Per architecture; by default those of the bench's profile.
+    """
+
+    bench: Bench
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
+
+    def compare(
+        self, model: str, task: str, quantizer: str, *, seed: int, arms: Sequence[str] = tuple(ARMS)
+    ) -> ArmsResult:
+        """Measure arms on one division of the items.
+
+        The division decides which calibration items stop the training, so every seed has adapters of
+        its own.
+
+        Raises
+        ------
+        CalbenchError
+            Any of what a model, a quantizer, a task, training or the store may raise.
+        """
+        setting = _Setting(self.bench, model, task, quantizers.get(quantizer).id, seed, self._budget(model))
+        chosen = designs(arms)
+        records = {arm.id: setting.record(arm) for arm in chosen}
+        return ArmsResult(
+            model=model,
+            task=task,
+            quantizer=setting.quantizer,
+            seed=seed,
+            arms=chosen,
+            sides={arm.id: setting.side(records[arm.id], arm) for arm in chosen},
+            records=records,
+            training={
+                name: record.provenance["training"]
+                for name, record in records.items()
+                if "training" in record.provenance
+            },
+            level=self.bench.level,
+        )
+
+    def _budget(self, model: str) -> Budget:
+        architecture = self.bench.source(model).model.architecture
+        return self.budgets.get(architecture) or BUDGETS[self.bench.profile.name][architecture]
+
+
+@dataclass(eq=False)
+class _Setting:
+    """One model, task, quantizer and seed, in which all arms live."""
+
+    bench: Bench
+    model: str
+    task_name: str
+    quantizer: str
+    seed: int
+    budget: Budget
+
+    def __post_init__(self) -> None:
+        self.open = self.bench.source(self.model)
+        self.source: ModelSource = self.open.model
+        self.task: Task = tasks.get(self.task_name)
+        self.request = self.task.request(self.source)
+        self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
+        n_calibration, _ = self.bench.profile.sizes(
+            self.source.architecture, len(self.task.partition.evaluation)
+        )
+        self.split: Split = split_evaluation(
+            [item.id for item in self.items], n_calibration=n_calibration, seed=self.seed
+        )
+        by_id = {item.id: item for item in self.items}
+        self.data = TrainingData.of(
+            self._pool()[: self.budget.n_training],
+            calibration=[by_id[name] for name in self.split.calibration[: self.budget.n_watched]],
+            test=[by_id[name] for name in self.split.test],
+        )
+
+    def _pool(self) -> tuple[LabelledItem, ...]:
+        """Return what may be trained on: the task's training part, and evaluation items nobody is asked."""
+        partition = self.task.partition
+        return (*partition.training, *partition.evaluation[len(self.items) :])
+
+    def record(self, arm: ArmDesign) -> Record:
+        """Return an arm's predictions of all evaluation items, making them if need be."""
+        if arm.adapter == "none":
+            quantizer = REFERENCE if arm.weights == "full" else self.quantizer
+            return self.bench.record(self.model, quantizer, self.task_name)
+        return self._stored_or_made(self._arm_identity(arm), arm, self.items)
+
+    def side(self, record: Record, arm: ArmDesign) -> Side:
+        """Return an arm's calibration and test parts."""
+        quantizer = quantizers.get(REFERENCE if arm.weights == "full" else self.quantizer)
+        return Side.of(
+            record.predictions,
+            calibration_ids=self.split.calibration,
+            test_ids=self.split.test,
+            metrics=METRICS,
+            resamples=resamples_for(
+                self.split.test,
+                n_resamples=self.bench.n_resamples,
+                seed=self.seed if self.bench.bootstrap_seed is None else self.bench.bootstrap_seed,
+            ),
+            epsilon=quantizer.epsilon,
+            fit_seed=self.seed,
+        )
+
+    def _stored_or_made(
+        self, identity: dict[str, Any], arm: ArmDesign, items: Sequence[LabelledItem]
+    ) -> Record:
+        store = self.bench.store
+        found = store.get(identity)
+        if found is not None:
+            return found
+        if self.bench.replay:
+            raise ModelLoadingForbiddenError(
+                f"there is no stored record of the arm {arm.id!r} of {self.model} on {self.task_name} (key"
+                f" {key_of(identity)}), and only stored records may be used; run once without"
+                " --calbench-replay"
+            )
+        quantizers.get(self.quantizer).check_available()
+        with store.computing():
+            found = store.get(identity)  # another process may have made it while this one waited
+            if found is not None:
+                return found
+            loaded, training = self._loaded(arm)
+            record = self._scored(identity, arm, loaded, training, items)
+            del loaded
+            gc.collect()
+        return record
+
+    def _loaded(self, arm: ArmDesign) -> tuple[QuantizedModel, StoredAdapter]:
+        """Return an arm's model, with its adapter in place, training that if need be."""
+        recipe = self._recipe(arm.adapter)
+        if arm.weights == "merged-quantized":
+            adapter = self._adapter(arm.adapter)
+            merged = adaptation.merged_source(
+                self.source,
+                adapter,
+                recipe,
+                parent=self.bench.store.root / "merged",
+                identity=self._adapter_identity(arm.adapter),
+            )
+            return self._quantized(merged, self.quantizer, f"{arm.id}: quantize and prove"), adapter
+        quantizer = REFERENCE if arm.weights == "full" else self.quantizer
+        stored = self._trained(arm.adapter)
+        if stored is None and self._trained_over(arm.adapter) != quantizer:
+            stored = self._adapter(arm.adapter)
+        teacher = self._teacher(arm.adapter) if stored is None else None
+        loaded = self._quantized(self.source, quantizer, f"{arm.id}: load")
+        if stored is None:
+            return loaded, self._train(loaded, arm.adapter, teacher)
+        dtype = adaptation.compute_dtype(quantizers.get(quantizer))
+        adaptation.attach(loaded.module, recipe, compute_dtype=dtype)
+        adaptation.set_adapter(loaded.module, stored.state())
+        return loaded, stored
+
+    def _adapter(self, kind: Adapter) -> StoredAdapter:
+        """Return a trained adapter, over a model of its own if it has to be trained."""
+        stored = self._trained(kind)
+        if stored is None:
+            teacher = self._teacher(kind)
+            loaded = self._quantized(self.source, self._trained_over(kind), "load for training")
+            stored = self._train(loaded, kind, teacher)
+            del loaded
+            gc.collect()
+        return stored
+
+    def _trained(self, kind: Adapter) -> StoredAdapter | None:
+        folder = self._folder(kind)
+        return StoredAdapter.read(folder, self._adapter_identity(kind)) if folder.exists() else None
+
+    def _train(self, loaded: QuantizedModel, kind: Adapter, teacher: Teacher | None) -> StoredAdapter:
+        over, recipe = self._trained_over(kind), self._recipe(kind)
+        what = f"{self.model} × {over} × {self.task_name}: train {kind} adapter, seed {self.seed}"
+        total = recipe.epochs * len(self.data.training)
+        with self.bench.progress.step(what, total) as advance:
+            return adaptation.train(
+                Student(loaded.module, self.open.tokenizer, self.source, self.request),
+                quantizers.get(over),
+                self.data,
+                recipe,
+                folder=self._folder(kind),
+                identity=self._adapter_identity(kind),
+                teacher=teacher,
+                on_step=lambda step, note: advance(min(step * recipe.batch_size, total), note),
+            )
+
+    def _teacher(self, kind: Adapter) -> Teacher | None:
+        """Return the teacher's answers to the training items, which it gives once."""
+        if self._recipe(kind).distillation is None:
+            return None
+        arm = ARMS["tuned" if kind == "distilled" else "base"]
+        identity = {
+            **self._identity(self.data.training),
+            "teacher": self._teacher_identity(kind),
+        }
+        store = self.bench.store
+        found = store.get(identity)
+        if found is None:
+            if arm.adapter == "none":
+                loaded = self._quantized(self.source, REFERENCE, "teacher: load")
+                found = self._scored(identity, arm, loaded, None, self.data.training)
+            else:
+                loaded, adapter = self._loaded(arm)
+                found = self._scored(identity, arm, loaded, adapter, self.data.training)
+            del loaded
+            gc.collect()
+        answers = found.predictions.take([item.id for item in self.data.training])
+        return Teacher(logits=answers.logits.copy())
+
+    def _quantized(self, source: ModelSource, quantizer: str, what: str) -> QuantizedModel:
+        method = quantizers.get(quantizer)
+        with self.bench.progress.step(f"{self.model} × {quantizer}: {what}"):
+            probe = self.open.tokens(tasks.get(source.quantization_task or self.task_name), N_PROBE)
+            return quantizers.quantize(
+                method,
+                source,
+                samples=self.open.samples if method.n_samples else None,
+                probe=probe,
+                checkpoint_dir=self.bench.store.checkpoints,
+                seed=QUANTIZATION_SEED,
+            )
+
+    def _scored(
+        self,
+        identity: dict[str, Any],
+        arm: ArmDesign,
+        loaded: QuantizedModel,
+        adapter: StoredAdapter | None,
+        items: Sequence[LabelledItem],
+    ) -> Record:
+        started = time.perf_counter()
+        what = f"{self.model} × {self.task_name}: ask {arm.id}"
+        with self.bench.progress.step(what, len(items)) as advance:
+            scored = score(
+                loaded.module, self.open.tokenizer, self.source, self.request, items, on_progress=advance
+            )
+        predictions = Predictions(
+            [item.id for item in items],
+            scored.logits,
+            [item.label for item in items],
+            {
+                "model": self.model,
+                "quantizer": self.quantizer,
+                "task": self.task_name,
+                "arm": arm.id,
+                "classes": list(self.task.classes),
+            },
+        )
+        provenance = {
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(time.perf_counter() - started, 3),
+            "n_truncated": scored.n_truncated,
+            "baseline": self.source.baseline,
+            "quantization": loaded.report.to_dict(),
+        }
+        if adapter is not None:
+            provenance["training"] = {**adapter.history, "adapter": adapter.tensors_hash}
+        return self.bench.store.put(identity, predictions, provenance)
+
+    def _arm_identity(self, arm: ArmDesign) -> dict[str, Any]:
+        return {
+            **self._identity(self.items),
+            "adapter": self._adapter_identity(arm.adapter),
+            "weights": self._base(REFERENCE if arm.weights == "full" else self.quantizer),
+            "merged": arm.weights == "merged-quantized",
+        }
+
+    def _identity(self, items: Sequence[LabelledItem]) -> dict[str, Any]:
+        """Return what the bench's own records are identified by, less the model."""
+        identity = self.bench.identity(self.model, self.quantizer, self.task_name)
+        del identity["model"]
+        return {**identity, "task": {**identity["task"], "items": hash_items(items)}}
+
+    def _adapter_identity(self, kind: Adapter) -> dict[str, Any]:
+        return adaptation.adapter_identity(
+            self._base(self._trained_over(kind)),
+            source=self.source,
+            request=self.request,
+            data=self.data,
+            recipe=self._recipe(kind),
+            teacher=self._teacher_identity(kind),
+        )
+
+    def _teacher_identity(self, kind: Adapter) -> dict[str, Any] | None:
+        if kind == "distilled":
+            return {"adapter": self._adapter_identity("full")}
+        return {"base": self._base(REFERENCE)} if kind == "distilled-base" else None
+
+    def _base(self, quantizer: str) -> dict[str, Any]:
+        method = quantizers.get(quantizer)
+        samples = self.open.samples if method.n_samples else None
+        return quantizers.identity(method, self.source, samples=samples, seed=QUANTIZATION_SEED)
+
+    def _recipe(self, kind: Adapter) -> Recipe:
+        distillation = self.budget.distillation if kind.startswith("distilled") else None
+        return replace(self.budget.recipe, seed=self.seed, distillation=distillation)
+
+    def _trained_over(self, kind: Adapter) -> str:
+        return REFERENCE if kind == "full" else self.quantizer
+
+    def _folder(self, kind: Adapter) -> Path:
+        root = self.bench.store.root / "adapters"
+        return adaptation.folder_of(root, self.source, self._adapter_identity(kind))

@@ -1,0 +1,3 @@
+"""Suites that train models take many minutes, and run when they are named by file only."""
+
+collect_ignore = ["test_distillation.py", "test_ptq_vs_qlora.py"]

@@ -1,0 +1,22 @@
+"""Long work tells how far it is, how long it will still take, and what it has to note."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from calbench.report import TerminalProgress, progress
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])
+def test_a_note_such_as_the_loss_stands_beside_the_speed_and_the_time_left(monkeypatch, terminal):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=160)
+    with TerminalProgress(console).step("train", 80) as advance:
+        advance(8, "loss 0.693")
+    text = console.file.getvalue()
+    assert "items/s, loss 0.693" in text
+    assert "8/80" in text
+    assert terminal or "s left" in text
