@@ -32,7 +32,7 @@ readme: suites
 
 test: setup check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
-	$(BIN)/pytest suites --calbench-profile quick
+	$(BIN)/pytest suites --calbench-profile quick --calbench-baseline baselines
 
 check: install
 	$(BIN)/ruff check .
