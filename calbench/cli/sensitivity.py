@@ -22,7 +22,9 @@ def sensitivity(
     task: Annotated[str, typer.Argument(help="Id of the task.")],
     budget_mib: Annotated[
         Optional[float],  # noqa: UP045 (typer)
-        typer.Option(min=0, help="The whole model may take so much; default: an eighth of the saving kept."),
+        typer.Option(
+            min=0, help="The whole model may take so much; default: a fifth of the saving is spent."
+        ),
     ] = None,
     profile: Profile = ProfileName.default,
     store: StoreFolder = None,

@@ -158,8 +158,8 @@ class Sensitivity:
         costs
             All of :meth:`costs`.
         budget_bytes
-            The whole model may take so many; by default what quantizing everything leaves, and an
-            eighth of what it saves.
+            The whole model may take so many; by default what quantizing everything leaves, and
+            a fifth of what it saves.
 
         Raises
         ------
@@ -171,7 +171,7 @@ class Sensitivity:
         uniform = self._record(self.narrowed(self.groups))
         smallest = _size(uniform)
         if budget_bytes is None:
-            budget_bytes = smallest + (_size(reference) - smallest) // 8
+            budget_bytes = smallest + (_size(reference) - smallest) // 5
         if budget_bytes < smallest:
             raise InputError(
                 f"the budget of {budget_bytes / 2**20:.1f} MiB is below the {smallest / 2**20:.1f} MiB that"
