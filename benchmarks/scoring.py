@@ -14,7 +14,7 @@ import argparse
 import csv
 import dataclasses
 import logging
-import resource
+import re
 import subprocess
 import sys
 import time
@@ -160,7 +160,9 @@ def measure(options):
     else:
         lm = harness(model, tokenizer, batch_size=options.batch_size, max_length=source.max_length)
         peer_scores(lm, request, items)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+    # Not getrusage: what it reports outlives exec, and is the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    print(int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) // 1024)
 
 
 def load():

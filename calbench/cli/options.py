@@ -33,8 +33,8 @@ Answers = Annotated[
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 StoreFolder = Annotated[
-    Optional[Path],  # noqa: UP045 (typer)
-    typer.Option("--store", help="Where predictions and quantized models are kept."),
+    Optional[str],  # noqa: UP045 (typer)
+    typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),
 ]
 
 

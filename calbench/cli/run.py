@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,15 @@ from calbench.cli.options import AsJson, Profile, ProfileName, Resamples, StoreF
 from calbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
+    from calbench.experiments import Cell
     from calbench.experiments.precision_table import MissingRow
+
+
+class Executor(str, Enum):
+    """Who runs the models."""
+
+    local = "local"
+    ray = "ray"
 
 
 @app.command()
@@ -25,6 +34,10 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
     n_resamples: Resamples = 2000,
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
+    executor: Annotated[Executor, typer.Option(help="Who runs the models.")] = Executor.local,
+    ray_address: Annotated[
+        str, typer.Option(help="Of an existing Ray cluster; one is started here if left out.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Run models at several precisions on tasks, and print what each precision costs.
@@ -38,7 +51,6 @@ def run(
     from rich.console import Console
 
     from calbench import calibrators as calibrator_library
-    from calbench.cache import cache_dir
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
     from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
@@ -51,8 +63,17 @@ def run(
     picked = grid.cells(Selection(), PROFILES[profile.value])
     references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
+    kept = Store.at(store)
+    if executor is Executor.ray and not replay:
+        _run_on_ray(
+            cells,
+            store if store and kept.remote else str(kept.root.resolve()),
+            profile.value,
+            ray_address or None,
+        )
+        replay = True  # what the cluster could not do is not tried again here
     bench = Bench(
-        Store(store.expanduser() if store else cache_dir() / "store"),
+        kept,
         PROFILES[profile.value],
         n_resamples=n_resamples,
         planned=cells,
@@ -67,6 +88,18 @@ def run(
     missing = [row for row in rows if isinstance(row, MissingRow)]
     _say_missing(missing)
     raise typer.Exit(0 if all(row.skipped for row in missing) else 2)
+
+
+def _run_on_ray(cells: list[Cell], store: str, profile: str, address: str | None) -> None:
+    from calbench.experiments.executors import RayExecutor, jobs_of
+
+    jobs = jobs_of(cells)
+    say(f"{len(jobs)} jobs on Ray")
+    failures = RayExecutor(address).run(
+        jobs, store=store, profile=profile, on_progress=lambda n: say(f"{n} of {len(jobs)} done")
+    )
+    for failure in failures:
+        say(f"failed: {failure.job}: {failure.reason}")
 
 
 def _say_missing(missing: list[MissingRow]) -> None:

@@ -41,14 +41,13 @@ def sensitivity(
     """
     from rich.console import Console
 
-    from calbench.cache import cache_dir
     from calbench.experiments import PROFILES, Bench
     from calbench.experiments.sensitivity import Sensitivity
     from calbench.report import TerminalProgress
     from calbench.store import Store
 
     bench = Bench(
-        Store(store.expanduser() if store else cache_dir() / "store"),
+        Store.at(store),
         PROFILES[profile.value],
         n_resamples=n_resamples,
         progress=TerminalProgress(Console(stderr=True)),

@@ -8,7 +8,7 @@ from calbench.cli.output import say
 
 @app.command()
 def setup() -> None:
-    """Fetch the embedded models and data (180 MB) into the cache and prepare them, once.
+    """Fetch the embedded models and data (200 MB) into the cache and prepare them, once.
 
     Example: calbench setup
     """

@@ -61,7 +61,7 @@ def text_method(
     if request.scoring == "head":
         values, width = _head_values(module, request), len(request.columns)
     else:
-        words = [_single_token(tokenizer, word) for word in request.label_words]
+        words = [single_token(tokenizer, word) for word in request.label_words]
         values, width = _word_values(module, words), len(words)
     return TextMethod(
         inputs,
@@ -128,7 +128,8 @@ def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
     return values
 
 
-def _single_token(tokenizer: Any, word: str) -> int:
+def single_token(tokenizer: Any, word: str) -> int:
+    """Return a word's one token; raises :class:`InputError` if it is several."""
     tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(tokens) != 1:
         raise InputError(

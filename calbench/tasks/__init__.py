@@ -1,6 +1,7 @@
 """Labelled data, and how a model is asked."""
 
 from calbench.tasks.classification import ClassificationRequest, SequenceClassification
+from calbench.tasks.generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
 from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks.registry import Task, get, names, registry, task
@@ -9,9 +10,12 @@ __all__ = [
     "ChoiceRequest",
     "ClassificationRequest",
     "Dataset",
+    "Generation",
+    "GenerationRequest",
     "Item",
     "LabelledItem",
     "MultipleChoice",
+    "OpenQuestion",
     "Partition",
     "Question",
     "SequenceClassification",

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from calbench.tasks.classification import SequenceClassification
+from calbench.tasks.generation import Generation, OpenQuestion
 from calbench.tasks.hub import hub_files
 from calbench.tasks.items import Item
 from calbench.tasks.mapped import QuestionColumns, TextColumns
@@ -112,3 +113,24 @@ def pubmedqa_full() -> MultipleChoice:
     return MultipleChoice(
         "pubmedqa-full", load, "Abstract: {passage}\nQuestion: {question}\nAnswer:", rule="sum"
     )
+
+
+def triviaqa() -> Generation:
+    """TriviaQA without context, validation part: open questions, each with its accepted aliases.
+
+    What it gives is one confidence per item and no class vector, so it is asked with
+    :func:`calbench.inference.generate` and is no task of the grid.
+    """
+
+    def load() -> list[OpenQuestion]:
+        rows = read_rows(hub_files("mandarjoshi/trivia_qa", "rc.nocontext/validation-*.parquet"))
+        return [
+            OpenQuestion(
+                row.text("question_id"),
+                row.text("question"),
+                (row.text("answer.value"), *map(str, row.get("answer.aliases"))),
+            )
+            for row in rows
+        ]
+
+    return Generation("triviaqa", load)

@@ -125,3 +125,8 @@ def test_a_damaged_memo_is_refused(content, tmp_path):
     path.write_text(content)
     with pytest.raises(CorruptRecordError, match="delete it"):
         Store(tmp_path).remember({"a": 1}, lambda: [1])
+
+
+def test_the_same_record_is_the_same_bytes_each_time(tmp_path):
+    folders = [Store(tmp_path / str(i)).folder(put(Store(tmp_path / str(i))).key) for i in range(12)]
+    assert len({(folder / "predictions.safetensors").read_bytes() for folder in folders}) == 1

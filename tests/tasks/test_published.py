@@ -89,6 +89,14 @@ def test_pubmedqa_shows_the_abstract(hub):
     assert published.pubmedqa_full().load()[0].passage == "One. Two."
 
 
+def test_triviaqa_takes_all_aliases(hub):
+    answer = {"value": "Paris", "aliases": ["City of Light"]}
+    rows = [{"question_id": "x", "question": "q?", "answer": answer}]
+    hub("mandarjoshi/trivia_qa", "rc.nocontext/validation-00000-of-00001.parquet", rows)
+    (found,) = published.triviaqa().load()
+    assert (found.id, found.text, found.answers) == ("x", "q?", ("Paris", "City of Light"))
+
+
 def test_nine_raw_labels_stand_for_three_classes_and_duplicates_go_first(hub):
     raw = ["mildly negative", "moderately negative", "strong negative", "negative", "neutral"]
     raw += ["mildly positive", "moderately positive", "strong positive", "positive"]

@@ -1,0 +1,154 @@
+"""Questions that a causal LM answers in its own words; three ways to tell how sure it is."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from calbench.errors import InputError
+from calbench.models.sources import ModelSource
+from calbench.tasks.items import Dataset, LabelledItem, Partition
+
+Confidence = Literal["sequence", "p-true", "self-reported"]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class OpenQuestion:
+    """One question: a unique id, what is asked, and every answer that counts as right (its aliases)."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+
+    @property
+    def label(self) -> int:
+        """There are no classes."""
+        return 0
+
+    @property
+    def content(self) -> str:
+        """The question."""
+        return self.text
+
+    def problem(self, n_classes: int) -> str | None:  # noqa: ARG002 (the protocol's)
+        """Say what makes the question unusable, if anything does."""
+        if any(normal_form(answer) for answer in self.answers):
+            return None
+        return "has no accepted answer; drop it"
+
+    def row(self) -> list[Any]:
+        """Every field, as plain JSON."""
+        return [self.id, self.text, list(self.answers)]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A task whose items are open questions, for causal language models.
+
+    Parameters
+    ----------
+    id
+        The name that reports use.
+    load
+        Returns the questions; called once, when they are first needed.
+    prompt
+        Template with ``{question}`` of what comes before the answer.
+    confidence
+        ``"sequence"``: exp of the mean log-probability of the answer's tokens. ``"p-true"``: the
+        probability that the model, shown its answer, calls it true rather than false (Kadavath et
+        al. 2022). ``"self-reported"``: the percentage that it names when asked.
+    n_shots
+        How many answered questions the prompt begins with; they are set aside for it.
+    max_new_tokens, stop
+        Where an answer ends at the latest, and the texts that end it.
+    """
+
+    id: str
+    load: Callable[[], Sequence[OpenQuestion]] = field(repr=False, compare=False)
+    prompt: str = "Question: {question}\nAnswer:"
+    confidence: Confidence = "sequence"
+    n_shots: int = 0
+    max_new_tokens: int = 32
+    stop: tuple[str, ...] = ("\n",)
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.prompt:
+            raise InputError(f"task {self.id!r}: the prompt {self.prompt!r} has no {{question}} in it")
+        if self.confidence not in get_args(Confidence):
+            known = ", ".join(map(repr, get_args(Confidence)))
+            raise InputError(f"task {self.id!r}: confidence is {self.confidence!r}; use one of {known}")
+        if self.n_shots < 0 or self.max_new_tokens < 1:
+            raise InputError(f"task {self.id!r}: n_shots must be 0 or more and max_new_tokens 1 or more")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The questions, checked and deduplicated."""
+        return Dataset.of(self.load(), 1, source=f"task {self.id!r}")
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The questions' disjoint parts; answered examples are not asked."""
+        return self.dataset.partition(n_training=self.n_shots, n_quantization=0)
+
+    def request(self, source: ModelSource) -> GenerationRequest:
+        """Return how this model is asked; raises :class:`InputError` if it cannot write."""
+        if source.architecture != "causal-lm":
+            raise InputError(f"task {self.id!r} wants answers in words, which {source.id!r} cannot write")
+        bare = GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop)
+        shots = [f"{bare.text(s)} {open_question(s).answers[0]}\n\n" for s in self.partition.training]
+        return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, "".join(shots))
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """How a question becomes a prompt, where its answer ends, and how the model is asked for confidence."""
+
+    prompt: str
+    confidence: Confidence = "sequence"
+    max_new_tokens: int = 32
+    stop: tuple[str, ...] = ("\n",)
+    preamble: str = ""
+
+    def text(self, item: LabelledItem) -> str:
+        """Return what comes before the answer."""
+        return self.preamble + self.prompt.replace("{question}", item.text)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of it that can change an answer or its confidence."""
+        return {
+            "scoring": "generation",
+            "prompt": self.prompt,
+            "preamble": self.preamble,
+            "confidence": self.confidence,
+            "max_new_tokens": self.max_new_tokens,
+            "stop": list(self.stop),
+        }
+
+
+def open_question(item: LabelledItem) -> OpenQuestion:
+    """Return the item as what it must be here; raises :class:`InputError` if it is another kind."""
+    if not isinstance(item, OpenQuestion):
+        raise InputError(f"item {item.id!r} is a {type(item).__name__}; generation needs an OpenQuestion")
+    return item
+
+
+def normal_form(text: str) -> str:
+    """Return an answer by its words: case, punctuation, articles and spaces aside.
+
+    >>> normal_form(" The  U.S.A.! ")
+    'usa'
+    """
+    words = _ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split()
+    return " ".join(words)
+
+
+def is_right(answer: str, question: OpenQuestion) -> bool:
+    """Whether an answer is, in its normal form, one of those accepted."""
+    return normal_form(answer) in {form for a in question.answers if (form := normal_form(a))}

@@ -1,0 +1,157 @@
+"""Open questions: greedy answers, three kinds of confidence, and which answers count as right."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from calbench.errors import InputError
+from calbench.inference import generate, generation
+from calbench.models import ModelSource
+from calbench.predictions import TopLabelPredictions
+from calbench.tasks import Generation, GenerationRequest, Item, OpenQuestion
+from calbench.tasks.generation import is_right
+
+ITEMS = [OpenQuestion(f"i{n}", f"w{n} w{2 * n + 1} w{n + 5}", ("w1",)) for n in range(8)]
+REQUEST = GenerationRequest("Text: {question} Sentiment:", max_new_tokens=5)
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_decoder):
+    source = ModelSource("d", "causal-lm", str(tiny_decoder), max_length=120)
+    return source.load(), source.load_tokenizer(), source
+
+
+def greedy(model, tokenizer, prompt, n_tokens):
+    """Whole forward passes, one per token."""
+    import torch
+
+    ids, log_probs = tokenizer(prompt)["input_ids"], []
+    for _ in range(n_tokens):
+        with torch.no_grad():
+            row = model(input_ids=torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+        ids = [*ids, int(row.argmax())]
+        log_probs.append(float(row.max()))
+    return tokenizer.decode(ids[-n_tokens:], skip_special_tokens=True), log_probs
+
+
+def test_answers_and_confidence_are_those_of_whole_forward_passes(decoder):
+    found = generate(*decoder, REQUEST, ITEMS)
+    for item, answer, confidence in zip(ITEMS, found.answers, found.predictions.confidences, strict=True):
+        text, log_probs = greedy(*decoder[:2], REQUEST.text(item), 5)
+        assert answer == text
+        assert confidence == pytest.approx(math.exp(np.mean(log_probs)), abs=1e-5)
+
+
+def test_the_order_of_items_changes_nothing(decoder):
+    forward, backward = (generate(*decoder, REQUEST, items) for items in (ITEMS, ITEMS[::-1]))
+    assert forward.answers == backward.answers[::-1]
+    np.testing.assert_array_equal(forward.predictions.confidences, backward.predictions.confidences[::-1])
+
+
+def test_an_accepted_answer_is_right(decoder):
+    answers = generate(*decoder, REQUEST, ITEMS).answers
+    knowing = [
+        dataclasses.replace(item, answers=("w0", f"The {answer}!") if i % 2 else ("w0",))
+        for i, (item, answer) in enumerate(zip(ITEMS, answers, strict=True))
+    ]
+    assert generate(*decoder, REQUEST, knowing).predictions.correct.tolist() == [False, True] * 4
+
+
+def test_an_answer_ends_at_a_stop_text(decoder):
+    whole = generate(*decoder, REQUEST, ITEMS[:1]).answers[0].split()
+    stopped = dataclasses.replace(REQUEST, stop=(f" {whole[2]}",))
+    found = generate(*decoder, stopped, ITEMS[:1])
+    assert found.answers[0].split() == whole[: whole.index(whole[2])]
+
+
+def test_p_true_is_the_share_of_true_among_true_and_false(decoder, monkeypatch):
+    import torch
+
+    model, tokenizer, _ = decoder
+    monkeypatch.setattr(generation, "TRUE_OR_FALSE", ("yes", "no"))
+    found = generate(*decoder, dataclasses.replace(REQUEST, confidence="p-true"), ITEMS[:2])
+    for item, answer, confidence in zip(ITEMS, found.answers, found.predictions.confidences, strict=False):
+        prompt = f"{REQUEST.text(item)} {answer}{generation.ASK_TRUE}"
+        with torch.no_grad():
+            row = model(**tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)).logits[0, -1]
+        two = row[[tokenizer("yes")["input_ids"][0], tokenizer("no")["input_ids"][0]]].softmax(-1)
+        assert confidence == pytest.approx(float(two[0]), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("reply", "confidence", "n_unreported"),
+    [(" 85%", 0.85, 0), ("about 7.5 percent", 0.075, 0), ("very", 0.0, 1), ("250", 0.0, 1)],
+)
+def test_a_self_report_is_read_or_counted_as_missing(reply, confidence, n_unreported, decoder, monkeypatch):
+    write = generation._Writer.write
+
+    def replying(self, prompt, **options):
+        written = write(self, prompt, **options)
+        return dataclasses.replace(written, text=reply) if prompt.endswith("Confidence:") else written
+
+    monkeypatch.setattr(generation._Writer, "write", replying)
+    found = generate(*decoder, dataclasses.replace(REQUEST, confidence="self-reported"), ITEMS[:1])
+    assert found.predictions.confidences.tolist() == [confidence]
+    assert found.n_unreported == n_unreported
+
+
+def test_long_prompts_lose_their_beginning_and_are_counted(decoder):
+    short = dataclasses.replace(decoder[2], max_length=8)
+    found = generate(*decoder[:2], short, REQUEST, ITEMS)
+    assert found.n_truncated == len(ITEMS)
+    with pytest.raises(InputError, match="lower max_new_tokens"):
+        generate(*decoder[:2], dataclasses.replace(short, max_length=5), REQUEST, ITEMS)
+
+
+def test_what_is_made_is_a_record_that_the_file_commands_read(decoder, tmp_path):
+    made = generate(*decoder, REQUEST, ITEMS).predictions
+    made.write(tmp_path / "made.parquet")
+    read = TopLabelPredictions.read(tmp_path / "made.parquet")
+    np.testing.assert_array_equal(read.confidences, made.confidences)
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("paris", True), ("The Paris.", True), ("city of light", True), ("Paris, France", False), ("", False)],
+)
+def test_answers_are_compared_by_their_words(answer, right):
+    assert is_right(answer, OpenQuestion("q", "?", ("Paris", "the City of Light", "..."))) is right
+
+
+def test_other_items_and_models_are_refused(decoder):
+    with pytest.raises(InputError, match="generation needs an OpenQuestion"):
+        generate(*decoder, REQUEST, [Item("a", "x", 0)])
+    with pytest.raises(InputError, match="no items"):
+        generate(*decoder, REQUEST, [])
+    with pytest.raises(InputError, match="in words"):
+        Generation("t", lambda: ITEMS).request(ModelSource("e", "sequence-classification", "nowhere"))
+
+
+def test_examples_are_shown_answered_and_not_asked(decoder):
+    task = Generation("t", lambda: ITEMS, n_shots=2)
+    shown = task.partition.training
+    preamble = task.request(decoder[2]).preamble
+    assert [preamble.count(f"Question: {item.text}\nAnswer: w1\n\n") for item in shown] == [1, 1]
+    assert len(task.partition.evaluation) == len(ITEMS) - 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompt": "Answer:"}, r"no \{question\}"),
+        ({"confidence": "gut"}, "'sequence', 'p-true', 'self-reported'"),
+        ({"max_new_tokens": 0}, "1 or more"),
+    ],
+)
+def test_tasks_that_cannot_be_asked_are_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        Generation("t", lambda: ITEMS, **change)
+
+
+def test_a_question_without_an_accepted_answer_is_refused():
+    with pytest.raises(InputError, match="'a' has no accepted answer"):
+        _ = Generation("t", lambda: [OpenQuestion("a", "?", ("!",))]).dataset
