@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from calbench import models
-from calbench.errors import CalbenchError
+from calbench.errors import CalbenchError, InputError
 from calbench.experiments import (
     PROFILES,
     ArmBench,
@@ -162,8 +162,13 @@ class Session:
     def arms(self, cell: Cell) -> tuple[ArmsResult, Row]:
         """Return a cell's arms for the first seed, and a row of results without gates."""
         if cell not in self._arms:
-            bench = ArmBench(self.bench)
-            result = bench.compare(cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0])
+            if isinstance(self.bench, ImportedBench):
+                raise InputError(
+                    "arms are trained here, and no record holds them; run without --calbench-records"
+                )
+            result = ArmBench(self.bench).compare(
+                cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0]
+            )
             self._arms[cell] = result, arms_row(result)
         result, row = self._arms[cell]
         return result, {**row, "gates": []}
