@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test check oracles test-oracles train-embedded clean
+.PHONY: install setup suites suites-adaptation readme test check docs oracles test-oracles train-embedded clean
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,12 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/python scripts/update_readme.py --check
+
+# The documentation's site, in site/; a link that leads nowhere or a name that is gone is an error.
+docs: install
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 # The peers that numbers are compared with want environments of their own, one of them Python 3.12.
 oracles: $(ORACLES)/.installed $(if $(PYTHON312),$(ORACLES)-3.12/.installed)

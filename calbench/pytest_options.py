@@ -27,7 +27,7 @@ class Options:
         How much is measured, and how.
     inconclusive, correction
         What becomes of gates.
-    report, store, baseline
+    report, store, records, baseline
         Folders.
     update_baseline, replay
         Whether to accept today's numbers, and whether models may be loaded.
@@ -46,6 +46,7 @@ class Options:
     correction: str
     report: Path | None
     store: Path | str | None
+    records: Path | None
     baseline: Path | None
     update_baseline: bool
     replay: bool
@@ -153,6 +154,9 @@ OPTIONS = {
         " such as s3://bucket/name (default: 'store' in calbench's cache)",
         "DIR|URL",
         is_folder=True,
+    ),
+    "records": _Option(
+        "gate the records there (see calbench import) instead of running models", "DIR", is_folder=True
     ),
     "baseline": _Option("compare with the results that were accepted there", "DIR", is_folder=True),
     "update_baseline": _Option(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import Columns, Resamples, RowIds, Seed, Where, columns_of, read_record
+from calbench.cli.options import Columns, Resamples, RowIds, Seed, Where, columns_of
 from calbench.cli.output import say
 
 if TYPE_CHECKING:
@@ -77,8 +77,9 @@ def _measured(
 ) -> dict[str, Any]:
     from calbench import calibrators as registered
     from calbench import report as reports
+    from calbench.experiments.imported import read_records
 
-    records = {str(path): read_record(path, columns) for path in _files(paths)}
+    records = read_records(paths, columns=columns)
     chosen = tuple(c for c in calibrators.split(",") if "[" in c) or registered.registry.select(calibrators)
     cells = reports.cells_of_records(
         records,
@@ -91,20 +92,3 @@ def _measured(
     for note in cells.notes:
         say(f"note: {note}")
     return reports.document(cells.rows, settings=settings, store=cells)
-
-
-def _files(paths: list[Path]) -> list[Path]:
-    """Return files, and the records in folders; a folder of lm-eval logs is one record itself."""
-    from calbench.errors import InputError
-    from calbench.record_files import SUFFIXES
-
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir() or next(path.rglob("samples_*.jsonl"), None):
-            found.append(path)
-            continue
-        inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
-        if not inside:
-            raise InputError(f"{path}: holds no record ({', '.join(SUFFIXES)})")
-        found += inside
-    return found

@@ -133,6 +133,10 @@ class Grid:
             for calibrator in picked["calibrators"]
         ]
 
+    def calibrators(self, command_line: Selection) -> tuple[str, ...]:
+        """Return the calibrators alone, for cells whose other parts are not registered."""
+        return self._pick("calibrators", command_line)
+
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
         wanted = self._wanted(axis, command_line)

@@ -16,6 +16,7 @@ from calbench import calibrators, quantizers
 from calbench.calibrators.plugins import is_built_in
 from calbench.experiments.bench import Bench
 from calbench.experiments.cells import REFERENCE, Cell
+from calbench.experiments.imported import ImportedBench
 from calbench.registry import Spec
 from calbench.store import Store
 
@@ -47,15 +48,17 @@ class Memory:
         return json.loads(self.store.remember(identity, lambda: json.dumps(make())))
 
 
-def about(bench: Bench, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
-    """Return all that a cell's results depend on besides calbench's code; None for foreign code.
+def about(bench: Bench | ImportedBench, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
+    """Return all that a cell's results depend on besides calbench's code; None where nothing is kept.
+
+    That is for foreign code, and for imported records, which are quick to measure.
 
     Raises
     ------
     CalbenchError
         A record is missing and cannot be made.
     """
-    if not _is_own(cell.calibrator):
+    if isinstance(bench, ImportedBench) or not _is_own(cell.calibrator):
         return None
     return {
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],

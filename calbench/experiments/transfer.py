@@ -36,7 +36,7 @@ ARMS = ("raw_reference", "raw_candidate", "calibrated_reference", "transferred",
 class TransferResult:
     """The five arms on the same test items, and what their differences say.
 
-    Parameters
+    Attributes
     ----------
     raw_reference, raw_candidate
         Uncalibrated: each metric's value and interval.

@@ -65,6 +65,8 @@ def peak_distortion() -> tuple[float, float]:
 
     :math:`p (1 - p) m` peaks where :math:`m \tanh(m / 2) = 1`: confident, but not saturated.
 
+    Examples
+    --------
     >>> [round(x, 3) for x in peak_distortion()]
     [1.543, 0.824]
     """

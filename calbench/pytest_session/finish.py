@@ -19,14 +19,13 @@ from calbench.pytest_session.arms import summarize_arms
 from calbench.pytest_session.log import TestLog, log_of
 from calbench.report import document, merge, terminal, write
 from calbench.report.arms import merge_arms
-from calbench.report.results import Row
-from calbench.store import Store
+from calbench.report.results import Describes, Row
 
 
 class Finish:
     """What is done with all results, in the process that has them all."""
 
-    def __init__(self, config: pytest.Config, options: Options, store: Store) -> None:
+    def __init__(self, config: pytest.Config, options: Options, store: Describes) -> None:
         self._config, self._options, self._store = config, options, store
         self._baseline_notes: list[str] = []
 

@@ -10,6 +10,7 @@ from typing import Any
 from calbench.baselines import Baseline, snapshot
 from calbench.errors import InputError
 from calbench.experiments import Bench, Cell, Measured, TransferResult
+from calbench.experiments.imported import ImportedBench
 from calbench.experiments.memory import Memory, about
 from calbench.experiments.transfer import ARMS
 from calbench.explanation import Pair
@@ -35,7 +36,7 @@ class MeasuredCell:
         Of the divisions.
     """
 
-    bench: Bench
+    bench: Bench | ImportedBench
     cell: Cell
     seeds: tuple[int, ...]
 

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from calbench import models
-from calbench.errors import CalbenchError
+from calbench.errors import CalbenchError, InputError
 from calbench.experiments import (
     PROFILES,
     ArmBench,
@@ -25,6 +25,7 @@ from calbench.experiments import (
     grid_of,
 )
 from calbench.experiments.cells import AXES
+from calbench.experiments.imported import ImportedBench, read_records
 from calbench.pytest_options import Options, read_options
 from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
@@ -55,8 +56,10 @@ class Session:
         return read_options(self._config)
 
     @cached_property
-    def bench(self) -> Bench:
+    def bench(self) -> Bench | ImportedBench:
         """The bench that serves this process."""
+        if self.imported is not None:
+            return self.imported
         return Bench(
             self.store,
             PROFILES[self.options.profile],
@@ -69,6 +72,19 @@ class Session:
         )
 
     @cached_property
+    def imported(self) -> ImportedBench | None:
+        """The records from elsewhere that are gated instead of running models, if there are any."""
+        if self.options.records is None:
+            return None
+        return ImportedBench.of(
+            read_records([self.options.records]),
+            n_resamples=self.options.resamples,
+            level=self.options.level,
+            bootstrap_seed=self.options.bootstrap_seed,
+            store=self.store,
+        )
+
+    @cached_property
     def store(self) -> Store:
         """The store that the options name."""
         return Store.at(self.options.store)
@@ -76,7 +92,7 @@ class Session:
     @cached_property
     def finish(self) -> Finish:
         """What is done with all results at the end of the run."""
-        return Finish(self._config, self.options, self.store)
+        return Finish(self._config, self.options, self.imported or self.store)
 
     def check_options(self) -> None:
         """Refuse values that cannot be used, and selections that match nothing."""
@@ -91,7 +107,7 @@ class Session:
                 " --calbench-update-baseline makes it"
             )
         try:
-            Grid().cells(self._selection(), PROFILES[options.profile])
+            self._cells(Grid())
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
 
@@ -103,7 +119,7 @@ class Session:
                 f"{path} and {self._suites[path.stem]} have one name; rename one: baselines are kept by it"
             )
         try:
-            cells = grid_of(**mark.kwargs).cells(self._selection(), PROFILES[self.options.profile])
+            cells = self._cells(grid_of(**mark.kwargs))
         except CalbenchError as error:
             raise pytest.Collector.CollectError(f"{place}: calbench.grid: {error}") from None
         self.collected.setdefault(path.stem, []).extend(cell.id for cell in cells)
@@ -122,7 +138,7 @@ class Session:
         worker = getattr(self._config, "workeroutput", None)
         if worker is not None and self.options.baseline:
             worker["calbench_collected"] = self.collected
-        if self._config.option.collectonly or not self._planned:
+        if self._config.option.collectonly or not self._planned or self.imported is not None:
             return
         try:
             for name in dict.fromkeys(cell.model for cell in self._planned):
@@ -146,8 +162,13 @@ class Session:
     def arms(self, cell: Cell) -> tuple[ArmsResult, Row]:
         """Return a cell's arms for the first seed, and a row of results without gates."""
         if cell not in self._arms:
-            bench = ArmBench(self.bench)
-            result = bench.compare(cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0])
+            if isinstance(self.bench, ImportedBench):
+                raise InputError(
+                    "arms are trained here, and no record holds them; run without --calbench-records"
+                )
+            result = ArmBench(self.bench).compare(
+                cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0]
+            )
             self._arms[cell] = result, arms_row(result)
         result, row = self._arms[cell]
         return result, {**row, "gates": []}
@@ -193,6 +214,11 @@ class Session:
             return context
 
         return TerminalProgress(Console(), uncaptured if capture else nullcontext)
+
+    def _cells(self, grid: Grid) -> list[Cell]:
+        if self.imported is not None:
+            return self.imported.cells(grid, self._selection())
+        return grid.cells(self._selection(), PROFILES[self.options.profile])
 
     def _selection(self) -> Selection:
         return grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted

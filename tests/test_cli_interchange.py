@@ -1,0 +1,203 @@
+"""Commands on other people's files: imports, published figures, transfer of top answers, pictures."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, calibrators, cli
+from tests.interchange.samples import write
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(400, 3))
+LABELS = [int(RNG.choice(3, p=p)) for p in calibrators.softmax(LOGITS)]
+MAPPED = ("--columns", "label=answer_idx,logits=logprobs")
+TOP = ("--row-ids", "--columns", "predicted=preds,confidence=confs")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["calbench", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        out, err = capsys.readouterr()
+        return caught.value.code, out, err
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for quantizer, scale in (("fp16", 1.0), ("int4", 3.0)):
+        record = Predictions(range(400), scale * LOGITS, LABELS)
+        record.with_metadata({"model": "m", "task": "t", "quantizer": quantizer}).write(
+            tmp_path / "records" / f"{quantizer}.parquet"
+        )
+    return tmp_path / "records"
+
+
+def test_import_writes_a_record_with_its_origin(run, tmp_path):
+    write(tmp_path)
+    target = tmp_path / "kept.parquet"
+    code, out, _ = run("import", tmp_path, "-o", target, "--quantizer", "fp16", "--json")
+    assert (code, json.loads(out)["n"]) == (0, 3)
+    kept = Predictions.read(target).metadata
+    assert (kept["quantizer"], kept["origin"]["format"]) == ("fp16", "lm-eval")
+
+
+def test_import_refuses_an_unknown_format_before_it_reads(run, tmp_path):
+    code, _, err = run("import", "missing", "-o", tmp_path / "x.xlsx")
+    assert (code, "unknown format" in err) == (2, True)
+
+
+def test_compare_names_the_items_that_it_leaves_out(run, folder):
+    record = Predictions.read(folder / "int4.parquet")
+    record.take(record.item_ids[1:]).write(folder / "int4.parquet")
+    code, out, err = run("compare", folder / "int4.parquet", folder / "fp16.parquet", "--margin", "1")
+    assert code == 0
+    assert "n = 399" in out
+    assert "1 items are in the reference only and were left out: 0" in err
+
+
+def test_transfer_of_top_answers_needs_a_calibrator_of_confidences(run, folder):
+    for path in folder.iterdir():
+        Predictions.read(path).to_top_label().write(path)
+    files = folder / "fp16.parquet", folder / "int4.parquet"
+    code, _, err = run("transfer", *files, "--calibrator", "temperature")
+    assert (code, "use histogram, isotonic" in err) == (2, True)
+    code, out, _ = run("transfer", *files, "--calibrator", "platt", "--json")
+    assert code == 0
+    assert json.loads(out)["degradation"].keys() == {"ece", "brier_toplabel", "accuracy"}
+
+
+def test_report_measures_records(run, folder, tmp_path):
+    code, _, _ = run("report", folder, "-o", tmp_path / "report", "--n-resamples", 200)
+    assert code == 0
+    results = tmp_path / "report" / "results.json"
+    assert {cell["quantizer"] for cell in json.loads(results.read_text())["cells"]} == {"fp16", "int4"}
+    code, _, _ = run("report", results, "-o", tmp_path / "again")
+    assert code == 0
+    assert (tmp_path / "again" / "comment.md").read_text() == (tmp_path / "report" / "comment.md").read_text()
+
+
+@pytest.mark.parametrize("kind", ["reliability", "shift"])
+def test_pictures_of_records(run, folder, tmp_path, kind):
+    pytest.importorskip("matplotlib")
+    files = folder / "fp16.parquet", folder / "int4.parquet"
+    code, _, _ = run("plot", kind, *files, "-o", tmp_path / "x.svg")
+    assert (code, (tmp_path / "x.svg").read_text()[:5]) == (0, "<?xml")
+
+
+def test_export_in_each_shape(run, folder, tmp_path):
+    source = folder / "int4.parquet"
+    assert run("export", "records", source, "-o", tmp_path / "x.csv")[0] == 0
+    assert len(Predictions.read(tmp_path / "x.csv")) == 400
+    code, out, _ = run("export", "results", source, "--task", "t")
+    assert "ece,none" in json.loads(out)["results"]["t"]
+    code, out, _ = run("export", "model-card", source, "--model", "me/m", "--task", "t")
+    assert (code, out.startswith("---\n")) == (0, True)
+
+
+def test_control_characters_of_a_file_do_not_reach_the_terminal(run, tmp_path):
+    path = tmp_path / "x.jsonl"
+    path.write_text('{"item_id": "\\u001b[2J", "label": 9, "logits": [1, 2]}')
+    code, _, err = run("evaluate", path, "--columns", "label=\x1b[31m")
+    assert code == 2
+    assert "\x1b[31m" not in err.replace("\x1b[31merror", "error")
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_debug_shows_where_an_error_comes_from(monkeypatch, place):
+    command = ["evaluate", "missing.parquet"]
+    monkeypatch.setattr(
+        sys, "argv", ["calbench", *(["--debug", *command] if place == "before" else [*command, "--debug"])]
+    )
+    with pytest.raises(Exception, match="no such file"):
+        cli.main()
+
+
+def test_an_error_of_its_own_is_no_failed_gate(run, monkeypatch, folder):
+    monkeypatch.setattr("calbench.statistics.bootstrap", lambda *_, **__: 1 / 0)
+    code, _, err = run("evaluate", folder / "int4.parquet")
+    assert code == 2
+    assert "internal error: ZeroDivisionError" in err
+    assert "Traceback" not in err
+
+
+COMMANDS = ["import", "report", "plot reliability", "plot pareto", "plot transfer", "plot shift"]
+COMMANDS += ["export records", "export results", "export model-card"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(run, command):
+    code, out, _ = run(*command.split(), "--help")
+    assert code == 0
+    assert f"Example: calbench {command}" in out
+
+
+def test_the_bit_ladder(run, shared_data):
+    """Every ECE of table 1 that was published, through the command line."""
+    folder = shared_data / "mlx_quantization"
+    with (folder / "tables" / "table1_h1_bit_ladder.csv").open() as file:
+        rows = list(csv.DictReader(file))[::7]  # of 28: each takes half a second
+    for row in rows:
+        cell = folder / "cells" / f"{row['model']}__{row['condition']}__{row['benchmark']}.parquet"
+        columns = "confidence=conf_pred,correct=is_correct"
+        metrics = "ece[strategy=quantile],brier_toplabel"
+        code, out, _ = run("evaluate", cell, "--columns", columns, "--metrics", metrics, "--json")
+        shown = json.loads(out)["metrics"]
+        assert code == 0
+        assert shown["ece[strategy=quantile]"]["value"] == pytest.approx(float(row["ece"]), abs=1e-12)
+        assert shown["brier_toplabel"]["value"] == pytest.approx(float(row["brier"]), abs=1e-12)
+        # Another draw than theirs: 2,000 resamples leave some 2% of the half-width.
+        low, high = shown["ece[strategy=quantile]"]["interval"]
+        assert (low, high) == pytest.approx((float(row["ece_lo"]), float(row["ece_hi"])), abs=3e-3)
+
+
+def test_the_accuracies_of_the_harness(run, shared_data):
+    folder = shared_data / "lm_eval_samples"
+    reported = json.loads(next(folder.glob("results_*.json")).read_text())["results"]
+    for task, result in reported.items():
+        (path,) = folder.glob(f"samples_{task}_*.jsonl")
+        _, out, _ = run("evaluate", path, "--metrics", "accuracy", "--json")
+        assert json.loads(out)["metrics"]["accuracy"]["value"] == result["acc,none"]
+
+
+def test_temperature_on_cifar(run, shared_data, tmp_path):
+    pytest.importorskip("torch")
+    folder = shared_data / "cifar10_resnet50_logits"
+    (test,), (validation,) = folder.glob("*_test_*.pt"), folder.glob("*_val_*.pt")
+    options = "--row-ids", "--metrics", "ece,accuracy", "--n-resamples", 100, "--json"
+
+    def percent(*more):
+        _, out, _ = run("evaluate", test, *options, *more)
+        return {name: f"{100 * e['value']:.2f}" for name, e in json.loads(out)["metrics"].items()}
+
+    assert percent() == {"ece": "4.35", "accuracy": "95.05"}
+    fitted = calibrators.get("temperature").fit(LOGITS, LABELS).to_dict()
+    (tmp_path / "t.json").write_text(json.dumps({**fitted, "parameters": {"temperature": 2.5}}))
+    assert percent("--apply", tmp_path / "t.json")["ece"] == "1.35"
+    # Fitted rather than chosen from a grid of tenths: T = 2.4975.
+    assert percent("--calibrator", "temperature", "--fit-on", validation)["ece"] == "1.37"
+
+
+def test_a_transferred_calibrator_that_hurts_is_named(run, shared_data):
+    cells = shared_data / "mlx_quantization" / "cells"
+    files = [cells / f"qwen2.5-1.5b__{name}__arc_challenge.parquet" for name in ("bf16", "mixed_3_6")]
+    code, _, err = run("transfer", *files, *MAPPED, "--calibrator", "vector")
+    assert code == 0
+    assert "the transferred calibrator hurts: nll +0.04" in err
+
+
+def test_top_answers_are_served_where_no_class_vector_is_needed(run, shared_data):
+    name = "Qwen__Qwen2.5-1.5B-Instruct__{}__arc.json"
+    full, four = (shared_data / "top1_only" / name.format(p) for p in ("fp16", "int4"))
+    code, out, err = run("evaluate", four, *TOP, "--answers", full, "--json")
+    assert (code, json.loads(out)["metrics"]["accuracy"]["value"]) == (0, 0.889)
+    code, _, err = run("evaluate", four, *TOP, "--answers", full, "--metrics", "nll")
+    assert (code, "needs the probability of every class" in err) == (2, True)

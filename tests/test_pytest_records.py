@@ -1,0 +1,92 @@
+"""Records from elsewhere are gated like any other cell: ``--calbench-records DIR``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, calibrators
+
+RNG = np.random.default_rng(0)
+LOGITS = RNG.normal(size=(600, 3))
+LABELS = [int(RNG.choice(3, p=p)) for p in calibrators.softmax(LOGITS)]
+SUITE = """
+    import calbench
+
+    pytestmark = calbench.grid(quantizers="not fp32", calibrators="temperature,platt")
+
+    def test_nll(calbench):
+        calbench.transfer().require("ece", max_increase=1).require("accuracy", at_least=0.1)
+"""
+
+
+@pytest.fixture
+def folder(pytester):
+    def write(*, top_label=False, **scales):
+        for quantizer, scale in scales.items():
+            record = Predictions(range(600), scale * LOGITS, LABELS)
+            record = record.to_top_label() if top_label else record
+            metadata = {"model": "llama.cpp", "task": "arc", "quantizer": quantizer}
+            record.with_metadata(metadata).write(pytester.path / "records" / f"{quantizer}.parquet")
+
+    return write
+
+
+def run(pytester, *options):
+    pytester.makepyfile(SUITE)
+    return pytester.runpytest_inprocess(
+        "--calbench-records", "records", "--calbench-store", "store", "--calbench-resamples", "200", *options
+    )
+
+
+def test_each_record_is_a_cell(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1, q2_k=1.2)
+    result = run(pytester, "--calbench-report", "report")
+    result.assert_outcomes(passed=4)
+    result.stdout.fnmatch_lines(["*llama.cpp on arc*"])
+    results = json.loads((pytester.path / "report" / "results.json").read_text())
+    assert {cell["quantizer"] for cell in results["cells"]} == {"q4_0", "q2_k"}
+    assert len(results["records"]) == 3
+    assert (pytester.path / "report" / "report.html").is_file()
+
+
+def test_a_record_that_lost_its_calibration_fails(pytester, folder):
+    folder(fp16=1.0, q4_0=6.0)
+    pytester.makeconftest("")
+    pytester.makepyfile(SUITE.replace("max_increase=1", "max_increase=0.01"))
+    result = pytester.runpytest_inprocess(
+        "--calbench-records", "records", "--calbench-store", "store", "--calbench-resamples", "200"
+    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*ece got worse*", "*model llama.cpp, task arc, quantizer q4_0*"])
+
+
+def test_the_command_line_narrows(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1, q2_k=1.2)
+    result = run(pytester, "--calbench-quantizers", "q4*", "--calbench-calibrators", "temperature")
+    result.assert_outcomes(passed=1)
+
+
+def test_top_answers_get_the_calibrators_that_can_be_fitted(pytester, folder):
+    folder(top_label=True, bf16=1.0, q4_0=1.1)
+    result = run(pytester)
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines(["*platt*"])
+
+
+def test_workers_measure_the_same(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1)
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess(
+        "-n", "2", "--calbench-records", "records", "--calbench-store", "store", "--calbench-resamples", "200"
+    )
+    result.assert_outcomes(passed=2)
+
+
+def test_an_empty_folder_is_refused(pytester):
+    (pytester.path / "records").mkdir()
+    result = run(pytester)
+    result.stderr.fnmatch_lines(["*holds no record*"])
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
