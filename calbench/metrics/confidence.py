@@ -146,6 +146,8 @@ class _Logistic:
 
     def __call__(self, weights: Float64) -> Float64:
         """Return ``(r,)`` coefficients; NaN where the likelihood has no single maximum."""
+        # Only their ratios matter: on one scale, nearly flat likelihoods round alike too.
+        weights = weights / weights.mean(axis=0)
         solution: Float64 = np.full(weights.shape[1], np.nan)
         open_: npt.NDArray[np.intp] = np.arange(weights.shape[1])
         beta: Float64 = np.zeros((self.design.shape[1], weights.shape[1]))

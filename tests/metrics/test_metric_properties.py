@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -67,6 +67,7 @@ def test_the_order_of_a_records_rows_changes_nothing_at_all(name, data, seed):
 @pytest.mark.parametrize("name", ALL)
 @QUICK
 @given(data=answers(), scale=st.sampled_from([1e-3, 2.0, 7.5]))
+@example(data=(np.array([[1.0, 0.0], *[[0.5, 0.5]] * 3]), np.array([1, 1, 1, 0])), scale=1e-3)
 def test_equal_weights_are_no_weights(name, data, scale):
     probs, labels = data
     weighted = value(name, probs, labels, sample_weight=np.full(len(labels), scale))

@@ -157,7 +157,7 @@ class TestKeys:
     @pytest.fixture
     def key(self, tmp_path):
         def of(quantizer="fp32"):
-            return key_of(Bench(Store(tmp_path), EVERYTHING)._identity("tiny", quantizer, "resumed"))
+            return key_of(Bench(Store(tmp_path), EVERYTHING).identity("tiny", quantizer, "resumed"))
 
         return of
 
