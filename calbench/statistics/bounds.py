@@ -48,10 +48,14 @@ def absolute_sum_bounds(
     if reference is None:
         low, high = -_upper(0.0, None, 1.0, candidate, level), _upper(1.0, candidate, 0.0, None, level)
         return max(low, 0.0), high
-    return (
-        -_upper(factor, reference, 1.0, candidate, level),
-        _upper(1.0, candidate, factor, reference, level),
-    )
+    low = -_upper(factor, reference, 1.0, candidate, level)
+    high = _upper(1.0, candidate, factor, reference, level)
+    if low <= high:
+        return low, high
+    # Where models hardly differ there is next to no sampling error, and what the correction for bias
+    # falls short by makes the bounds cross: then the bound that needs no correction decides.
+    widest = _apart(1.0, candidate, factor, reference, _quantile(level)) / candidate.n_items
+    return -widest, widest
 
 
 def resampled_bounds(
@@ -110,8 +114,7 @@ def _upper(
     level: float,
 ) -> float:
     """Return an upper bound of ``first_factor * first - second_factor * second``."""
-    # Two ways to bound the second model from below share the error that is allowed.
-    z = float(ndtri(1 - (1 - level) / 4))
+    z = _quantile(level)
     n = (first or second).n_items  # type: ignore[union-attr]
     highest, first_part, first_extra = _corrected(first, _least_bias)
     bounds = []
@@ -122,12 +125,26 @@ def _upper(
         bounds.append(
             first_factor * highest - second_factor * lowest + z * np.sqrt(n * np.var(parts) + extra)
         )
-    if first is not None and second is not None and len(first.coarse) == len(second.coarse):
-        difference = first_factor * first.sums() - second_factor * second.sums()
-        signs = np.sign(difference)
-        parts = first_factor * first.signed(signs) - second_factor * second.signed(signs)
-        bounds.append(np.abs(difference).sum() + z * np.sqrt(n * np.var(parts)))
+    if first is not None and second is not None:
+        bounds.append(_apart(first_factor, first, second_factor, second, z))
     return float(min(bounds) / n)
+
+
+def _apart(
+    first_factor: float, first: AbsoluteSums, second_factor: float, second: AbsoluteSums, z: float
+) -> float:
+    """Return an upper bound, times n, of how far two models can lie apart, group by group."""
+    if len(first.coarse) != len(second.coarse):
+        return float("inf")
+    difference = first_factor * first.sums() - second_factor * second.sums()
+    signs = np.sign(difference)
+    parts = first_factor * first.signed(signs) - second_factor * second.signed(signs)
+    return float(np.abs(difference).sum() + z * np.sqrt(first.n_items * np.var(parts)))
+
+
+def _quantile(level: float) -> float:
+    """Normal quantile of a bound: two ways to bound a model from below share the error allowed."""
+    return float(ndtri(1 - (1 - level) / 4))
 
 
 def _least_bias(t: Float64) -> Float64:
