@@ -118,6 +118,13 @@ def test_batch_size_changes_no_score_by_more_than_1e_4(decoder, monkeypatch):
     np.testing.assert_allclose(one_by_one[finite], default[finite], atol=TOLERANCE)
 
 
+def test_what_batching_changes_is_measured(decoder, monkeypatch):
+    assert 0 < score(*decoder, PLAIN, ITEMS).noise_floor <= TOLERANCE
+    read = choices.ChoiceMethod.read
+    monkeypatch.setattr(choices.ChoiceMethod, "read", lambda self, rows: read(self, rows) + len(rows))
+    assert score(*decoder, PLAIN, ITEMS).noise_floor > 1
+
+
 def test_options_that_begin_alike_are_read_once_up_to_where_they_part(decoder):
     alike = Question("a", "w1", ("w2 w3 w4 w5", "w2 w3 w6 w7", "w2 w3 w4 w5", "w2"), 0)
     tree = Tree.of(encode_choices(decoder[1], PLAIN, [alike], max_length=99)[0][0], 0)
