@@ -331,6 +331,9 @@ class _Setting:
 
     def _recipe(self, kind: Adapter) -> Recipe:
         distillation = self.budget.distillation if kind.startswith("distilled") else None
+        if distillation is not None and kind == "distilled-base":
+            # Labels would tune the student, and it is compared with untuned arms.
+            distillation = replace(distillation, alpha=1.0)
         return replace(self.budget.recipe, seed=self.seed, distillation=distillation)
 
     def _trained_over(self, kind: Adapter) -> str:

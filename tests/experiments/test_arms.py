@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -117,6 +118,12 @@ def test_every_adapter_had_the_same_budget(compared):
     assert len({history["adapter"] for history in trained.values()}) == 4
 
 
+def test_an_untuned_arm_is_distilled_without_labels(model, store):
+    setting = _Setting(bench(store).bench, model, TASK, "bnb-nf4", 42, BUDGET)
+    assert setting._recipe("distilled-base").distillation.alpha == 1
+    assert setting._recipe("distilled").distillation == BUDGET.distillation
+
+
 def test_tuning_helps(compared):
     for arm in ("tuned", "qlora", "tuned-distilled"):
         assert compared.measured(arm, "nll").value < compared.measured("base", "nll").value
@@ -168,6 +175,16 @@ def test_a_task_without_training_items_is_refused(model, store, monkeypatch):
     none = {name: Budget(0, 40, BUDGET.recipe, BUDGET.distillation) for name in BUDGETS}
     with pytest.raises(InputError, match="there are no training items"):
         ArmBench(bench(store).bench, none).compare(model, TASK, "bnb-nf4", seed=42)
+
+
+def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text(encoding="utf-8")
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "train(" in block]
+    names = {}
+    exec(code.replace('"smollm2"', f'"{model}"').replace('"tweets"', f'"{TASK}"'), names)
+    assert names["adapter"].history["losses"]
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
 def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
