@@ -78,13 +78,13 @@ def test_every_figure_of_a_row_can_be_traced(run):
 
 
 def test_a_coin_is_marked_as_chance(run):
-    _, out, _ = run("--quantizers", "bf16", "--replay")
+    _, out, _ = run("--quantizers", "bf16")
     assert "† at chance" in out
     assert "| bf16 " in out
 
 
 def test_calibrators_are_fitted_besides(run):
-    code, out, _ = run("--quantizers", "bf16", "--calibrators", "temperature,platt", "--replay")
+    code, out, _ = run("--quantizers", "bf16", "--calibrators", "temperature,platt")
     assert code == 0
     assert "| fp32        | platt" in out
     assert "lost in transfer" in out
