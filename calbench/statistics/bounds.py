@@ -55,7 +55,7 @@ def absolute_sum_bounds(
     # Where models hardly differ there is next to no sampling error, and what the correction for bias
     # falls short by makes the bounds cross: then the bound that needs no correction decides.
     widest = _apart(1.0, candidate, factor, reference, _quantile(level)) / candidate.n_items
-    return -widest, widest
+    return 0.0 - widest, widest  # not -0.0
 
 
 def resampled_bounds(
