@@ -1,5 +1,7 @@
 """Does the precision that computed the logits say how far to trust them? PACS, and the theory behind it."""
 
+import timeit
+
 import pytest
 
 import calbench
@@ -38,10 +40,11 @@ def test_quantizing_the_weights_moves_confidence_within_the_bound(calbench):
 
 @calbench.grid(quantizers="not fp32", calibrators="pacs")
 def test_pacs_takes_less_than_a_thousandth_of_inference(calbench, benchmark):
-    if benchmark.disabled:
-        pytest.skip("pytest-benchmark does not measure here (in parallel, or switched off)")
     candidate = calbench.transfer().measured.candidate
     fitted = calbench.transfer().result.fitted
     benchmark.group = "calibrators, against inference"
-    benchmark.pedantic(fitted, (candidate.predictions.logits,), rounds=20, warmup_rounds=2)
-    assert benchmark.stats["median"] < candidate.provenance["seconds"] / 1000
+    logits = candidate.predictions.logits
+    benchmark.pedantic(fitted, (logits,), rounds=20, warmup_rounds=2)  # for pytest-benchmark's table
+    # It measures nothing in parallel runs, so what is asserted is timed here.
+    seconds = min(timeit.repeat(lambda: fitted(logits), number=1, repeat=20))
+    assert seconds < candidate.provenance["seconds"] / 1000

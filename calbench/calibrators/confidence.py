@@ -5,6 +5,7 @@ The maps see log-odds, computed from the logits, so that a confidence of 1 − 1
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,9 +51,9 @@ class ConfidenceFit(Fitted):
 
     form: str
 
+    @abstractmethod
     def map(self, ops: Ops, log_odds: Any, number: int) -> Any:
         """Return calibrated probabilities of log-odds ``(n, 1)``, by the ``number``-th map."""
-        raise NotImplementedError
 
     def formula(self, ops: Ops, z: Any) -> Any:
         """Probabilities ``(n, k)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -21,7 +22,7 @@ _NOT_STORED = ("n_classes", "warnings")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Fitted:
+class Fitted(ABC):
     """A built-in calibrator's fit: parameters, and one formula in :class:`Ops`.
 
     A method's own fit is a frozen dataclass that adds its parameters as fields (floats, strings,
@@ -47,14 +48,14 @@ class Fitted:
                 if isinstance(array, np.ndarray):
                     array.setflags(write=False)
 
+    @abstractmethod
     def formula(self, ops: Ops, z: Any) -> Any:
         """Probabilities of float64 logits ``z`` ``(n, k)``, row by row."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def n_parameters(self) -> int:
         """How many numbers were learned."""
-        raise NotImplementedError
 
     @property
     def size_bytes(self) -> int:

@@ -14,6 +14,7 @@ change results in silence:
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -38,7 +39,7 @@ ComputeType = Literal["float32", "bfloat16", "float16"]
 
 
 @dataclass(frozen=True)
-class _Bitsandbytes:
+class _Bitsandbytes(ABC):
     """What the two widths have in common."""
 
     id: str
@@ -69,9 +70,9 @@ class _Bitsandbytes:
         # Without this an 8-bit layer takes its training path, which is not the one to measure.
         return model.eval()
 
+    @abstractmethod
     def swapped(self, layer: Any) -> nn.Module:
         """Return the quantized layer for a float one."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)
