@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calbench.arrays import Bool, Float64, Strings
 from calbench.metrics import Items, ReliabilityBins
-from calbench.predictions import Bool, Float64, Strings
 from calbench.statistics import GateDecision
 
 SURE = 0.9

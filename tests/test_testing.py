@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calbench.predictions import softmax
+from calbench.arrays import softmax
 from calbench.testing import check_calibrator
 
 

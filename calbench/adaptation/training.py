@@ -18,9 +18,9 @@ from calbench.adaptation.lora import adapter_parameters, adapter_state, attach, 
 from calbench.adaptation.losses import distillation_loss, sequence_distillation_loss
 from calbench.adaptation.recipe import Recipe
 from calbench.adaptation.stored import StoredAdapter, write_adapter
+from calbench.arrays import Float32, softmax
 from calbench.errors import InputError, QuantizationError, TrainingError
 from calbench.inference import score
-from calbench.predictions import Float32, softmax
 from calbench.quantizers import checkpoints
 from calbench.quantizers.protocol import Quantizer
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
+from calbench.arrays import softmax
 from calbench.calibrators.interface import (
     CalibrationContext,
     Calibrator,
@@ -25,7 +26,6 @@ from calbench.calibrators.interface import (
 from calbench.calibrators.plugins import AdaptedCalibrator, build, check_component, is_built_in, restore
 from calbench.calibrators.precision import unit_error
 from calbench.errors import InputError
-from calbench.predictions import softmax
 from calbench.registry import Registry, Spec
 
 __all__ = [

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops
 from calbench.calibrators.fitted import Fitted
@@ -17,7 +18,6 @@ from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.scaling import scale_derivatives
 from calbench.calibrators.temperature import fit_temperature
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 _WIDTH = 5
 _PRIOR = 3.0  # precision of the weights' prior; below, 500 samples overfit, and its pull fades as 1 / n

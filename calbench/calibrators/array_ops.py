@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from calbench.predictions import softmax
+from calbench.arrays import softmax
 
 # Below every float32, above -inf: what separates a logit from padding.
 LOWEST = -1e300

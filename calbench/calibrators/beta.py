@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops, sigmoid, softplus
 from calbench.calibrators.confidence import (
@@ -23,7 +24,6 @@ from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.logistic import fit_logistic
 from calbench.calibrators.solvers import Solution, not_converged
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 _RIDGE = 1e-6
 

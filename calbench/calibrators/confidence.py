@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Bool, Float64, check_confidences, check_correct
 from calbench.calibrators.array_ops import NUMPY, Ops, filled, finite, log_softmax
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.inputs import FitData
 from calbench.errors import InputError
-from calbench.predictions import Bool, Float64, check_confidences, check_correct
 
 FORMS = ("top-label", "one-vs-rest")
 _NEVER = -1e30  # the logit of an option that is not there

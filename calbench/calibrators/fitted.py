@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators.array_ops import NUMPY, Ops
 from calbench.calibrators.inputs import BLOCK, check_logits
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 if TYPE_CHECKING:
     from typing_extensions import Self

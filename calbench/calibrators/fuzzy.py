@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64, Strings
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops, filled, finite, log_softmax
 from calbench.calibrators.fitted import Fitted
@@ -18,7 +19,6 @@ from calbench.calibrators.inputs import FitData, check_enough, check_fit, check_
 from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.temperature import fit_temperature
 from calbench.errors import InputError
-from calbench.predictions import Float64, Strings
 
 SOURCE = "fuzzy-gated log-space affine calibration (MLSP 2026)"
 TERMS = ("low", "moderate", "high")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calbench.predictions import Float64, Int64
+from calbench.arrays import Float64, Int64
 
 _N_INTERVALS = 10
 

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from calbench.predictions import Bool, Float64
+from calbench.arrays import Bool, Float64
 
 N_REGIONS = 5
 BOUNDS = {"centre": (0.0, 1.0), "log_width": (float(np.log(0.02)), 0.0), "affine": (-50.0, 50.0)}

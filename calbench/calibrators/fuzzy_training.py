@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from scipy.optimize import minimize
 
+from calbench.arrays import Float64
 from calbench.calibrators.array_ops import NUMPY, centred, finite, log_softmax
 from calbench.calibrators.fuzzy_loss import LossWeights, fuzzy_loss
 from calbench.calibrators.fuzzy_model import FuzzyModel
 from calbench.calibrators.inputs import FitData
-from calbench.predictions import Float64
 
 _RIDGE = 1e-4
 _MAX_ITERATIONS = 60

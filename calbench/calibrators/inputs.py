@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import FloatArray, Int64, check_labels
 from calbench.calibrators.interface import CalibrationContext
 from calbench.errors import InputError
-from calbench.predictions import FloatArray, Int64, check_labels
 
 # Rows are worked through in blocks of about this many numbers, so that a fit on 50,000 x 1,000
 # float32 logits never holds a float64 copy of them, and a block stays in the processor's cache.

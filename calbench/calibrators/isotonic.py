@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import isotonic_regression
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import Ops, sigmoid
 from calbench.calibrators.confidence import (
@@ -22,7 +23,6 @@ from calbench.calibrators.confidence import (
 from calbench.calibrators.inputs import check_fit
 from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.steps import certain, interpolate
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

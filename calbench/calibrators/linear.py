@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from calbench.arrays import Bool, Float64, FloatArray, Int64
 from calbench.calibrators.array_ops import NUMPY, Ops, filled, finite, log_softmax
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.inputs import FitData
 from calbench.calibrators.solvers import Solution, not_converged
-from calbench.predictions import Bool, Float64, FloatArray, Int64
 
 F = TypeVar("F", bound=Fitted)
 

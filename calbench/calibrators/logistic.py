@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators.solvers import TOLERANCE, Solution, projected_newton
-from calbench.predictions import Float64
 
 _MANY = 5000
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import Ops, log_softmax
 from calbench.calibrators.fitted import Fitted
@@ -17,7 +18,6 @@ from calbench.calibrators.linear import Design, FullMatrix, judged, matrix_formu
 from calbench.calibrators.solvers import Solution, newton_cg
 from calbench.calibrators.temperature import fit_temperature
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 SOURCE = "Kull et al. 2019, Beyond temperature scaling (NeurIPS)"
 

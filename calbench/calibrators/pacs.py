@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops, centred
 from calbench.calibrators.fitted import Fitted
@@ -18,7 +19,6 @@ from calbench.calibrators.scaling import scale_derivatives
 from calbench.calibrators.solvers import Solution, not_converged, projected_newton
 from calbench.calibrators.temperature import fit_temperature
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 SOURCE = "after Precision-Aware Confidence Scaling (ICML 2026), reconstructed from its abstract"
 

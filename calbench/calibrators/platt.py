@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import Ops, sigmoid
 from calbench.calibrators.confidence import (
@@ -22,7 +23,6 @@ from calbench.calibrators.inputs import check_fit
 from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.logistic import fit_logistic
 from calbench.calibrators.solvers import Solution, not_converged
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

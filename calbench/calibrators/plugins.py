@@ -11,10 +11,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64, check_probs
 from calbench.calibrators.inputs import check_fit, check_logits
 from calbench.calibrators.interface import CalibrationContext, FittedCalibrator, Needs
 from calbench.errors import InputError
-from calbench.predictions import Float64, check_probs
 from calbench.registry import Spec
 
 

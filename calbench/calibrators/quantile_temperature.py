@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops
 from calbench.calibrators.confidence import top_log_odds
@@ -19,7 +20,6 @@ from calbench.calibrators.solvers import Solution, not_converged, projected_newt
 from calbench.calibrators.steps import interpolate
 from calbench.calibrators.temperature import fit_temperature
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 _SMALLEST, _LARGEST = 1e-3, 1e3
 _GRID = 101

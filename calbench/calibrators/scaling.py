@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64, FloatArray
 from calbench.calibrators.inputs import FitData
-from calbench.predictions import Float64, FloatArray
 
 
 def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Float64, Float64]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import NUMPY, Ops, sigmoid
 from calbench.calibrators.confidence import (
@@ -23,7 +24,6 @@ from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.platt import fit_platt
 from calbench.calibrators.solvers import not_converged
 from calbench.calibrators.steps import bin_means, check_bins, equal_mass_edges, step
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

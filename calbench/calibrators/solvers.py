@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import linalg
 
-from calbench.predictions import Float64
+from calbench.arrays import Float64
 
 TOLERANCE = 1e-10
 Smooth = Callable[[Float64], tuple[float, Float64, Float64]]

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from calbench.arrays import Float64
 from calbench.calibrators.array_ops import Ops
 from calbench.errors import InputError
-from calbench.predictions import Float64
 
 
 def equal_mass_edges(values: Float64, n_bins: int) -> Float64:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import Ops, log_softmax
 from calbench.calibrators.fitted import Fitted
@@ -14,7 +15,6 @@ from calbench.calibrators.inputs import FitData, check_enough, check_fit, check_
 from calbench.calibrators.interface import CalibrationContext, Needs
 from calbench.calibrators.linear import Design, PerClass, judged, per_class_formula
 from calbench.calibrators.solvers import Solution, newton_cg
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

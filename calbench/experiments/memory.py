@@ -21,7 +21,16 @@ from calbench.registry import Spec
 from calbench.store import Store
 
 # All code that turns stored predictions into results.
-_CODE = ("baselines", "calibrators", "experiments", "metrics", "report", "statistics", "predictions.py")
+_CODE = (
+    "arrays.py",
+    "baselines",
+    "calibrators",
+    "experiments",
+    "metrics",
+    "predictions.py",
+    "report",
+    "statistics",
+)
 _PACKAGES = ("numpy", "scipy")
 
 

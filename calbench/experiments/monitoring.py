@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2, fisher_exact, ks_2samp
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics import Items, get
-from calbench.predictions import Float64, Predictions, TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics import Change, Estimate, GateDecision, resample, resamples_for
 from calbench.statistics.intervals import check_level
 

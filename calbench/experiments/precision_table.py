@@ -10,13 +10,14 @@ import numpy as np
 from scipy.special import rel_entr
 
 from calbench import models, quantizers
+from calbench.arrays import Float64
 from calbench.errors import BackendUnavailableError, CalbenchError
 from calbench.experiments.bench import Bench
 from calbench.experiments.cells import Cell
 from calbench.experiments.transfer import TransferResult
 from calbench.metrics.drift import precision_split
 from calbench.models import ModelSource
-from calbench.predictions import Float64, Predictions
+from calbench.predictions import Predictions
 from calbench.statistics import Estimate
 from calbench.statistics.intervals import percentile_interval
 from calbench.statistics.resamples import Resamples

@@ -8,10 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
+from calbench.arrays import Float64
 from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrator
 from calbench.errors import LeakageError
 from calbench.metrics import Items, evaluate
-from calbench.predictions import Float64, Predictions
+from calbench.predictions import Predictions
 from calbench.statistics import Resampled, Resamples, resample
 
 

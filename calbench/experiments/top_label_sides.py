@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
+from calbench.arrays import Bool, Float64
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError, LeakageError
 from calbench.experiments.sides import Arm
 from calbench.metrics import Items
-from calbench.predictions import Bool, Float64, TopLabelPredictions
+from calbench.predictions import TopLabelPredictions
 from calbench.statistics import Resamples
 
 

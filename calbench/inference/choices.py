@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from calbench.arrays import Float32
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
 from calbench.inference.heads import check_agreement, log_probs_of, vocabulary_logits
 from calbench.inference.methods import device_of, padded
 from calbench.inference.prefixes import read_prefix
 from calbench.inference.trees import n_tokens, tree_batch
 from calbench.models.sources import ModelSource
-from calbench.predictions import Float32
 from calbench.tasks.items import LabelledItem
 from calbench.tasks.multiple_choice import ChoiceRequest
 

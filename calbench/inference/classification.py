@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from calbench.arrays import Float32
 from calbench.errors import InputError
 from calbench.inference.heads import check_agreement, vocabulary_logits
 from calbench.inference.methods import device_of, padded
 from calbench.models.sources import ModelSource
-from calbench.predictions import Float32
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
-from calbench.predictions import Float32
+from calbench.arrays import Float32
 
 
 class Method(Protocol):

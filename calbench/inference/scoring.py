@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from calbench.arrays import Float32
 from calbench.errors import InputError
 from calbench.inference.choices import choice_method
 from calbench.inference.classification import encode, text_method
 from calbench.inference.methods import Method
 from calbench.models.sources import ModelSource
-from calbench.predictions import Float32
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
 from calbench.tasks.multiple_choice import ChoiceRequest

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from calbench.arrays import Bool
 from calbench.inference.choice_tokens import Choices
-from calbench.predictions import Bool
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.metrics.items import Items
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.items import Items
 from calbench.metrics.statistic import Finish, Statistic, SumStatistic, Term
-from calbench.predictions import Float64
 
 EDGES = "right-closed, the first bin also contains 0; an edge has a tolerance of 2**-51"
 NORMS = ("l1", "l2", "max")

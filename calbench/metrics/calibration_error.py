@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.metrics.absolute import AbsoluteSums
 from calbench.metrics.binning import (
     EDGES,
@@ -18,7 +19,6 @@ from calbench.metrics.binning import (
 from calbench.metrics.items import Items
 from calbench.metrics.registration import CONFIDENCE, metric
 from calbench.metrics.statistic import Statistic, SumStatistic, Term, point, tie_groups
-from calbench.predictions import Float64
 
 
 def _expected_calibration_error(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.absolute import AbsoluteSums
 from calbench.metrics.binning import EDGES, check_n_bins, uniform_bins
 from calbench.metrics.items import Items
 from calbench.metrics.registration import CONFIDENCE, metric
 from calbench.metrics.statistic import SumStatistic, Term, point
-from calbench.predictions import Float64
 
 
 def _classwise_calibration_error(

@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.items import Items
 from calbench.metrics.registration import CONFIDENCE, metric
 from calbench.metrics.statistic import SumStatistic, Term, mean_of, point, ratio
-from calbench.predictions import Float64
 
 _MAX_ITERATIONS = 50
 _TOLERANCE = 1e-12

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.metrics.binning import EDGES, check_n_bins, uniform_bins
 from calbench.metrics.items import Items
 from calbench.metrics.proper_scores import brier_score
 from calbench.metrics.registration import metric
 from calbench.metrics.statistic import SumStatistic, Term, point
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import xlogy
 
+from calbench.arrays import Float64, check_probs
 from calbench.errors import InputError
 from calbench.metrics.items import check_sample_weight
 from calbench.metrics.proper_scores import SMALLEST_PROBABILITY
-from calbench.predictions import Float64, Predictions, TopLabelPredictions, check_probs
+from calbench.predictions import Predictions, TopLabelPredictions
 
 
 @dataclass(frozen=True)

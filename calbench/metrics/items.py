@@ -8,18 +8,9 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Bool, Float64, Int64, check_confidences, check_correct, check_labels, check_probs
 from calbench.errors import InputError
-from calbench.predictions import (
-    Bool,
-    Float64,
-    Int64,
-    Predictions,
-    TopLabelPredictions,
-    check_confidences,
-    check_correct,
-    check_labels,
-    check_probs,
-)
+from calbench.predictions import Predictions, TopLabelPredictions
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,11 +11,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.absolute import AbsoluteSums
 from calbench.metrics.items import Items
 from calbench.metrics.statistic import Statistic, point
-from calbench.predictions import Float64, Predictions, TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.registry import Registry, Spec, unknown
 
 Direction = Literal["lower", "higher", "none"]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.binning import CHUNK, Norm, check_n_bins, uniform_bins
 from calbench.metrics.items import Items, check_sample_weight
 from calbench.metrics.statistic import ratio
-from calbench.predictions import Float64
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 
+from calbench.arrays import Float64, softmax
 from calbench.errors import InputError
-from calbench.predictions import Float64, Predictions, softmax
+from calbench.predictions import Predictions
 
 # Half the distance from 1 to the number below it: what is nearer to 1 rounds to 1.
 UNIT_BELOW_ONE = {"float16": 2.0**-12, "bfloat16": 2.0**-9, "float32": 2.0**-25, "float64": 2.0**-54}

@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import digamma
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.items import Items
 from calbench.metrics.registration import CONFIDENCE, metric
 from calbench.metrics.statistic import Finish, SumStatistic, Term, point, ratio, tie_groups
-from calbench.predictions import Float64
 
 _DEFINITION = {"confidence": CONFIDENCE, "ties": "averaged over orders"}
 

@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, sparse
 
+from calbench.arrays import Float64
 from calbench.metrics.items import Items
 from calbench.metrics.registration import CONFIDENCE, metric
 from calbench.metrics.statistic import point
-from calbench.predictions import Float64
 
 _DEPOSIT_CELLS = 8192  # fine, because it decides how exactly the items' places are kept
 _CELLS = 2048  # of the smoothed curve

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.items import Items, check_sample_weight
-from calbench.predictions import Float64
 
 _BLOCK = 400_000  # float64 weights that stay in a core's cache while they are used
 _MAX_SUMS = 4_000_000  # sums kept at a time

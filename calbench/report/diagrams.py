@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.experiments import TransferResult
 from calbench.experiments.transfer import ARMS
 from calbench.metrics import Items, ReliabilityBins
-from calbench.predictions import Float64
 
 N_BINS = 15
 MAX_POINTS = 300

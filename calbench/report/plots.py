@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from calbench.arrays import Bool, Float64
 from calbench.errors import BackendUnavailableError, InputError
 from calbench.metrics import Items, ReliabilityBins, evaluate
-from calbench.predictions import Bool, Float64, Predictions, TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.record_files import replacing
 from calbench.report.diagrams import flipped
 from calbench.report.leaderboard import is_reference

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.statistic import Statistic, SumStatistic, TermLike
-from calbench.predictions import Float64
 from calbench.statistics.resamples import Resamples
 
 N_BLOCKS = 4096

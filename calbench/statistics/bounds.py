@@ -26,8 +26,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from calbench.arrays import Float64
 from calbench.metrics.absolute import AbsoluteSums
-from calbench.predictions import Float64
 
 Bounds = tuple[float, float]
 

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.special import ndtri
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.absolute import AbsoluteSums
-from calbench.predictions import Float64
 from calbench.statistics.bounds import Bounds, _corrected, _least_bias, _most_bias, resampled_bounds
 from calbench.statistics.intervals import (
     Estimate,

@@ -9,11 +9,12 @@ from typing import Literal
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics import Items, Metric, get
 from calbench.metrics.absolute import AbsoluteSums
 from calbench.metrics.statistic import Statistic, evaluate_together, unweighted
-from calbench.predictions import Float64, Predictions, TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics.blocks import block_values, too_many
 from calbench.statistics.bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
 from calbench.statistics.resamples import Resamples, resamples_of

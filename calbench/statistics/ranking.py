@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from calbench.arrays import Float64
 from calbench.errors import InputError
-from calbench.predictions import Float64
 from calbench.statistics.contrasts import smallest_p
 from calbench.statistics.intervals import Resampled, check_level, check_paired, difference_bounds
 from calbench.statistics.significance import holm

@@ -10,8 +10,9 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from calbench.arrays import Float64, Strings
 from calbench.errors import InputError
-from calbench.predictions import Float64, Predictions, Strings, TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 
 _CHUNK_ELEMENTS = 400_000  # drawn at a time
 _MAX_RESAMPLES = 100_000

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, chdtrc
 
+from calbench.arrays import Float64, check_correct
 from calbench.errors import InputError
-from calbench.predictions import Float64, check_correct
 
 EXACT_BELOW = 25
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from calbench.arrays import Float32
 from calbench.errors import CorruptRecordError
-from calbench.predictions import Float32
 from calbench.record_files import replacing
 from calbench.store.writing import explaining
 

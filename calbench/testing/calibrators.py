@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from calbench import calibrators
+from calbench.arrays import Float64, Int64
 from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrator
 from calbench.calibrators.plugins import AdaptedCalibrator, check_component, is_built_in
 from calbench.errors import CalbenchError, InputError
-from calbench.predictions import Float64, Int64
 
 _EPSILON = 1 / 14
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calbench.predictions import softmax
+from calbench.arrays import softmax
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
+from calbench.arrays import softmax
 from calbench.calibrators import CalibrationContext
 from calbench.calibrators.export import from_json, read_torch, to_json, to_onnx, to_torch, write
 from calbench.errors import InputError
-from calbench.predictions import softmax
 
 from .data import overconfident
 from .test_registry import BUILT_IN, VARIANTS

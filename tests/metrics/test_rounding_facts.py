@@ -7,8 +7,9 @@ import pytest
 from scipy import optimize
 
 from calbench import metrics
+from calbench.arrays import softmax
 from calbench.errors import InputError
-from calbench.predictions import Predictions, softmax
+from calbench.predictions import Predictions
 
 
 @pytest.mark.parametrize("n_classes", [2, 4, 50])

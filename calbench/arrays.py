@@ -1,0 +1,175 @@
+"""Arrays of answers: their types, softmax, and the one place where they are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from calbench.errors import InputError
+
+FloatArray = npt.NDArray[np.floating[Any]]
+Float64 = npt.NDArray[np.float64]
+Float32 = npt.NDArray[np.float32]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+Strings = npt.NDArray[np.str_]
+
+
+def softmax(logits: npt.ArrayLike) -> Float64:
+    """Probabilities ``(n, k)`` of logits ``(n, k)``, in float64; ``-inf`` gives exactly 0."""
+    z = np.asarray(logits, dtype=np.float64)
+    e: Float64 = np.exp(z - z.max(axis=-1, keepdims=True))
+    e /= e.sum(axis=-1, keepdims=True)
+    return e
+
+
+def check_probs(probs: npt.ArrayLike) -> Float64:
+    """Return ``probs`` as float64 ``(n, k)``, or say which row is no distribution."""
+    values = _float_array(probs, "probs")
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise InputError(
+            f"probs has shape {values.shape}; pass (n_samples, n_classes) with 2 classes or more"
+            " (for a binary p pass np.column_stack([1 - p, p]))"
+        )
+    if len(values) == 0:
+        raise InputError("probs is empty; there is nothing to measure")
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"probs[{row}] = {values[row].tolist()} is not finite; drop or mend the row")
+    bad = ((values < 0) | (values > 1 + 1e-9)).any(axis=1)
+    bad |= np.abs(values.sum(axis=1) - 1) > 1e-3
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"probs[{row}] sums to {values[row].sum():.4g} and spans"
+            f" [{values[row].min():.4g}, {values[row].max():.4g}];"
+            " pass softmax(logits), or build a Predictions from the logits"
+        )
+    return values
+
+
+def check_labels(labels: npt.ArrayLike, n_samples: int, n_classes: int) -> Int64:
+    """Return ``labels`` as int64 ``(n,)`` in ``[0, n_classes)``, or say which row is not."""
+    values = np.asarray(labels)
+    if values.ndim != 1 or len(values) != n_samples:
+        raise InputError(f"labels has shape {values.shape}; expected ({n_samples},)")
+    if values.dtype.kind not in "iu":
+        raise InputError(
+            f"labels has dtype {values.dtype}; pass integer class indices from 0"
+            " (labels.astype(int) if they are whole numbers)"
+        )
+    bad = (values < 0) | (values >= n_classes)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"labels[{row}] = {values[row]} is outside [0, {n_classes}); labels are 0-based column indices"
+        )
+    return values.astype(np.int64)
+
+
+def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) -> Float64:
+    """Return ``confidences`` as float64 ``(n,)`` in [0, 1], or say which row is not."""
+    values = _float_array(confidences, "confidences")
+    if values.ndim != 1 or (n_samples is not None and len(values) != n_samples):
+        expected = "(n_samples,)" if n_samples is None else f"({n_samples},)"
+        raise InputError(f"confidences has shape {values.shape}; expected {expected}")
+    if len(values) == 0:
+        raise InputError("confidences is empty; there is nothing to measure")
+    bad = ~((values >= 0) & (values <= 1 + 1e-9))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]")
+    return np.minimum(values, 1.0)
+
+
+def check_correct(correct: npt.ArrayLike, n_samples: int) -> Bool:
+    """Return ``correct`` as bool ``(n,)``; the integers 0 and 1 are accepted."""
+    values = np.asarray(correct)
+    if values.shape != (n_samples,):
+        raise InputError(f"correct has shape {values.shape}; expected ({n_samples},)")
+    if values.dtype.kind != "b":
+        if values.dtype.kind not in "iu" or not np.isin(values, (0, 1)).all():
+            raise InputError(f"correct has dtype {values.dtype}; pass booleans, or the integers 0 and 1")
+        values = values.astype(bool)
+    return values.copy()
+
+
+def _float_array(values: npt.ArrayLike, name: str) -> Float64:
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name} is not a rectangular array of numbers: {error}") from None
+
+
+def checked_ids(item_ids: Iterable[object]) -> Strings:
+    """Return ids ``(n,)`` as strings, or say which row has none of its own."""
+    raw: list[Any] = item_ids.tolist() if isinstance(item_ids, np.ndarray) else list(item_ids)
+    if not raw:
+        raise InputError("item_ids is empty; a record needs at least one item")
+    if not all(type(value) is str and value for value in raw):
+        for row, value in enumerate(raw):
+            if not isinstance(value, str | int | np.integer) or isinstance(value, bool) or value == "":
+                raise InputError(f"item_ids[{row}] = {value!r}; ids are non-empty strings or integers")
+        raw = [str(value) for value in raw]
+    try:
+        "".join(raw).encode()
+    except UnicodeEncodeError:
+        raise InputError("item_ids hold half of a surrogate pair, which no file can; mend the text") from None
+    ids = np.array(raw)
+    # numpy drops NULs at the end of a text, so what it keeps is what must be unique.
+    distinct = set(ids.tolist())
+    if len(distinct) != len(ids) or "" in distinct:
+        _refuse_repeated(ids)
+    ids.setflags(write=False)
+    return ids
+
+
+def _refuse_repeated(ids: Strings) -> None:
+    unique, counts = np.unique(ids, return_counts=True)
+    repeated = unique[np.argmax(counts > 1)]
+    if counts.max() == 1:
+        raise InputError(f"item_ids[{int(np.argmax(ids == ''))}] is empty; ids are non-empty strings")
+    row = int(np.flatnonzero(ids == repeated)[1])
+    raise InputError(
+        f"item_ids[{row}] = {str(repeated)!r} appears twice; ids must be unique"
+        f" ({len(ids) - len(unique)} repeated in all)"
+    )
+
+
+def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
+    """Return logits as float32 ``(n, k)`` in which only ``-inf`` pads, or say which row is not."""
+    try:
+        values = np.array(logits, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"logits is not a rectangular array of numbers ({error}); pad ragged option counts with -inf"
+        ) from None
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise InputError(f"logits has shape {values.shape}; pass (n_samples, n_classes), 2 classes or more")
+    if len(values) != n_samples:
+        raise InputError(f"logits has {len(values)} rows but there are {n_samples} item_ids")
+    bad = np.isnan(values).any(axis=1) | (values == np.inf).any(axis=1)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(f"logits[{row}] = {values[row].tolist()} holds NaN or +inf; only -inf may pad a row")
+    empty = ~np.isfinite(values).any(axis=1)
+    if empty.any():
+        raise InputError(f"logits[{int(np.argmax(empty))}] is -inf throughout; drop the item")
+    return values
+
+
+def checked_option_labels(labels: npt.ArrayLike, logits: Float32) -> Int64:
+    """Return labels as int64 ``(n,)`` that point at options with a logit, or say which row does not."""
+    values = check_labels(labels, len(logits), logits.shape[1])
+    padded = ~np.isfinite(logits[np.arange(len(values)), values])
+    if padded.any():
+        row = int(np.argmax(padded))
+        raise InputError(
+            f"labels[{row}] = {values[row]} points at an option whose logit is -inf;"
+            " the right answer must be among the item's options"
+        )
+    return values
