@@ -5,12 +5,11 @@ import timeit
 import pytest
 
 import calbench
-from calbench import metrics, quantizers
+from calbench import metrics
 
 ACCEPTED = {
     "smollm2-*-pacs": "SmolLM2 is underconfident; without a temperature PACS can only lower its confidence",
 }
-WITHIN = 0.95
 
 
 @calbench.grid(quantizers="not fp32", calibrators="pacs,pacs_temperature")
@@ -24,18 +23,6 @@ def test_rounding_the_logits_moves_confidence_within_the_bound(calbench, dtype):
     found = metrics.shift_by_rounding(calbench.transfer().measured.reference.predictions, dtype=dtype)
     second_order = 1 + 2 * found.logit_error
     assert (found.shift <= found.bound * second_order + 1e-7).all()
-
-
-@calbench.grid(quantizers="not fp32", calibrators="identity")
-def test_quantizing_the_weights_moves_confidence_within_the_bound(calbench):
-    measured = calbench.transfer().measured
-    epsilon = quantizers.get(calbench.cell.quantizer).epsilon
-    reference, candidate = measured.reference.predictions, measured.candidate.predictions
-    found = metrics.shift_by_norm(candidate, reference, epsilon=epsilon)
-    if found.share_within < WITHIN:
-        pytest.xfail(
-            f"only {found.share_within:.0%} of the items: an error in the weights is not one of the logits"
-        )
 
 
 @calbench.grid(quantizers="not fp32", calibrators="pacs")

@@ -6,8 +6,13 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 pytest_plugins = ["pytester"]
+
+# A busy machine is no failure of the code.
+settings.register_profile("calbench", deadline=None)
+settings.load_profile("calbench")
 
 # The network is off for every test, and for every process that a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"

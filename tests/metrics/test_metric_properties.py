@@ -13,7 +13,7 @@ from calbench.errors import InputError
 from calbench.metrics import Items
 from calbench.predictions import Predictions, TopLabelPredictions
 
-QUICK = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ALL = metrics.names()
 # Not defined on every data set: what they divide by can be empty, or a likelihood has no maximum.
 PARTIAL = {"auroc_confidence", "calibration_intercept", "calibration_slope", "overconfidence_error_rate"}

@@ -32,7 +32,7 @@ def test_the_larger_correction_is_exact_where_nothing_is_wrong():
     assert expected(bounds._most_bias, 0.0) == pytest.approx(0, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 300), level=st.sampled_from([0.5, 0.9, 0.99]))
 def test_bounds_are_ordered_and_change_sign_with_the_roles(seed, n, level):
     rng = np.random.default_rng(seed)
