@@ -31,11 +31,7 @@ def centred_norm(logits: npt.ArrayLike) -> Float64:
     >>> centred_norm([[3.0, 1.0, -np.inf]]).round(6).tolist()
     [1.414214]
     """
-    z = _logits(logits)
-    real = np.isfinite(z)
-    filled = np.where(real, z, 0.0)
-    means = filled.sum(axis=1) / real.sum(axis=1)
-    centred = np.where(real, filled - means[:, None], 0.0)
+    centred, _ = _centred(_logits(logits))
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", centred, centred)))
 
 
@@ -172,14 +168,20 @@ def shift_by_rounding(reference: Predictions, *, dtype: str) -> ShiftByNorm:
     """
     if dtype not in _UNIT_ERROR:
         raise InputError(f"dtype={dtype!r} is not one of {', '.join(_UNIT_ERROR)}")
-    z = reference.logits.astype(np.float64)
-    real = np.isfinite(z)
-    means = np.where(real, z, 0.0).sum(axis=1) / real.sum(axis=1)
-    centred = z - means[:, None]
-    rounded = np.where(real, _rounded(np.where(real, centred, 0.0), dtype), -np.inf)
-    candidate = Predictions(reference.item_ids, rounded, reference.labels)
-    exact = Predictions(reference.item_ids, centred, reference.labels)
+    centred, real = _centred(_logits(reference.logits))
+    candidate, exact = (
+        Predictions(reference.item_ids, np.where(real, values, -np.inf), reference.labels)
+        for values in (_rounded(centred, dtype), centred)
+    )
     return shift_by_norm(candidate, exact, epsilon=_UNIT_ERROR[dtype])
+
+
+def _centred(z: Float64) -> tuple[Float64, npt.NDArray[np.bool_]]:
+    """Return logits less their row's mean, 0 where padded, and where they are not; both ``(n, k)``."""
+    real = np.isfinite(z)
+    filled = np.where(real, z, 0.0)
+    means = filled.sum(axis=1) / real.sum(axis=1)
+    return np.where(real, filled - means[:, None], 0.0), real
 
 
 def _rounded(values: Float64, dtype: str) -> Float64:
