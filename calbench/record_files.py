@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -139,9 +140,9 @@ class _Rows:
         names = self._names
         correct_name = names.correct or "correct"
         if names.predicted or correct_name not in self._file:
-            answers = self._column(names.predicted or "predicted")
-            labels = self._column(names.label or "label")
-            correct = np.array([str(a) == str(b) for a, b in zip(answers, labels, strict=True)])
+            correct = _agree(
+                self._column(names.predicted or "predicted"), self._column(names.label or "label")
+            )
         else:
             correct = np.asarray(self._column(correct_name))
         confidences = self._column(names.confidence or "confidence")
@@ -235,6 +236,42 @@ def _labels(column: Any) -> Any:
         if not text.isdecimal() and text not in _LETTERS:
             raise InputError(f"label[{row}] = {text!r} is neither a number nor a letter A to Z; map it first")
     return np.array([_LETTERS[t] if t in _LETTERS else int(t) for t in values.tolist()])
+
+
+def _agree(predicted: Any, labels: Any) -> Any:
+    """Return where answers are the labels; an answer that is missing is wrong.
+
+    A number is one however it was stored (1, 1.0, "1"), and A is 0 where one side has letters and
+    the other numbers.
+    """
+    answers, right = _texts(predicted), _texts(labels)
+    if "" in right:
+        raise InputError(f"label[{right.index('')}] is missing; an item needs a right answer: drop the row")
+    if _are_letters(answers) and _are_numbers(right):
+        answers = [str(_LETTERS[text]) if text else "" for text in answers]
+    elif _are_numbers(answers) and _are_letters(right):
+        right = [str(_LETTERS[text]) for text in right]
+    return np.array([a == b for a, b in zip(answers, right, strict=True)])
+
+
+def _texts(column: Any) -> list[str]:
+    """Return answers as texts: whole floats like integers, what is missing (null, NaN) as ``""``."""
+    values = column.tolist() if isinstance(column, np.ndarray) else column
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+    return "" if value is None else str(value)
+
+
+def _are_letters(texts: Sequence[str]) -> bool:
+    return all(text in _LETTERS for text in texts if text)
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return all(text.isdecimal() for text in texts if text)
 
 
 def write_record(record: Record, path: Path) -> None:

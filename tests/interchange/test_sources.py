@@ -70,6 +70,44 @@ def test_predictions_are_compared_with_answers_from_another_file(tmp_path):
     assert len(record.metadata["origin"]["files"]) == 2
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a,0,0.0,0.9\nb,1,,0.8\nc,1,1.0,0.7\n",  # a null makes a column of floats
+        "a,0,A,0.9\nb,1,A,0.8\nc,1,B,0.7\n",
+        "a,A,0,0.9\nb,B,0,0.8\nc,B,1,0.7\n",
+    ],
+    ids=["floats", "letters predicted", "letters right"],
+)
+def test_an_answer_is_right_however_it_is_spelled(tmp_path, rows):
+    (tmp_path / "x.csv").write_text(f"item_id,label,predicted,confidence\n{rows}")
+    assert read(tmp_path / "x.csv").correct.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("label", [None, float("nan"), ""])
+def test_an_item_without_a_right_answer_is_named(tmp_path, label):
+    rows = [
+        {"item_id": "a", "label": 1, "predicted": 1, "confidence": 0.5},
+        {"item_id": "b", "label": label, "predicted": label, "confidence": 0.5},
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"x\.jsonl: label\[1\] is missing"):
+        read(tmp_path / "x.jsonl")
+
+
+def test_ids_of_answers_stay_text(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,predicted,confidence\n007,1,0.5\n")
+    (tmp_path / "gold.csv").write_text("item_id,gold\n007,1\n")
+    assert read(tmp_path / "x.csv", answers=tmp_path / "gold.csv").correct.tolist() == [True]
+
+
+def test_two_answers_to_one_item_are_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,predicted,confidence\na,1,0.5\n")
+    (tmp_path / "gold.csv").write_text("item_id,gold\na,0\na,1\n")
+    with pytest.raises(InputError, match=r"gold\.csv: has two answers to 'a'"):
+        read(tmp_path / "x.csv", answers=tmp_path / "gold.csv")
+
+
 def test_answers_are_matched_by_id(tmp_path):
     (tmp_path / "x.csv").write_text("item_id,predicted,confidence\nb,1,0.5\na,0,0.5\n")
     (tmp_path / "gold.csv").write_text("item_id,gold\na,0\nb,0\nc,1\n")
