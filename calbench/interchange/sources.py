@@ -75,6 +75,8 @@ def read(
             raise InputError(
                 f"{given[0]}: a log has no columns to map; leave out --columns, --where, --row-ids"
             )
+        if answers is not None:
+            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
         return (
             read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
         )

@@ -101,6 +101,11 @@ def test_ids_of_answers_stay_text(tmp_path):
     assert read(tmp_path / "x.csv", answers=tmp_path / "gold.csv").correct.tolist() == [True]
 
 
+def test_answers_beside_a_log_are_refused(tmp_path):
+    with pytest.raises(InputError, match="leave out --answers"):
+        read(write(tmp_path), answers=tmp_path / "gold.csv")
+
+
 def test_two_answers_to_one_item_are_refused(tmp_path):
     (tmp_path / "x.csv").write_text("item_id,predicted,confidence\na,1,0.5\n")
     (tmp_path / "gold.csv").write_text("item_id,gold\na,0\na,1\n")
