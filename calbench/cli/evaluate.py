@@ -20,6 +20,7 @@ from calbench.cli.options import (
     RowIds,
     Seed,
     Where,
+    class_vectors,
     columns_of,
     metric_names,
     read_record,
@@ -75,13 +76,14 @@ def evaluate(
         record,
         names,
         answers=answers,
-        answers_column=answers_column or None,
-        format_=file_format.value,
+        answers_column=answers_column,
+        file_format=file_format,
     )
     if bool(calibrator) != (fit_on is not None) or (apply and fit_on):
         raise typer.BadParameter("give --calibrator and --fit-on together, or --apply alone")
     if fit_on is not None:
-        predictions = _calibrated(predictions, _fitted(read_record(fit_on, names), calibrator, seed))
+        to_fit = read_record(fit_on, names, file_format=file_format)
+        predictions = _calibrated(predictions, _fitted(to_fit, calibrator, seed))
     if apply is not None:
         from calbench import calibrators
         from calbench.column_files import json_document
@@ -119,26 +121,19 @@ def _fitted(fit_on: Record, calibrator: str, seed: int) -> Any:
     from calbench import calibrators
     from calbench.calibrators import CalibrationContext
 
-    record = _class_vectors(fit_on)
+    record = class_vectors(fit_on)
     context = CalibrationContext(n_classes=record.n_classes, rng=np.random.default_rng(seed))
     return calibrators.get(calibrator).fit(record.logits, record.labels, context=context)
 
 
 def _calibrated(record: Record, fitted: Any) -> Record:
     """Return the record with the probabilities that a fitted calibrator gives it."""
+    import numpy as np
+
     from calbench.predictions import Predictions
 
-    raw = _class_vectors(record)
-    return Predictions.from_probs(raw.item_ids, fitted(raw.logits), raw.labels, raw.metadata)
-
-
-def _class_vectors(record: Record) -> Any:
-    from calbench.errors import InputError
-    from calbench.predictions import Predictions
-
-    if not isinstance(record, Predictions):
-        raise InputError(
-            "calibrating needs the probability of every class; for records of the top answer use"
-            " calbench transfer, with a calibrator of confidences such as isotonic"
-        )
-    return record
+    raw = class_vectors(record)
+    # A step function may give the right class 0, which a record refuses: what the NLL counts instead.
+    least = np.where(np.isneginf(raw.logits), 0.0, np.finfo(np.float64).tiny)
+    probs = np.maximum(fitted(raw.logits), least)
+    return Predictions.from_probs(raw.item_ids, probs, raw.labels, raw.metadata)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import Columns, RowIds, Where, columns_of, read_record
+from calbench.cli.options import Columns, RowIds, Where, columns_of, read_pair, read_record
 from calbench.cli.output import say
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def shift(
 
     Example: calbench plot shift fp32.parquet int4.parquet -o shift.png
     """
-    from calbench import interchange
     from calbench.report import plots
 
     plots.check_suffix(output)
-    names = columns_of(columns, row_ids=row_ids, where=where)
-    both = interchange.pair(read_record(reference, names), read_record(candidate, names))
+    both = read_pair(reference, candidate, columns_of(columns, row_ids=row_ids, where=where))
     for note in both.notes:
         say(f"note: {note}")
     _save(plots.shift(both.reference, both.candidate), output)

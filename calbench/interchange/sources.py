@@ -70,6 +70,12 @@ def read(
         if not path.exists():
             raise InputError(f"{path}: no such file")
     kind = _format(given) if format_ == "auto" else format_
+    if scoring != "sum" and kind != "lm-eval":
+        raise InputError(
+            f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out --per-character"
+        )
+    if scorer is not None and kind != "inspect":
+        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
     if kind in ("lm-eval", "inspect"):
         if columns is not None and columns != ColumnNames():
             raise InputError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import calbench
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
+from calbench.escaping import plain_json
 from calbench.experiments import Measured, TransferResult
 from calbench.experiments.cells import quantizer_order
 from calbench.experiments.transfer import ARMS
@@ -145,19 +145,9 @@ def pair_key(row: Row) -> str:
 
 def write_json(contents: Mapping[str, Any], path: Path) -> None:
     """Write a document, in one step; JSON has no infinity, so it is written as ``"inf"``."""
-    text = json.dumps(_strict(contents), indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(plain_json(contents), indent=1, sort_keys=True, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def _place(row: Row) -> tuple[Any, ...]:
