@@ -16,8 +16,9 @@ import numpy as np
 
 from calbench.column_files import json_document, reading
 from calbench.errors import InputError
-from calbench.interchange.origin import Record, with_origin
+from calbench.interchange.origin import with_origin
 from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.record_files import Record
 
 _VERSION = 2  # of the log format
 _MAX_MEMBER_BYTES = 2**30

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from calbench.escaping import plain_json
-from calbench.interchange.origin import Record
 from calbench.metrics import get
+from calbench.record_files import Record
 from calbench.statistics import Estimate
 
 # What the hub calls a task whose answers are classes.

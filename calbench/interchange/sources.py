@@ -11,9 +11,9 @@ from calbench.errors import InputError
 from calbench.interchange.answers import with_answers
 from calbench.interchange.inspect_logs import is_inspect, read_inspect
 from calbench.interchange.lm_eval import Scoring, is_samples, read_lm_eval
-from calbench.interchange.origin import Record, with_origin
+from calbench.interchange.origin import with_origin
 from calbench.interchange.torch_tensors import open_tensors
-from calbench.record_files import ColumnNames, record_of
+from calbench.record_files import ColumnNames, Record, record_of
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
 _TORCH = (".pt", ".pth")

@@ -23,6 +23,7 @@ from calbench.report.ranks import ranked
 from calbench.statistics import Estimate, GateDecision
 
 SCHEMA = 2
+DIFFERENCES = ("degradation", "regret", "benefit")
 Row = dict[str, Any]
 
 
@@ -53,10 +54,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
             name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
         },
         "arms": {arm: _estimates(result.estimates(arm)) for arm in ARMS},
-        **{
-            name: _estimates(getattr(result, name))
-            for name in ("degradation", "relative_degradation", "regret", "benefit")
-        },
+        **{name: _estimates(getattr(result, name)) for name in (*DIFFERENCES, "relative_degradation")},
         "accuracy_test": asdict(result.accuracy_test),
         "quantization_accuracy_test": asdict(result.quantization_accuracy_test),
         "other_seeds": {str(m.seed): _values(m.result) for m in measured[1:]},
@@ -101,6 +99,17 @@ def verdict(row: Row) -> str:
     return next((o for o in ("fail", "inconclusive", "pass") if o in outcomes), "")
 
 
+def hurts(row: Row) -> str:
+    """Return ``"yes"`` if the transferred calibrator is shown to raise ECE above that of none.
+
+    ``"maybe"`` if it does so on these items, its interval holding 0; ``""`` if it does not.
+    """
+    benefit = row["benefit"]["ece"]
+    if not benefit["value"] < 0:
+        return ""
+    return "yes" if benefit["interval"][1] < 0 else "maybe"
+
+
 class Describes(Protocol):
     """Knows how the records of a run were made."""
 
@@ -130,7 +139,7 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describ
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": dict(settings),
         "metrics": {
-            name: get_metric(name).fingerprint for name in (rows[0]["arms"]["raw_reference"] if rows else ())
+            name: get_metric(name).fingerprint for row in rows for name in row["arms"]["raw_reference"]
         },
         "cells": cells,
         "confidence_pairs": pairs,
