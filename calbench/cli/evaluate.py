@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -47,11 +47,9 @@ def evaluate(
     file_format: Format = FileFormat.auto,
     metrics: Metrics = "",
     calibrator: Annotated[str, typer.Option(help="Calibrate first, fitted on --fit-on.")] = "",
-    fit_on: Annotated[
-        Optional[Path], typer.Option(help="Predictions to fit the calibrator on.")  # noqa: UP045
-    ] = None,
+    fit_on: Annotated[Path | None, typer.Option(help="Predictions to fit the calibrator on.")] = None,
     apply: Annotated[
-        Optional[Path], typer.Option(help="Calibrate with a fit that was saved as JSON (to_dict).")  # noqa: UP045
+        Path | None, typer.Option(help="Calibrate with a fit that was saved as JSON (to_dict).")
     ] = None,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -28,11 +28,11 @@ def calibrator(
     row_ids: RowIds = False,
     where: Where = "",
     epsilon: Annotated[
-        Optional[float],  # noqa: UP045 (typer)
+        float | None,
         typer.Option(help="Unit error of the record's precision, for pacs."),
     ] = None,
     deployed_epsilon: Annotated[
-        Optional[float],  # noqa: UP045 (typer)
+        float | None,
         typer.Option(help="Unit error of the precision it will be used at, if another."),
     ] = None,
     seed: Seed = 0,

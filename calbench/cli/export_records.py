@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Source = Annotated[Path, typer.Argument(help="Predictions.")]
 Output = Annotated[
-    Optional[Path], typer.Option("--output", "-o", help="The file to write; standard output if left out.")  # noqa: UP045
+    Path | None, typer.Option("--output", "-o", help="The file to write; standard output if left out.")
 ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -30,12 +30,12 @@ Where = Annotated[
     str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
 ]
 Answers = Annotated[
-    Optional[Path], typer.Option(help="A file with the right answers, if they are in another one.")  # noqa: UP045
+    Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
 ]
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 StoreFolder = Annotated[
-    Optional[str],  # noqa: UP045 (typer)
+    str | None,
     typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -41,10 +41,10 @@ def transfer(
     metrics: Metrics = "",
     calibration_fraction: Annotated[float, typer.Option(help="Share of the items to fit on.")] = 0.5,
     reference_epsilon: Annotated[
-        Optional[float], typer.Option(help="Unit error of the reference's precision, for pacs.")  # noqa: UP045
+        float | None, typer.Option(help="Unit error of the reference's precision, for pacs.")
     ] = None,
     candidate_epsilon: Annotated[
-        Optional[float], typer.Option(help="Unit error of the candidate's precision, for pacs.")  # noqa: UP045
+        float | None, typer.Option(help="Unit error of the candidate's precision, for pacs.")
     ] = None,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
