@@ -131,7 +131,9 @@ def _rows(results: list[Path], model: str, task: str) -> list[dict[str, Any]]:
     rows = [row for row in document["cells"] if all(not v or row[name] == v for name, v in chosen.items())]
     if not rows:
         held = {name: sorted({row[name] for row in document["cells"]}) for name in chosen}
-        raise InputError(f"no cell is of {' and '.join(filter(None, chosen.values()))}; there are {held}")
+        asked = " and ".join(f"{name} {value}" for name, value in chosen.items() if value)
+        there = "; ".join(f"{name}s {', '.join(names)}" for name, names in held.items() if names)
+        raise InputError(f"no cell is of {asked or 'any model'}; there are {there or 'none at all'}")
     return rows
 
 
