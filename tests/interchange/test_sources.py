@@ -95,6 +95,42 @@ def test_an_item_without_a_right_answer_is_named(tmp_path, label):
         read(tmp_path / "x.jsonl")
 
 
+@pytest.mark.parametrize("columns", ["logits_0,logits_2", "logits_1,logits_2"])
+def test_a_class_without_a_column_is_named(tmp_path, columns):
+    (tmp_path / "x.csv").write_text(f"item_id,label,{columns}\na,1,0.5,2.0\n")
+    with pytest.raises(InputError, match=r"x\.csv: there is no column logits_[01] beside logits_2"):
+        read(tmp_path / "x.csv")
+
+
+def test_more_than_ten_numbered_classes_are_in_their_order(tmp_path):
+    names = ",".join(f"logits_{k}" for k in reversed(range(12)))
+    (tmp_path / "x.csv").write_text(
+        f"item_id,label,{names}\na,11,{','.join(map(str, reversed(range(12))))}\n"
+    )
+    assert read(tmp_path / "x.csv").logits[0].tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_a_single_value_is_of_the_whole_file(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    logits, labels = np.eye(3, dtype=np.float32), np.arange(3)
+    if suffix == "npz":
+        np.savez(path, label=labels, logits=logits, model=np.array("llama"))
+    else:
+        torch = pytest.importorskip("torch")
+        arrays = {"label": torch.from_numpy(labels), "logits": torch.from_numpy(logits)}
+        torch.save(arrays | {"model": "llama"}, path)
+    record = read(path, columns=ROWS)
+    assert (len(record), record.metadata["model"]) == (3, "llama")
+
+
+@pytest.mark.parametrize("rows", ["a,,1,2\nb,1,0,1\n", "a,nan,1,2\nb,1.0,0,1\n"])
+def test_a_label_that_is_missing_is_named(tmp_path, rows):
+    (tmp_path / "x.csv").write_text(f"item_id,label,logits_0,logits_1\n{rows}")
+    with pytest.raises(InputError, match=r"x\.csv: label\[0\] is missing"):
+        read(tmp_path / "x.csv")
+
+
 def test_ids_of_answers_stay_text(tmp_path):
     (tmp_path / "x.csv").write_text("item_id,predicted,confidence\n007,1,0.5\n")
     (tmp_path / "gold.csv").write_text("item_id,gold\n007,1\n")
