@@ -176,6 +176,12 @@ def test_a_calibrator_is_fitted_on_what_evaluate_reads(run, folder, tmp_path):
     assert (code, "needs the probability of every class" in err) == (2, True)
 
 
+def test_a_file_that_is_no_fit_is_named(run, folder, tmp_path):
+    (tmp_path / "fit.json").write_text("{}")
+    code, _, err = run("evaluate", folder / "int4.parquet", "--apply", tmp_path / "fit.json")
+    assert (code, f"{tmp_path / 'fit.json'}: this is no fitted calibrator" in err) == (2, True)
+
+
 @pytest.mark.parametrize("option", [("--scorer", "match"), ("--per-character",)])
 def test_options_of_another_format_are_refused(run, folder, tmp_path, option):
     code, _, err = run("import", folder / "int4.parquet", "-o", tmp_path / "x.parquet", *option)

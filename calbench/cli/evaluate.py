@@ -83,11 +83,8 @@ def evaluate(
         to_fit = read_record(fit_on, names, file_format=file_format)
         predictions = _calibrated(predictions, _fitted(to_fit, calibrator, seed))
     if apply is not None:
-        from calbench import calibrators
-        from calbench.column_files import json_document
-
         calibrator = apply.name
-        predictions = _calibrated(predictions, calibrators.from_dict(json_document(apply)))
+        predictions = _calibrated(predictions, _saved(apply))
     wanted = metric_names(metrics, predictions)
     estimates = statistics.bootstrap(
         predictions, wanted, n_resamples=n_resamples, rng=np.random.default_rng(seed)
@@ -122,6 +119,18 @@ def _fitted(fit_on: Record, calibrator: str, seed: int) -> Any:
     record = class_vectors(fit_on)
     context = CalibrationContext(n_classes=record.n_classes, rng=np.random.default_rng(seed))
     return calibrators.get(calibrator).fit(record.logits, record.labels, context=context)
+
+
+def _saved(path: Path) -> Any:
+    from calbench import calibrators
+    from calbench.column_files import json_document
+    from calbench.errors import InputError
+
+    saved = json_document(path)
+    try:
+        return calibrators.from_dict(saved)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _calibrated(record: Record, fitted: Any) -> Record:
