@@ -258,8 +258,11 @@ def _read_npz(path: Path, _text: tuple[str, ...]) -> ColumnFile:
     # np.load leaves a file that it opened itself open when it cannot read it.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         columns = {name: arrays[name] for name in arrays.files}
-    metadata = _object(str(columns.pop("calbench_metadata", "{}")))
+    ours = _object(str(columns.pop("calbench_metadata", "{}")))
     digest = str(columns.pop("calbench_digest", ""))
+    # A single value, such as the model's name, is of the whole file.
+    single = {name: columns.pop(name).item() for name in tuple(columns) if columns[name].ndim == 0}
+    metadata = {name: value for name, value in single.items() if isinstance(value, str | int | float)} | ours
     return ColumnFile(path, tuple(columns), columns.__getitem__, metadata, digest)
 
 

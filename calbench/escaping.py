@@ -1,8 +1,11 @@
-r"""Names come from files that others wrote: text that a terminal or a markdown page shows as it is."""
+r"""What others can read as it is: names in a terminal and in markdown, numbers in JSON."""
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
+from typing import Any
 
 _MARKDOWN = re.compile(r"([\\`*_~|<>\[\]#])")
 # Inside a word an underscore emphasises nothing, and quantizers' ids are full of them.
@@ -26,6 +29,19 @@ def markdown_text(text: str) -> str:
     """
     flat = printable(" ".join(text.split()))
     return _WORD_UNDERSCORE.sub("_", _MARKDOWN.sub(r"\\\1", flat))
+
+
+def plain_json(value: Any) -> Any:
+    """Return contents as JSON has them: no infinity and no NaN (written as text), and no tuples.
+
+    >>> plain_json({"interval": (0.5, float("inf"))})
+    {'interval': [0.5, 'inf']}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain_json(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _turns_text(character: str) -> bool:

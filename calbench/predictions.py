@@ -108,7 +108,7 @@ class Predictions:
         label: str = "label",
         logits: str | Sequence[str] = "logits",
     ) -> Predictions:
-        """Read a parquet, jsonl, csv, npz or safetensors file; the format follows the suffix.
+        """Read a parquet, jsonl, json, csv, npz or safetensors file; the format follows the suffix.
 
         Parameters
         ----------
@@ -129,7 +129,10 @@ class Predictions:
         return read_predictions(Path(path), item_id=item_id, label=label, logits=logits)
 
     def write(self, path: str | Path) -> None:
-        """Write the record, atomically, in the format that the suffix names (see :meth:`read`)."""
+        """Write the record, atomically, as the suffix says: .parquet, .jsonl, .csv, .npz or .safetensors.
+
+        csv keeps no metadata. The others do, and a checksum that is verified when they are read.
+        """
         from calbench.record_files import write_record
 
         write_record(self, Path(path))
@@ -250,7 +253,7 @@ class TopLabelPredictions:
         return record
 
     def write(self, path: str | Path) -> None:
-        """Write the record, atomically, in the format that the suffix names."""
+        """Write the record, atomically; see :meth:`Predictions.write`."""
         from calbench.record_files import write_record
 
         write_record(self, Path(path))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -96,11 +98,11 @@ def read_record(path: Path, names: ColumnNames | None = None, *, kind: type[Reco
 
 def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[Record] | None = None) -> Record:
     """Build a record from opened columns; see :func:`read_record`."""
-    chosen = _Rows(file, names)
     if kind is None:
         kind = _kind(file, names)
     try:
         with reading(file.path):
+            chosen = _Rows(file, names)
             record = chosen.predictions() if kind is Predictions else chosen.top_label()
     except InputError as error:
         message = str(error)
@@ -139,9 +141,9 @@ class _Rows:
         names = self._names
         correct_name = names.correct or "correct"
         if names.predicted or correct_name not in self._file:
-            answers = self._column(names.predicted or "predicted")
-            labels = self._column(names.label or "label")
-            correct = np.array([str(a) == str(b) for a, b in zip(answers, labels, strict=True)])
+            correct = _agree(
+                self._column(names.predicted or "predicted"), self._column(names.label or "label")
+            )
         else:
             correct = np.asarray(self._column(correct_name))
         confidences = self._column(names.confidence or "confidence")
@@ -165,12 +167,22 @@ class _Rows:
         if not isinstance(names, str):
             return np.column_stack([np.asarray(self._column(name)) for name in names])
         if names not in self._file:
-            width = len(self._file.names)
-            numbered = [f"{names}_{i}" for i in range(width) if f"{names}_{i}" in self._file]
+            numbered = self._numbered(names)
             if numbered:
                 return self._vectors(numbered)
         values = self._column(names)
         return values if isinstance(values, np.ndarray) else _padded(values, names)
+
+    def _numbered(self, name: str) -> list[str]:
+        """Return ``name_0``, ``name_1``, ...; a gap would give every later class another's label."""
+        places = {int(n.removeprefix(f"{name}_")) for n in self._file.names if _is_numbered(n, name)}
+        if places and max(places) >= len(places):
+            missing = next(place for place in range(len(places)) if place not in places)
+            raise InputError(
+                f"there is no column {name}_{missing} beside {name}_{max(places)}; classes are counted from 0"
+                " without a gap: name the columns in their order, as in --columns logits=a+b+c"
+            )
+        return [f"{name}_{place}" for place in sorted(places)]
 
     def _column(self, name: str) -> Any:
         values = self._file.column(name)
@@ -208,6 +220,10 @@ class _Rows:
                 )
 
 
+def _is_numbered(column: str, name: str) -> bool:
+    return column == f"{name}_0" or re.fullmatch(rf"{re.escape(name)}_[1-9][0-9]{{0,8}}", column) is not None
+
+
 def _is_constant(column: Any) -> bool:
     first = column[0] if len(column) else None
     return all(value == first for value in column)
@@ -227,6 +243,8 @@ def _padded(values: Sequence[Any], name: str) -> list[list[float]]:
 def _labels(column: Any) -> Any:
     """Return labels as integers: whole floats, digits and the letters A, B, ... are read as such."""
     values = np.asarray(column)
+    if values.dtype.kind in ("f", "O"):
+        _refuse_missing(_texts(column))
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.round(values)).all():
         return values.astype(np.int64)
     if values.dtype.kind != "U":
@@ -235,6 +253,48 @@ def _labels(column: Any) -> Any:
         if not text.isdecimal() and text not in _LETTERS:
             raise InputError(f"label[{row}] = {text!r} is neither a number nor a letter A to Z; map it first")
     return np.array([_LETTERS[t] if t in _LETTERS else int(t) for t in values.tolist()])
+
+
+def _agree(predicted: Any, labels: Any) -> Any:
+    """Return where answers are the labels; an answer that is missing is wrong.
+
+    A number is one however it was stored (1, 1.0, "1"), and A is 0 where one side has letters and
+    the other numbers.
+    """
+    answers, right = _texts(predicted), _texts(labels)
+    _refuse_missing(right)
+    if len(answers) != len(right):
+        raise InputError(f"there are {len(answers)} answers for {len(right)} labels")
+    if _are_letters(answers) and _are_numbers(right):
+        answers = [str(_LETTERS[text]) if text else "" for text in answers]
+    elif _are_numbers(answers) and _are_letters(right):
+        right = [str(_LETTERS[text]) for text in right]
+    return np.array([a == b for a, b in zip(answers, right, strict=True)])
+
+
+def _refuse_missing(labels: list[str]) -> None:
+    if "" in labels:
+        raise InputError(f"label[{labels.index('')}] is missing; an item needs a right answer: drop the row")
+
+
+def _texts(column: Any) -> list[str]:
+    """Return answers as texts: whole floats like integers, what is missing (null, NaN) as ``""``."""
+    values = column.tolist() if isinstance(column, np.ndarray) else column
+    return [_text(value) for value in values]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
+    return "" if value is None else str(value)
+
+
+def _are_letters(texts: Sequence[str]) -> bool:
+    return all(text in _LETTERS for text in texts if text)
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    return all(text.isdecimal() for text in texts if text)
 
 
 def write_record(record: Record, path: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from calbench import metrics
 from calbench.experiments import PROFILES, Grid, Selection
+from calbench.record_files import replacing
 from calbench.report import read_results, summary, write_json
 
 CALIBRATOR = "temperature"
@@ -42,7 +43,9 @@ def main() -> None:
         "table": summary(rows, calibrator=CALIBRATOR),
     }
     write_json(kept, KEPT)
-    README.write_text(rendered(README.read_text(encoding="utf-8"), kept["table"]), encoding="utf-8")
+    text = rendered(README.read_text(encoding="utf-8"), kept["table"])
+    with replacing(README) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def problems() -> list[str]:
@@ -53,7 +56,9 @@ def problems() -> list[str]:
     kept = json.loads(KEPT.read_text(encoding="utf-8"))
     text = README.read_text(encoding="utf-8")
     found = []
-    if rendered(text, kept["table"]) != text:
+    if not MARKERS.search(text):
+        found.append(f"{README} has lost the comments between which the leaderboard stands")
+    elif rendered(text, kept["table"]) != text:
         found.append(f"the leaderboard in {README} is not that of {KEPT}: {remedy}")
     if kept["ece"] != metrics.get("ece").fingerprint:
         found.append(f"ece is computed in another way than in {README}: {remedy}")

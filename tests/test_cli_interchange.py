@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from calbench import Predictions, calibrators, cli
+from calbench.cli.output import print_json
+from calbench.metrics import negative_log_likelihood
 from tests.interchange.samples import write
 
 RNG = np.random.default_rng(0)
@@ -129,15 +131,67 @@ def test_an_error_of_its_own_is_no_failed_gate(run, monkeypatch, folder):
     assert "Traceback" not in err
 
 
-COMMANDS = ["import", "report", "plot reliability", "plot pareto", "plot transfer", "plot shift"]
-COMMANDS += ["export records", "export results", "export model-card"]
+def test_a_place_that_cannot_be_written_is_no_internal_error(run, folder, tmp_path):
+    (tmp_path / "file").touch()
+    code, _, err = run("export", "records", folder / "int4.parquet", "-o", tmp_path / "file" / "x.csv")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert str(tmp_path / "file") in err
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help_with_an_example(run, command):
-    code, out, _ = run(*command.split(), "--help")
+def test_report_fits_calibrators_with_and_without_arguments(run, folder, tmp_path):
+    chosen = "identity,histogram[n_bins=5,strategy=uniform],not dirichlet"
+    options = "--calibrators", chosen, "--n-resamples", 100
+    code, _, _ = run("report", folder, "-o", tmp_path, *options)
+    cells = json.loads((tmp_path / "results.json").read_text())["cells"]
     assert code == 0
-    assert f"Example: calbench {command}" in out
+    assert {cell["calibrator"] for cell in cells} == {"identity", "histogram[n_bins=5,strategy=uniform]"}
+
+
+def test_a_step_function_may_give_the_right_class_nothing(run, folder):
+    records = folder / "int4.parquet", "--calibrator", "isotonic", "--fit-on", folder / "fp16.parquet"
+    fit = Predictions.read(folder / "fp16.parquet").take(range(30))
+    fit.write(folder / "fp16.parquet")
+    code, out, err = run("evaluate", *records, "--metrics", "nll,ece", "--json")
+    assert (code, err) == (0, "")
+    record = Predictions.read(folder / "int4.parquet")
+    fitted = calibrators.get("isotonic").fit(fit.logits, fit.labels)
+    probs = fitted(record.logits)
+    assert (probs[np.arange(400), record.labels] == 0).any()
+    expected = negative_log_likelihood(probs, record.labels)
+    assert json.loads(out)["metrics"]["nll"]["value"] == pytest.approx(expected, rel=1e-6)  # float32 logits
+
+
+def test_a_calibrator_is_fitted_on_what_evaluate_reads(run, folder, tmp_path):
+    record = Predictions.read(folder / "int4.parquet")
+    rows = [{"label": int(y), "p": p.tolist()} for y, p in zip(record.labels, record.probs, strict=True)]
+    (tmp_path / "p.json").write_text(json.dumps(rows))
+    target = tmp_path / "fit.json"
+    code, _, err = run(
+        "export", "calibrator", tmp_path / "p.json", "--row-ids", "--columns", "probs=p", "-o", target
+    )
+    assert (code, "fitted on 400 items" in err) == (0, True)
+    record.to_top_label().write(tmp_path / "top.parquet")
+    code, _, err = run("export", "calibrator", tmp_path / "top.parquet", "-o", target)
+    assert (code, "needs the probability of every class" in err) == (2, True)
+
+
+def test_a_file_that_is_no_fit_is_named(run, folder, tmp_path):
+    (tmp_path / "fit.json").write_text("{}")
+    code, _, err = run("evaluate", folder / "int4.parquet", "--apply", tmp_path / "fit.json")
+    assert (code, f"{tmp_path / 'fit.json'}: this is no fitted calibrator" in err) == (2, True)
+
+
+@pytest.mark.parametrize("option", [("--scorer", "match"), ("--per-character",)])
+def test_options_of_another_format_are_refused(run, folder, tmp_path, option):
+    code, _, err = run("import", folder / "int4.parquet", "-o", tmp_path / "x.parquet", *option)
+    assert (code, f"leave out {option[0]}" in err) == (2, True)
+
+
+def test_json_holds_no_infinity(capsys):
+    print_json({"interval": (0.5, float("inf")), "rows": [{"value": float("nan")}]})
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown == {"interval": [0.5, "inf"], "rows": [{"value": "nan"}]}
 
 
 def test_the_bit_ladder(run, shared_data):

@@ -27,6 +27,11 @@ def test_a_changed_line_is_noticed(script):
     assert any("is not that of" in problem for problem in script.problems())
 
 
+def test_lost_markers_are_noticed(script):
+    script.README.write_text(script.README.read_text().replace("<!-- /leaderboard -->", ""))
+    assert any("has lost the comments" in problem for problem in script.problems())
+
+
 def test_another_definition_is_noticed(script, monkeypatch):
     monkeypatch.setattr("calbench.metrics.Metric.fingerprint", {"metric": "other"})
     assert any("computed in another way" in problem for problem in script.problems())

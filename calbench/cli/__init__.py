@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 import typer
 
 import calbench
-from calbench.cli import (
+from calbench.cli import (  # noqa: F401 (importing a command's file registers it)
     compare,
     doctor,
     evaluate,
@@ -29,24 +29,6 @@ from calbench.cli.application import app
 from calbench.errors import CalbenchError
 from calbench.escaping import printable
 
-# Importing a command's file registers it.
-COMMANDS = (
-    compare,
-    doctor,
-    evaluate,
-    export,
-    export_records,
-    import_records,
-    listing,
-    monitor,
-    plot,
-    report,
-    run,
-    sensitivity,
-    setup,
-    store,
-    transfer,
-)
 _INTERRUPTED = 130
 
 
@@ -73,7 +55,7 @@ def main() -> NoReturn:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         app(args=arguments, standalone_mode=True)
-    except CalbenchError as error:
+    except (CalbenchError, OSError) as error:  # the latter: a full disk, a folder that cannot be written
         if debug:
             raise
         _complain(f"error: {error}")

@@ -20,9 +20,9 @@ from calbench.cli.options import (
     Seed,
     Where,
     columns_of,
-    read_record,
+    read_pair,
 )
-from calbench.cli.output import finite, print_json, say
+from calbench.cli.output import print_json, say
 
 
 @app.command()
@@ -55,13 +55,17 @@ def compare(
 
     import numpy as np
 
-    from calbench import interchange, statistics
+    from calbench import statistics
     from calbench.metrics import precision_split
 
     names = columns_of(columns, row_ids=row_ids, where=where)
-    options = {"answers": answers, "answers_column": answers_column or None, "format_": file_format.value}
-    both = interchange.pair(
-        read_record(reference, names, **options), read_record(candidate, names, **options)
+    both = read_pair(
+        reference,
+        candidate,
+        names,
+        answers=answers,
+        answers_column=answers_column,
+        file_format=file_format,
     )
     decision = statistics.compare(
         both.candidate,
@@ -76,7 +80,7 @@ def compare(
     if as_json:
         print_json(
             {
-                **{name: finite(value) for name, value in asdict(decision).items()},
+                **asdict(decision),
                 "precision_split": asdict(split),
                 "only_reference": list(both.only_reference),
                 "only_candidate": list(both.only_candidate),

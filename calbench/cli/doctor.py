@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -16,7 +16,7 @@ from calbench.cli.output import print_json
 @app.command()
 def doctor(
     quantizers: Annotated[
-        Optional[list[str]],  # noqa: UP045 (typer)
+        list[str] | None,
         typer.Argument(help="Ids to try, arguments in brackets; every registered one if left out."),
     ] = None,
     as_json: AsJson = False,

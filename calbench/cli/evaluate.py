@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,7 @@ from calbench.cli.options import (
     RowIds,
     Seed,
     Where,
+    class_vectors,
     columns_of,
     metric_names,
     read_record,
@@ -46,11 +47,9 @@ def evaluate(
     file_format: Format = FileFormat.auto,
     metrics: Metrics = "",
     calibrator: Annotated[str, typer.Option(help="Calibrate first, fitted on --fit-on.")] = "",
-    fit_on: Annotated[
-        Optional[Path], typer.Option(help="Predictions to fit the calibrator on.")  # noqa: UP045
-    ] = None,
+    fit_on: Annotated[Path | None, typer.Option(help="Predictions to fit the calibrator on.")] = None,
     apply: Annotated[
-        Optional[Path], typer.Option(help="Calibrate with a fit that was saved as JSON (to_dict).")  # noqa: UP045
+        Path | None, typer.Option(help="Calibrate with a fit that was saved as JSON (to_dict).")
     ] = None,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
@@ -75,19 +74,17 @@ def evaluate(
         record,
         names,
         answers=answers,
-        answers_column=answers_column or None,
-        format_=file_format.value,
+        answers_column=answers_column,
+        file_format=file_format,
     )
     if bool(calibrator) != (fit_on is not None) or (apply and fit_on):
         raise typer.BadParameter("give --calibrator and --fit-on together, or --apply alone")
     if fit_on is not None:
-        predictions = _calibrated(predictions, _fitted(read_record(fit_on, names), calibrator, seed))
+        to_fit = read_record(fit_on, names, file_format=file_format)
+        predictions = _calibrated(predictions, _fitted(to_fit, calibrator, seed))
     if apply is not None:
-        from calbench import calibrators
-        from calbench.column_files import json_document
-
         calibrator = apply.name
-        predictions = _calibrated(predictions, calibrators.from_dict(json_document(apply)))
+        predictions = _calibrated(predictions, _saved(apply))
     wanted = metric_names(metrics, predictions)
     estimates = statistics.bootstrap(
         predictions, wanted, n_resamples=n_resamples, rng=np.random.default_rng(seed)
@@ -119,26 +116,31 @@ def _fitted(fit_on: Record, calibrator: str, seed: int) -> Any:
     from calbench import calibrators
     from calbench.calibrators import CalibrationContext
 
-    record = _class_vectors(fit_on)
+    record = class_vectors(fit_on)
     context = CalibrationContext(n_classes=record.n_classes, rng=np.random.default_rng(seed))
     return calibrators.get(calibrator).fit(record.logits, record.labels, context=context)
 
 
+def _saved(path: Path) -> Any:
+    from calbench import calibrators
+    from calbench.column_files import json_document
+    from calbench.errors import InputError
+
+    saved = json_document(path)
+    try:
+        return calibrators.from_dict(saved)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def _calibrated(record: Record, fitted: Any) -> Record:
     """Return the record with the probabilities that a fitted calibrator gives it."""
+    import numpy as np
+
     from calbench.predictions import Predictions
 
-    raw = _class_vectors(record)
-    return Predictions.from_probs(raw.item_ids, fitted(raw.logits), raw.labels, raw.metadata)
-
-
-def _class_vectors(record: Record) -> Any:
-    from calbench.errors import InputError
-    from calbench.predictions import Predictions
-
-    if not isinstance(record, Predictions):
-        raise InputError(
-            "calibrating needs the probability of every class; for records of the top answer use"
-            " calbench transfer, with a calibrator of confidences such as isotonic"
-        )
-    return record
+    raw = class_vectors(record)
+    # A step function may give the right class 0, which a record refuses: what the NLL counts instead.
+    least = np.where(np.isneginf(raw.logits), 0.0, np.finfo(np.float64).tiny)
+    probs = np.maximum(fitted(raw.logits), least)
+    return Predictions.from_probs(raw.item_ids, probs, raw.labels, raw.metadata)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import Columns, Seed, column_names
+from calbench.cli.options import Columns, RowIds, Seed, Where, class_vectors, columns_of, read_record
 from calbench.cli.output import say
 
 export = typer.Typer(
@@ -25,12 +25,14 @@ def calibrator(
     ],
     name: Annotated[str, typer.Option("--calibrator", help="Id of the calibrator.")] = "temperature",
     columns: Columns = "",
+    row_ids: RowIds = False,
+    where: Where = "",
     epsilon: Annotated[
-        Optional[float],  # noqa: UP045 (typer)
+        float | None,
         typer.Option(help="Unit error of the record's precision, for pacs."),
     ] = None,
     deployed_epsilon: Annotated[
-        Optional[float],  # noqa: UP045 (typer)
+        float | None,
         typer.Option(help="Unit error of the precision it will be used at, if another."),
     ] = None,
     seed: Seed = 0,
@@ -44,10 +46,10 @@ def calibrator(
     """
     import numpy as np
 
-    from calbench import Predictions, calibrators
+    from calbench import calibrators
     from calbench.calibrators.export import write
 
-    predictions = Predictions.read(record, **column_names(columns))
+    predictions = class_vectors(read_record(record, columns_of(columns, row_ids=row_ids, where=where)))
     context = calibrators.CalibrationContext(
         epsilon=epsilon, n_classes=predictions.n_classes, rng=np.random.default_rng(seed)
     )

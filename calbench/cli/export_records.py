@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,14 +18,14 @@ from calbench.cli.options import (
     metric_names,
     read_record,
 )
-from calbench.cli.output import print_json, say
+from calbench.cli.output import json_text, say
 
 if TYPE_CHECKING:
     from calbench.record_files import Record
 
 Source = Annotated[Path, typer.Argument(help="Predictions.")]
 Output = Annotated[
-    Optional[Path], typer.Option("--output", "-o", help="The file to write; standard output if left out.")  # noqa: UP045
+    Path | None, typer.Option("--output", "-o", help="The file to write; standard output if left out.")
 ]
 
 
@@ -65,7 +65,7 @@ def results(
     from calbench import interchange
 
     record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
-    _write(interchange.lm_eval_results(record, estimates, task=task), output)
+    _write(json_text(interchange.lm_eval_results(record, estimates, task=task)) + "\n", output)
 
 
 @export.command("model-card")
@@ -85,15 +85,10 @@ def model_card(
     Example: calbench export model-card int4.parquet --model me/my-model-int4 --task arc_challenge
     """
     from calbench import interchange
-    from calbench.record_files import replacing
 
     record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
-    text = interchange.front_matter(interchange.model_index(record, estimates, model=model, task=task))
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    with replacing(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    index = interchange.model_index(record, estimates, model=model, task=task)
+    _write(interchange.front_matter(index), output)
 
 
 def _measured(
@@ -110,13 +105,11 @@ def _measured(
     )
 
 
-def _write(contents: Any, output: Path | None) -> None:
-    import json
-
+def _write(text: str, output: Path | None) -> None:
     from calbench.record_files import replacing
 
     if output is None:
-        print_json(contents)
+        typer.echo(text, nl=False)
         return
     with replacing(output) as temporary:
-        temporary.write_text(json.dumps(contents, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8")

@@ -67,8 +67,8 @@ def import_(
         source,
         columns_of(columns, row_ids=row_ids, where=where),
         answers=answers,
-        answers_column=answers_column or None,
-        format_=file_format.value,
+        answers_column=answers_column,
+        file_format=file_format,
         scoring="per-character" if per_character else "sum",
         scorer=scorer or None,
     )

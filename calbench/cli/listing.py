@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -24,7 +24,7 @@ class Kind(str, Enum):
 
 @app.command("list")
 def list_(
-    kind: Annotated[Optional[Kind], typer.Argument(help="What to list; everything if left out.")] = None,  # noqa: UP045 (typer)
+    kind: Annotated[Kind | None, typer.Argument(help="What to list; everything if left out.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the models, tasks, quantizers, calibrators and metrics that are registered.

@@ -20,7 +20,7 @@ from calbench.cli.options import (
     columns_of,
     read_record,
 )
-from calbench.cli.output import finite, print_json
+from calbench.cli.output import print_json
 
 if TYPE_CHECKING:
     from calbench.experiments.monitoring import Monitoring
@@ -64,7 +64,7 @@ def monitor(
     names = columns_of(columns, row_ids=row_ids, where=where)
     accepted_names = columns_of(baseline_columns or columns, row_ids=row_ids, where=where)
     found = monitoring.monitor(
-        read_record(record, names, format_=file_format.value),
+        read_record(record, names, file_format=file_format),
         _accepted(baseline, accepted_names, file_format),
         margin=margin,
         threshold=threshold,
@@ -84,7 +84,7 @@ def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> Record
         from calbench import baselines
 
         return baselines.read(path).answers
-    return read_record(path, names, format_=file_format.value)
+    return read_record(path, names, file_format=file_format)
 
 
 def _show(found: Monitoring) -> None:
@@ -112,6 +112,4 @@ def _show(found: Monitoring) -> None:
 def _plain(found: Monitoring) -> dict[str, object]:
     from dataclasses import asdict
 
-    plain = asdict(found)
-    ece = {name: finite(value) for name, value in plain.pop("ece").items()}
-    return {**plain, "ece": ece, "flags": list(found.flags)}
+    return {**asdict(found), "flags": list(found.flags)}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
+    from calbench.interchange import Paired
+    from calbench.predictions import Predictions
     from calbench.record_files import ColumnNames, Record
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -28,12 +30,12 @@ Where = Annotated[
     str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
 ]
 Answers = Annotated[
-    Optional[Path], typer.Option(help="A file with the right answers, if they are in another one.")  # noqa: UP045
+    Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
 ]
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 StoreFolder = Annotated[
-    Optional[str],  # noqa: UP045 (typer)
+    str | None,
     typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),
 ]
 
@@ -70,11 +72,10 @@ def columns_of(text: str, *, row_ids: bool = False, where: str = "") -> ColumnNa
     from calbench.record_files import ColumnNames
 
     rows = dict(_pairs(where, "--where", "COLUMN=VALUE"))
-    return ColumnNames(**column_names(text), row_ids=row_ids, where=rows)
+    return ColumnNames(**_column_names(text), row_ids=row_ids, where=rows)
 
 
-def column_names(text: str) -> dict[str, Any]:
-    """Read the text of ``--columns``: for a class vector, keywords of :meth:`calbench.Predictions.read`."""
+def _column_names(text: str) -> dict[str, Any]:
     known = ("item_id", "label", "logits", "probs", "confidence", "correct", "predicted")
     mapped: dict[str, Any] = {}
     for ours, theirs in _pairs(text, "--columns", f"one of {', '.join(f'{name}=NAME' for name in known)}"):
@@ -97,11 +98,45 @@ def _pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
     return pairs
 
 
-def read_record(paths: list[Path] | Path, columns: ColumnNames, **options: Any) -> Record:
-    """Read a record of any kind; see :func:`calbench.interchange.read`."""
+def read_record(
+    paths: list[Path] | Path,
+    columns: ColumnNames,
+    *,
+    answers_column: str = "",
+    file_format: FileFormat = FileFormat.auto,
+    **options: Any,
+) -> Record:
+    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`."""
     from calbench import interchange
 
-    return interchange.read(paths, columns=columns, **options)
+    return interchange.read(
+        paths,
+        columns=columns,
+        format_=file_format.value,
+        answers_column=answers_column or None,
+        **options,
+    )
+
+
+def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options: Any) -> Paired:
+    """Read two records, by the same options, and match their items."""
+    from calbench import interchange
+
+    return interchange.pair(
+        read_record(reference, columns, **options), read_record(candidate, columns, **options)
+    )
+
+
+def class_vectors(record: Record) -> Predictions:
+    """Return a record that calibrators of logits can be fitted on, or say why it is none."""
+    from calbench.predictions import Predictions
+
+    if not isinstance(record, Predictions):
+        raise InputError(
+            "calibrating needs the probability of every class; for records of the top answer use"
+            " calbench transfer, with a calibrator of confidences such as isotonic"
+        )
+    return record
 
 
 def metric_names(metrics: str, record: Record | None = None) -> tuple[str, ...]:

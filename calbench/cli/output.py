@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import typer
 
-from calbench.escaping import printable
+from calbench.escaping import plain_json, printable
 
 
 def plain(estimate: Any) -> dict[str, Any]:
     """An estimate as plain JSON."""
     return {
-        "value": finite(estimate.value),
-        "interval": [finite(bound) for bound in estimate.interval],
+        "value": estimate.value,
+        "interval": estimate.interval,
         "level": estimate.level,
     }
 
@@ -50,16 +49,14 @@ def origin_notes(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield f"{metadata['n_unscored_samples']} samples without a score were left out"
 
 
-def finite(value: Any) -> Any:
-    """JSON has no infinity: write it as text."""
-    if isinstance(value, tuple):
-        return [finite(part) for part in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+def json_text(contents: Any) -> str:
+    """Return plain JSON."""
+    return json.dumps(plain_json(contents), indent=2, allow_nan=False)
 
 
 def print_json(contents: Any) -> None:
     """Print plain JSON on standard output."""
-    typer.echo(json.dumps(contents, indent=2))
+    typer.echo(json_text(contents))
 
 
 def say(message: str) -> None:

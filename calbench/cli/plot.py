@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import Columns, RowIds, Where, columns_of, read_record
+from calbench.cli.options import Columns, RowIds, Where, columns_of, read_pair, read_record
 from calbench.cli.output import say
 
 if TYPE_CHECKING:
@@ -73,12 +73,10 @@ def shift(
 
     Example: calbench plot shift fp32.parquet int4.parquet -o shift.png
     """
-    from calbench import interchange
     from calbench.report import plots
 
     plots.check_suffix(output)
-    names = columns_of(columns, row_ids=row_ids, where=where)
-    both = interchange.pair(read_record(reference, names), read_record(candidate, names))
+    both = read_pair(reference, candidate, columns_of(columns, row_ids=row_ids, where=where))
     for note in both.notes:
         say(f"note: {note}")
     _save(plots.shift(both.reference, both.candidate), output)
@@ -133,7 +131,9 @@ def _rows(results: list[Path], model: str, task: str) -> list[dict[str, Any]]:
     rows = [row for row in document["cells"] if all(not v or row[name] == v for name, v in chosen.items())]
     if not rows:
         held = {name: sorted({row[name] for row in document["cells"]}) for name in chosen}
-        raise InputError(f"no cell is of {' and '.join(filter(None, chosen.values()))}; there are {held}")
+        asked = " and ".join(f"{name} {value}" for name, value in chosen.items() if value)
+        there = "; ".join(f"{name}s {', '.join(names)}" for name, names in held.items() if names)
+        raise InputError(f"no cell is of {asked or 'any model'}; there are {there or 'none at all'}")
     return rows
 
 

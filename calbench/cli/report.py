@@ -75,12 +75,13 @@ def _is_results(path: Path) -> bool:
 def _measured(
     paths: list[Path], columns: ColumnNames, calibrators: str, reference: str | None, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    from calbench import calibrators as registered
     from calbench import report as reports
+    from calbench.experiments import grid_of
+    from calbench.experiments.cells import Selection
     from calbench.experiments.imported import read_records
 
     records = read_records(paths, columns=columns)
-    chosen = tuple(c for c in calibrators.split(",") if "[" in c) or registered.registry.select(calibrators)
+    chosen = grid_of(calibrators=calibrators).calibrators(Selection())
     cells = reports.cells_of_records(
         records,
         calibrators=chosen,

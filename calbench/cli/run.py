@@ -50,7 +50,6 @@ def run(
     """
     from rich.console import Console
 
-    from calbench import calibrators as calibrator_library
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
     from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
@@ -58,7 +57,7 @@ def run(
     from calbench.report.precision import precision_json, precision_markdown
     from calbench.store import Store
 
-    fitted = calibrator_library.registry.select(calibrators) if calibrators else ()
+    fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     picked = grid.cells(Selection(), PROFILES[profile.value])
     references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,7 +21,7 @@ def sensitivity(
     quantizer: Annotated[str, typer.Argument(help="Id of a quantizer that can skip layers.")],
     task: Annotated[str, typer.Argument(help="Id of the task.")],
     budget_mib: Annotated[
-        Optional[float],  # noqa: UP045 (typer)
+        float | None,
         typer.Option(
             min=0, help="The whole model may take so much; default: a fifth of the saving is spent."
         ),

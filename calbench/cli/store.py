@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ store_app = typer.Typer(help="Look after stored predictions and checkpoints.", n
 app.add_typer(store_app, name="store")
 
 Place = Annotated[
-    Optional[str],  # noqa: UP045 (typer)
+    str | None,
     typer.Option("--store", help="Folder or address of the store; the cache's own if left out."),
 ]
 
@@ -91,7 +91,7 @@ def verify(store: Place = None, as_json: AsJson = False) -> None:
 def gc(
     store: Place = None,
     max_size: Annotated[
-        Optional[str],  # noqa: UP045 (typer)
+        str | None,
         typer.Option(help="What may stay, such as 10GB: the oldest goes until the rest fits."),
     ] = None,
     as_json: AsJson = False,

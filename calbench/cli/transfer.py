@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -22,7 +22,7 @@ from calbench.cli.options import (
     Where,
     columns_of,
     metric_names,
-    read_record,
+    read_pair,
 )
 from calbench.cli.output import interval, plain, print_json, say, table
 
@@ -41,10 +41,10 @@ def transfer(
     metrics: Metrics = "",
     calibration_fraction: Annotated[float, typer.Option(help="Share of the items to fit on.")] = 0.5,
     reference_epsilon: Annotated[
-        Optional[float], typer.Option(help="Unit error of the reference's precision, for pacs.")  # noqa: UP045
+        float | None, typer.Option(help="Unit error of the reference's precision, for pacs.")
     ] = None,
     candidate_epsilon: Annotated[
-        Optional[float], typer.Option(help="Unit error of the candidate's precision, for pacs.")  # noqa: UP045
+        float | None, typer.Option(help="Unit error of the candidate's precision, for pacs.")
     ] = None,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
@@ -61,13 +61,17 @@ def transfer(
     """
     import numpy as np
 
-    from calbench import experiments, interchange
+    from calbench import experiments
     from calbench.experiments.transfer import ARMS
 
     names = columns_of(columns, row_ids=row_ids, where=where)
-    options = {"answers": answers, "answers_column": answers_column or None, "format_": file_format.value}
-    both = interchange.pair(
-        read_record(reference, names, **options), read_record(candidate, names, **options)
+    both = read_pair(
+        reference,
+        candidate,
+        names,
+        answers=answers,
+        answers_column=answers_column,
+        file_format=file_format,
     )
     wanted = metric_names(metrics, both.reference)
     result = experiments.transfer(

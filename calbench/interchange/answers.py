@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,13 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
         ``gold``, ``preds`` and ``predicted`` that is there.
     item_id
         The column of ids; None where rows are matched by position.
+
+    Raises
+    ------
+    InputError
+        No column holds answers, an item has two or none, or the files differ in length.
     """
-    answers = open_columns(path)
+    answers = open_columns(path, text_columns=() if item_id is None else (item_id,))
     name = column or next((name for name in _NAMES if name in answers), None)
     if name is None:
         raise InputError(f"{path}: none of its columns ({', '.join(answers.names)}) is {', '.join(_NAMES)}")
@@ -41,7 +47,13 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
         if len(values) != n_rows:
             raise InputError(f"{path}: has {len(values)} answers for the {n_rows} rows of {file.path}")
     else:
-        known = dict(zip(map(str, answers.column(item_id)), values, strict=True))
+        answered = [str(item) for item in answers.column(item_id)]
+        if len(answered) != len(values):
+            raise InputError(f"{path}: has {len(values)} answers for {len(answered)} ids")
+        known = dict(zip(answered, values, strict=True))
+        if len(known) < len(answered):
+            twice = next(item for item, n in Counter(answered).items() if n > 1)
+            raise InputError(f"{path}: has two answers to {twice!r}; keep the right one")
         ids = [str(item) for item in file.column(item_id)]
         missing = [item for item in ids if item not in known]
         if missing:

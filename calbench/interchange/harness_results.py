@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from calbench.interchange.origin import Record
 from calbench.metrics import get
+from calbench.record_files import Record
 from calbench.statistics import Estimate
 
 

@@ -16,8 +16,9 @@ import numpy as np
 
 from calbench.column_files import json_document, reading
 from calbench.errors import InputError
-from calbench.interchange.origin import Record, with_origin
+from calbench.interchange.origin import with_origin
 from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.record_files import Record
 
 _VERSION = 2  # of the log format
 _MAX_MEMBER_BYTES = 2**30
@@ -56,7 +57,7 @@ def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None
     ------
     InputError
         A log is newer than this reader, holds no log-probabilities, several epochs or scores
-        that are neither right nor wrong.
+        that are neither right nor wrong, or is of another model than the one before it.
     """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
     answers: list[_Answer] = []
@@ -65,7 +66,13 @@ def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None
     for path in given:
         header, samples = _log(path)
         task = str(header["eval"].get("task", path.stem))
-        facts |= {"model": str(header["eval"].get("model", "")), "task": task}
+        model = str(header["eval"].get("model", ""))
+        if facts.get("model", model) != model:
+            raise InputError(
+                f"{path}: is of the model {model!r}, and another log of {facts['model']!r}; a record is of"
+                " one model: pass the logs of one"
+            )
+        facts |= {"model": model, "task": task}
         for sample in samples:
             if sample.get("error") or not sample.get("scores"):
                 n_failed += 1

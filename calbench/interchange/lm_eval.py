@@ -211,9 +211,9 @@ def _checked_results(
 
 
 def _facts(results: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return what the results files say about the run, if they agree."""
+    """Return what the results files say about the run; a record is of one model."""
     facts: dict[str, Any] = {}
-    for content in results.values():
+    for path, content in results.items():
         config = content.get("config")
         config = config if isinstance(config, dict) else {}
         said = {
@@ -223,6 +223,10 @@ def _facts(results: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
             "n_shot": content.get("n-shot"),
         }
         for name, value in said.items():
-            if value is not None:
-                facts.setdefault(name, value)
+            known = facts.setdefault(name, value) if value is not None else None
+            if known != value and name in ("model", "model_args"):
+                raise InputError(
+                    f"{path}: its {name} is {value!r}, and that of another file {known!r}; a record is of"
+                    " one model: pass the files of one run"
+                )
     return facts

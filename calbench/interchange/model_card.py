@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from calbench.interchange.origin import Record
+from calbench.escaping import plain_json
 from calbench.metrics import get
+from calbench.record_files import Record
 from calbench.statistics import Estimate
 
-# The two tasks that the hub has names for and that a record can be of.
+# What the hub calls a task whose answers are classes.
 _KIND = "text-classification"
 
 
@@ -54,7 +55,7 @@ def front_matter(index: Mapping[str, Any]) -> str:
 
     JSON is YAML, and leaves no text that YAML could take for something else.
     """
-    return f"---\n{json.dumps(index, indent=2, ensure_ascii=False)}\n---\n"
+    return f"---\n{json.dumps(plain_json(index), indent=2, ensure_ascii=False, allow_nan=False)}\n---\n"
 
 
 def _options(name: str) -> dict[str, Any]:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import calbench
-from calbench.predictions import Predictions, TopLabelPredictions
-
-Record = Predictions | TopLabelPredictions
+from calbench.record_files import Record
 
 
 def with_origin(record: Record, paths: Iterable[Path], *, format_: str, facts: Mapping[str, Any]) -> Record:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from calbench.errors import InputError
 from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.record_files import Record
 
-R = TypeVar("R", Predictions, TopLabelPredictions, Predictions | TopLabelPredictions)
 _SHOWN = 3
 
 
@@ -25,8 +24,8 @@ class Paired:
         Ids of the rest.
     """
 
-    reference: Predictions | TopLabelPredictions
-    candidate: Predictions | TopLabelPredictions
+    reference: Record
+    candidate: Record
     only_reference: tuple[str, ...]
     only_candidate: tuple[str, ...]
 
@@ -39,9 +38,7 @@ class Paired:
                 yield f"{len(ids):,} items are in the {name} only and were left out: {shown}"
 
 
-def pair(
-    reference: Predictions | TopLabelPredictions, candidate: Predictions | TopLabelPredictions
-) -> Paired:
+def pair(reference: Record, candidate: Record) -> Paired:
     """Align two records by id.
 
     If one of them is of the top answer only, both are reduced to that.
@@ -75,5 +72,5 @@ def pair(
     return Paired(reference.take(shared), candidate.take(shared), only_ours, only_theirs)
 
 
-def _top(record: Predictions | TopLabelPredictions) -> TopLabelPredictions:
+def _top(record: Record) -> TopLabelPredictions:
     return record.to_top_label() if isinstance(record, Predictions) else record

@@ -11,9 +11,9 @@ from calbench.errors import InputError
 from calbench.interchange.answers import with_answers
 from calbench.interchange.inspect_logs import is_inspect, read_inspect
 from calbench.interchange.lm_eval import Scoring, is_samples, read_lm_eval
-from calbench.interchange.origin import Record, with_origin
+from calbench.interchange.origin import with_origin
 from calbench.interchange.torch_tensors import open_tensors
-from calbench.record_files import ColumnNames, record_of
+from calbench.record_files import ColumnNames, Record, record_of
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
 _TORCH = (".pt", ".pth")
@@ -70,11 +70,19 @@ def read(
         if not path.exists():
             raise InputError(f"{path}: no such file")
     kind = _format(given) if format_ == "auto" else format_
+    if scoring != "sum" and kind != "lm-eval":
+        raise InputError(
+            f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out --per-character"
+        )
+    if scorer is not None and kind != "inspect":
+        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
     if kind in ("lm-eval", "inspect"):
         if columns is not None and columns != ColumnNames():
             raise InputError(
                 f"{given[0]}: a log has no columns to map; leave out --columns, --where, --row-ids"
             )
+        if answers is not None:
+            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
         return (
             read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
         )

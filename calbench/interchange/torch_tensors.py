@@ -44,8 +44,11 @@ def open_tensors(path: Path) -> ColumnFile:
             " save a tuple (logits, labels) with torch.save"
         ) from None
     with reading(path, "torch tensors"):
-        columns = {name: _array(value) for name, value in _named(path, content).items()}
-    return ColumnFile(path, tuple(columns), columns.__getitem__)
+        named = _named(path, content)
+        # A single value, such as the model's name, is of the whole file.
+        metadata = {name: value for name, value in named.items() if isinstance(value, str | int | float)}
+        columns = {name: _array(value) for name, value in named.items() if name not in metadata}
+    return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
 
 
 def _named(path: Path, content: Any) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from tabulate import tabulate
 
 from calbench.escaping import markdown_text
 from calbench.report.leaderboard import is_reference, verdict_text
-from calbench.report.results import Row, verdict
+from calbench.report.results import Row, hurts, verdict
 
 MAX_CHARACTERS = 60_000  # the largest host takes 65,536
 _ORDER = {"fail": 0, "inconclusive": 1, "pass": 2, "": 3}
@@ -27,7 +27,7 @@ def comment(rows: Sequence[Row], *, limit: int = MAX_CHARACTERS) -> str:
         Of characters.
     """
     counts = Counter(verdict(row) for row in rows)
-    hurt = sum("▼" in verdict_text(row) for row in rows)
+    hurt = sum(hurts(row) == "yes" for row in rows)
     head = [
         "### Calibration after quantization",
         "",

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calbench.experiments.transfer import ARMS
-from calbench.report.results import Row, verdict
+from calbench.report.results import DIFFERENCES, Row, verdict
 
-_DIFFERENCES = ("degradation", "regret", "benefit")
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -45,7 +44,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
         yield name, row[name]
     for arm in ARMS:
         yield from _estimates(arm, row["arms"].get(arm, {}))
-    for name in _DIFFERENCES:
+    for name in DIFFERENCES:
         yield from _estimates(name, row[name])
     yield "record.reference", row["records"]["reference"]
     yield "record.candidate", row["records"]["candidate"]

@@ -12,9 +12,10 @@ from rich.text import Text
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text, printable
-from calbench.report.results import Row, verdict
+from calbench.report.results import Row, hurts, verdict
 
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
+_HURTS = {"yes": "▼", "maybe": "▽", "": ""}
 _METRICS = ("ece", "nll", "brier", "accuracy")
 
 LEGEND = (
@@ -135,7 +136,7 @@ def _by_model_and_task(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], l
 def _short(row: Row) -> Text:
     mark, style = _MARKS[verdict(row)]
     return Text.assemble(
-        f"{row['arms']['transferred']['ece']['value']:.4f}", _hurts(row), (f" {mark}", style)
+        f"{row['arms']['transferred']['ece']['value']:.4f}", _HURTS[hurts(row)] or " ", (f" {mark}", style)
     )
 
 
@@ -163,7 +164,7 @@ def _full(row: Row) -> dict[str, str]:
 def verdict_text(row: Row) -> str:
     """Return the verdict, whether it was accepted, and the mark of a calibrator that hurts."""
     accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
-    return " ".join(filter(None, (verdict(row), accepted, _hurts(row).strip())))
+    return " ".join(filter(None, (verdict(row), accepted, _HURTS[hurts(row)])))
 
 
 def _title(metric: str) -> str:
@@ -173,13 +174,6 @@ def _title(metric: str) -> str:
 def _with_interval(estimate: dict[str, Any], sign: str = "", digits: int = 4) -> str:
     low, high = (f"{bound:{sign}.{digits}f}" for bound in estimate["interval"])
     return f"{estimate['value']:{sign}.{digits}f} [{low}, {high}]"
-
-
-def _hurts(row: Row) -> str:
-    benefit = row["benefit"]["ece"]
-    if benefit["value"] >= 0:
-        return " "
-    return "▼" if benefit["interval"][1] < 0 else "▽"
 
 
 def _size(row: Row) -> str:

@@ -4,29 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from calbench.arrays import Bool, Float64
 from calbench.errors import BackendUnavailableError, InputError
-from calbench.metrics import Items, ReliabilityBins, evaluate
-from calbench.predictions import Predictions, TopLabelPredictions
-from calbench.record_files import replacing
+from calbench.metrics import Items, ReliabilityBins, evaluate, get
+from calbench.record_files import Record, replacing
 from calbench.report.diagrams import flipped
 from calbench.report.leaderboard import is_reference
-from calbench.report.results import Row
+from calbench.report.results import DIFFERENCES, Row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-AnyRecord = Predictions | TopLabelPredictions
 SUFFIXES = (".svg", ".png", ".pdf")
-DIFFERENCES = ("degradation", "regret", "benefit")
 _Z = 1.959963984540054  # of a 95% interval
 
 
-def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure:
+def reliability(records: Mapping[str, Record], *, n_bins: int = 15) -> Figure:
     """Draw accuracy against confidence in equal-width bins, with Wilson's 95% band, over a histogram.
 
     Parameters
@@ -54,7 +51,7 @@ def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure
     return figure
 
 
-def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
+def shift(reference: Record, candidate: Record) -> Figure:
     """Draw each item's confidence at full precision against the quantized one; flipped answers marked.
 
     Parameters
@@ -126,7 +123,7 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_
     # A bound of a biased metric may lie on the other side of the value.
     axes.errorbar(x, y, yerr=np.maximum([y - bounds[0], bounds[1] - y], 0), fmt="none", ecolor="0.8")
     points = axes.scatter(x, y, c=accuracy, cmap="viridis", zorder=3)
-    front = frontier(x, y)
+    front = frontier(x, -y if _higher_is_better(metric) else y)
     axes.step(x[front], y[front], where="post", color="0.4", linestyle=":", label="frontier")
     named: set[tuple[str, str]] = set()
     for i in front:
@@ -147,7 +144,7 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_
 
 
 def transfer_matrix(rows: Sequence[Row], *, metric: str = "ece", difference: str = "degradation") -> Figure:
-    """Draw what transfer lost (or refitting would gain) by calibrator and quantizer.
+    """Draw what transfer lost (or refitting would gain) by calibrator and quantizer; red is worse.
 
     Parameters
     ----------
@@ -177,18 +174,22 @@ def transfer_matrix(rows: Sequence[Row], *, metric: str = "ece", difference: str
         estimate = row[difference][metric]
         values[place] = estimate["value"]
         sure[place] = estimate["interval"][0] > 0 or estimate["interval"][1] < 0
-    return _heat_map(
-        values, sure, down, across, f"{difference} of {metric}, {' on '.join(next(iter(groups)))}"
-    )
+    title = f"{difference} of {metric}, {' on '.join(next(iter(groups)))}"
+    red_is_positive = (difference == "benefit") == _higher_is_better(metric)
+    return _heat_map(values, sure, down, across, title, colours="RdBu_r" if red_is_positive else "RdBu")
 
 
-def _heat_map(values: Float64, sure: Bool, down: Sequence[str], across: Sequence[str], title: str) -> Figure:
+def _higher_is_better(metric: str) -> bool:
+    return get(metric).direction == "higher"
+
+
+def _heat_map(
+    values: Float64, sure: Bool, down: Sequence[str], across: Sequence[str], title: str, *, colours: str
+) -> Figure:
     figure = _figure(1.6 + 1.1 * len(across), 1.6 + 0.42 * len(down))
     axes = figure.subplots()
     limit = max(float(np.nanmax(np.abs(values))), 1e-9)
-    axes.imshow(
-        values, cmap="RdBu_r" if "benefit" not in title else "RdBu", vmin=-limit, vmax=limit, aspect="auto"
-    )
+    axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
     axes.set_xticks(range(len(across)), [_literal(name) for name in across], rotation=30, ha="right")
     axes.set_yticks(range(len(down)), [_literal(name) for name in down])
     for i, j in np.argwhere(np.isfinite(values)):
@@ -230,9 +231,12 @@ def wilson(shares: Float64, counts: Float64) -> tuple[Float64, Float64]:
 def save(figure: Figure, path: Path) -> None:
     """Write a picture, in one step; the suffix says what it is (.svg, .png or .pdf)."""
     check_suffix(path)
-    with replacing(path) as temporary:
-        # Without a date the same data give the same file.
-        figure.savefig(temporary, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    import matplotlib as mpl
+
+    # Without a date, and with ids that do not change, the same data give the same file.
+    dates: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    with replacing(path) as temporary, mpl.rc_context({"svg.hashsalt": "calbench"}):
+        figure.savefig(temporary, dpi=150, metadata=dates.get(path.suffix))
 
 
 def check_suffix(path: Path) -> None:

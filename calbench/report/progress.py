@@ -44,7 +44,7 @@ class TerminalProgress:
             self._print(f"calbench: {what}" + (f", {total:,} items" if total else ""))
             yield self._lines(what, total or 0, started)
         seconds = time.monotonic() - started
-        speed = f", {total / seconds:.0f} items/s" if total else ""
+        speed = f", {_speed(total, seconds):.0f} items/s" if total else ""
         self._print(f"calbench: {what}: done in {seconds:.0f} s{speed}")
 
     @contextmanager
@@ -65,7 +65,7 @@ class TerminalProgress:
         started = time.monotonic()
 
         def advance(n_done: int, note: str = "") -> None:
-            speed = n_done / max(time.monotonic() - started, 1e-9)
+            speed = _speed(n_done, time.monotonic() - started)
             with self._uncaptured():
                 bar.update(task, completed=n_done, speed=_described(speed, note), refresh=True)
 
@@ -83,10 +83,10 @@ class TerminalProgress:
         def advance(n_done: int, note: str = "") -> None:
             nonlocal last
             now = time.monotonic()
-            if now - last < SECONDS_BETWEEN_LINES or n_done >= total:
+            if now - last < SECONDS_BETWEEN_LINES or not 0 < n_done < total:
                 return
             last = now
-            speed = n_done / (now - started)
+            speed = _speed(n_done, now - started)
             left = (total - n_done) / speed
             pace = f"{_described(speed, note)}, {left:.0f} s left"
             self._print(f"calbench: {what}: {n_done:,}/{total:,}, {pace}")
@@ -96,6 +96,11 @@ class TerminalProgress:
     def _print(self, line: str) -> None:
         with self._uncaptured():
             self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _speed(n_done: int, seconds: float) -> float:
+    """Items per second; a coarse clock may not have moved yet."""
+    return n_done / max(seconds, 1e-9)
 
 
 def _described(speed: float, note: str) -> str:

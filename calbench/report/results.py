@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 import calbench
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
+from calbench.escaping import plain_json
 from calbench.experiments import Measured, TransferResult
 from calbench.experiments.cells import quantizer_order
 from calbench.experiments.transfer import ARMS
@@ -23,6 +23,7 @@ from calbench.report.ranks import ranked
 from calbench.statistics import Estimate, GateDecision
 
 SCHEMA = 2
+DIFFERENCES = ("degradation", "regret", "benefit")
 Row = dict[str, Any]
 
 
@@ -53,10 +54,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
             name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
         },
         "arms": {arm: _estimates(result.estimates(arm)) for arm in ARMS},
-        **{
-            name: _estimates(getattr(result, name))
-            for name in ("degradation", "relative_degradation", "regret", "benefit")
-        },
+        **{name: _estimates(getattr(result, name)) for name in (*DIFFERENCES, "relative_degradation")},
         "accuracy_test": asdict(result.accuracy_test),
         "quantization_accuracy_test": asdict(result.quantization_accuracy_test),
         "other_seeds": {str(m.seed): _values(m.result) for m in measured[1:]},
@@ -101,6 +99,17 @@ def verdict(row: Row) -> str:
     return next((o for o in ("fail", "inconclusive", "pass") if o in outcomes), "")
 
 
+def hurts(row: Row) -> str:
+    """Return ``"yes"`` if the transferred calibrator is shown to raise ECE above that of none.
+
+    ``"maybe"`` if it does so on these items, its interval holding 0; ``""`` if it does not.
+    """
+    benefit = row["benefit"]["ece"]
+    if not benefit["value"] < 0:
+        return ""
+    return "yes" if benefit["interval"][1] < 0 else "maybe"
+
+
 class Describes(Protocol):
     """Knows how the records of a run were made."""
 
@@ -130,7 +139,7 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describ
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "settings": dict(settings),
         "metrics": {
-            name: get_metric(name).fingerprint for name in (rows[0]["arms"]["raw_reference"] if rows else ())
+            name: get_metric(name).fingerprint for row in rows for name in row["arms"]["raw_reference"]
         },
         "cells": cells,
         "confidence_pairs": pairs,
@@ -145,19 +154,9 @@ def pair_key(row: Row) -> str:
 
 def write_json(contents: Mapping[str, Any], path: Path) -> None:
     """Write a document, in one step; JSON has no infinity, so it is written as ``"inf"``."""
-    text = json.dumps(_strict(contents), indent=1, sort_keys=True, allow_nan=False)
+    text = json.dumps(plain_json(contents), indent=1, sort_keys=True, allow_nan=False)
     with replacing(path) as temporary:
         temporary.write_text(text + "\n")
-
-
-def _strict(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value
 
 
 def _place(row: Row) -> tuple[Any, ...]:

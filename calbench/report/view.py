@@ -9,9 +9,8 @@ from typing import Any
 
 from calbench.experiments.transfer import ARMS
 from calbench.report.leaderboard import is_reference
-from calbench.report.results import Row, pair_key, verdict
+from calbench.report.results import DIFFERENCES, Row, hurts, pair_key, verdict
 
-DIFFERENCES = ("degradation", "regret", "benefit")
 _FIRST = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
 _MAX_FIT_CHARACTERS = 800
 _MAX_POINTS = 40_000  # of all scatter plots together
@@ -62,7 +61,7 @@ def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "rank": [place["rank"], *place["interval"], place["of"]] if place else None,
         "verdict": verdict(row),
         "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
-        "hurts": _hurts(row),
+        "hurts": hurts(row),
         "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in ARMS],
         "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
         "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in ARMS],
@@ -106,13 +105,6 @@ def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
     kept = ("outcome", "metric", "margin", "relative", "items_needed", "test", "accepted")
     numbers = {"delta": _number(gate["delta"]), "interval": [_number(v) for v in gate["interval"]]}
     return {**{name: gate.get(name) for name in kept}, **numbers}
-
-
-def _hurts(row: Row) -> str:
-    benefit = row["benefit"]["ece"]
-    if not isinstance(benefit["value"], int | float) or benefit["value"] >= 0:
-        return ""
-    return "yes" if benefit["interval"][1] < 0 else "maybe"
 
 
 def _number(value: Any) -> Any:

@@ -102,6 +102,17 @@ def test_logs_that_this_reader_does_not_know_are_refused(tmp_path, header, messa
         read_inspect(log(tmp_path / "a.json", [sample()], **header))
 
 
+def test_logs_of_two_models_are_refused(tmp_path):
+    first = log(tmp_path / "a.json", [sample()])
+    second = log(tmp_path / "b.json", [sample()], eval={"task": "u", "model": "other"})
+    assert (
+        len(read_inspect([first, log(tmp_path / "c.json", [sample()], eval={"task": "u", "model": "m"})]))
+        == 2
+    )
+    with pytest.raises(InputError, match=r"b\.json: is of the model 'other', and another log of 'm'"):
+        read_inspect([first, second])
+
+
 def test_an_unfinished_run_is_refused(tmp_path):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

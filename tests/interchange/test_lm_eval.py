@@ -108,6 +108,18 @@ def test_two_runs_of_one_task_are_refused(tmp_path):
         read_lm_eval([first, second])
 
 
+def test_runs_of_two_models_are_refused(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "a", "colours")
+    write(tmp_path / "b", "shapes")
+    assert len(read_lm_eval(tmp_path)) == 6
+    results = next((tmp_path / "b").glob("results_*.json"))
+    results.write_text(results.read_text().replace('"model_name": "m"', '"model_name": "other"'))
+    with pytest.raises(InputError, match=r"b/results_.*: its model is 'other', and that of another file 'm'"):
+        read_lm_eval(tmp_path)
+
+
 def test_an_empty_folder_says_how_to_log_samples(tmp_path):
     with pytest.raises(InputError, match="--log_samples"):
         read_lm_eval(tmp_path)

@@ -70,6 +70,85 @@ def test_predictions_are_compared_with_answers_from_another_file(tmp_path):
     assert len(record.metadata["origin"]["files"]) == 2
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "a,0,0.0,0.9\nb,1,,0.8\nc,1,1.0,0.7\n",  # a null makes a column of floats
+        "a,0,A,0.9\nb,1,A,0.8\nc,1,B,0.7\n",
+        "a,A,0,0.9\nb,B,0,0.8\nc,B,1,0.7\n",
+    ],
+    ids=["floats", "letters predicted", "letters right"],
+)
+def test_an_answer_is_right_however_it_is_spelled(tmp_path, rows):
+    (tmp_path / "x.csv").write_text(f"item_id,label,predicted,confidence\n{rows}")
+    assert read(tmp_path / "x.csv").correct.tolist() == [True, False, True]
+
+
+@pytest.mark.parametrize("label", [None, float("nan"), ""])
+def test_an_item_without_a_right_answer_is_named(tmp_path, label):
+    rows = [
+        {"item_id": "a", "label": 1, "predicted": 1, "confidence": 0.5},
+        {"item_id": "b", "label": label, "predicted": label, "confidence": 0.5},
+    ]
+    (tmp_path / "x.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match=r"x\.jsonl: label\[1\] is missing"):
+        read(tmp_path / "x.jsonl")
+
+
+@pytest.mark.parametrize("columns", ["logits_0,logits_2", "logits_1,logits_2"])
+def test_a_class_without_a_column_is_named(tmp_path, columns):
+    (tmp_path / "x.csv").write_text(f"item_id,label,{columns}\na,1,0.5,2.0\n")
+    with pytest.raises(InputError, match=r"x\.csv: there is no column logits_[01] beside logits_2"):
+        read(tmp_path / "x.csv")
+
+
+def test_more_than_ten_numbered_classes_are_in_their_order(tmp_path):
+    names = ",".join(f"logits_{k}" for k in reversed(range(12)))
+    (tmp_path / "x.csv").write_text(
+        f"item_id,label,{names}\na,11,{','.join(map(str, reversed(range(12))))}\n"
+    )
+    assert read(tmp_path / "x.csv").logits[0].tolist() == list(range(12))
+
+
+@pytest.mark.parametrize("suffix", ["npz", "pt"])
+def test_a_single_value_is_of_the_whole_file(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    logits, labels = np.eye(3, dtype=np.float32), np.arange(3)
+    if suffix == "npz":
+        np.savez(path, label=labels, logits=logits, model=np.array("llama"))
+    else:
+        torch = pytest.importorskip("torch")
+        arrays = {"label": torch.from_numpy(labels), "logits": torch.from_numpy(logits)}
+        torch.save(arrays | {"model": "llama"}, path)
+    record = read(path, columns=ROWS)
+    assert (len(record), record.metadata["model"]) == (3, "llama")
+
+
+@pytest.mark.parametrize("rows", ["a,,1,2\nb,1,0,1\n", "a,nan,1,2\nb,1.0,0,1\n"])
+def test_a_label_that_is_missing_is_named(tmp_path, rows):
+    (tmp_path / "x.csv").write_text(f"item_id,label,logits_0,logits_1\n{rows}")
+    with pytest.raises(InputError, match=r"x\.csv: label\[0\] is missing"):
+        read(tmp_path / "x.csv")
+
+
+def test_ids_of_answers_stay_text(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,predicted,confidence\n007,1,0.5\n")
+    (tmp_path / "gold.csv").write_text("item_id,gold\n007,1\n")
+    assert read(tmp_path / "x.csv", answers=tmp_path / "gold.csv").correct.tolist() == [True]
+
+
+def test_answers_beside_a_log_are_refused(tmp_path):
+    with pytest.raises(InputError, match="leave out --answers"):
+        read(write(tmp_path), answers=tmp_path / "gold.csv")
+
+
+def test_two_answers_to_one_item_are_refused(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,predicted,confidence\na,1,0.5\n")
+    (tmp_path / "gold.csv").write_text("item_id,gold\na,0\na,1\n")
+    with pytest.raises(InputError, match=r"gold\.csv: has two answers to 'a'"):
+        read(tmp_path / "x.csv", answers=tmp_path / "gold.csv")
+
+
 def test_answers_are_matched_by_id(tmp_path):
     (tmp_path / "x.csv").write_text("item_id,predicted,confidence\nb,1,0.5\na,0,0.5\n")
     (tmp_path / "gold.csv").write_text("item_id,gold\na,0\nb,0\nc,1\n")

@@ -42,7 +42,12 @@ def test_markdown_shows_every_metric_with_interval_and_n():
 
 @pytest.mark.parametrize(
     ("benefit", "mark"),
-    [(estimate(0.02), ""), (estimate(-0.001), "▽"), (estimate(-0.05), "▼")],
+    [
+        (estimate(0.02), ""),
+        (estimate(-0.001), "▽"),
+        (estimate(-0.05), "▼"),
+        (estimate(float("nan")), ""),
+    ],
 )
 def test_a_calibrator_that_hurts_is_marked(benefit, mark):
     text = markdown([row(benefit=0.0) | {"benefit": {"ece": benefit}}])

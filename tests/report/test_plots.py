@@ -68,8 +68,34 @@ def test_pictures_are_written(tmp_path, suffix):
     path = tmp_path / f"x{suffix}"
     plots.save(plots.reliability({"a": RECORD}), path)
     assert path.stat().st_size > 1000
+    plots.save(plots.reliability({"a": RECORD}), tmp_path / f"y{suffix}")
+    assert (tmp_path / f"y{suffix}").read_bytes() == path.read_bytes()
     with pytest.raises(InputError, match="unknown kind of picture"):
         plots.save(plots.reliability({"a": RECORD}), tmp_path / "x.txt")
+
+
+def test_the_frontier_of_accuracy_is_of_the_highest():
+    found = [row(q, outcome="") for q in ("fp32", "bnb-nf4")]
+    found[1]["arms"]["transferred"]["accuracy"] = estimate(0.9)
+    drawn = texts(plots.pareto(found, metric="accuracy", across="effective_bits"))
+    assert "bnb-nf4 · temperature" in drawn
+    assert "fp32 · temperature" not in drawn
+
+
+@pytest.mark.parametrize(
+    ("metric", "difference", "sign"),
+    [
+        ("ece", "degradation", 1),
+        ("ece", "benefit", -1),
+        ("accuracy", "regret", -1),
+        ("accuracy", "benefit", 1),
+    ],
+)
+def test_worse_is_red_in_a_matrix(metric, difference, sign):
+    worse = row(task="benefit") | {difference: {metric: estimate(sign * 0.1)}}
+    (image,) = plots.transfer_matrix([worse], metric=metric, difference=difference).axes[0].images
+    red, _, blue, _ = image.to_rgba(image.get_array())[0, 0]
+    assert red > blue
 
 
 def test_top_answers_flip_where_one_is_right_alone():

@@ -49,6 +49,14 @@ def test_records_of_the_top_answer_get_the_calibrators_that_can():
     check(document(cells.rows, settings={}, store=cells))
 
 
+def test_every_metric_of_every_cell_is_defined():
+    tops = {f"top-{n}": r.with_metadata({**r.metadata, "task": "u"}).to_top_label() for n, r in PAIR.items()}
+    cells = cells_of_records(PAIR | tops, calibrators=("platt",), n_resamples=100)
+    measured = {metric for row in cells.rows for arm in row["arms"].values() for metric in arm}
+    assert {"brier", "brier_toplabel"} <= measured
+    assert document(cells.rows, settings={}, store=cells)["metrics"].keys() == measured
+
+
 @pytest.mark.parametrize(
     ("records", "message"),
     [
