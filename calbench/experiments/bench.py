@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import gc
-import os
-import platform
-import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, Protocol
 
 from calbench import models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
+from calbench.experiments.asking import Asking
 from calbench.experiments.cells import REFERENCE, Cell, Profile
 from calbench.experiments.sides import Side
 from calbench.experiments.transfer import TransferResult, transfer_between
-from calbench.inference import score
+from calbench.inference.methods import DEVICE
 from calbench.models import ModelSource
-from calbench.predictions import Predictions
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
 from calbench.statistics import resamples_for
@@ -187,48 +183,19 @@ class Bench:
 
     def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
         task = tasks.get(name)
-        items = self.items(source.model, task)
-        identity = self.identity(source.model.id, quantizer, name)
-        started = time.perf_counter()
-        with self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(items)) as advance:
-            scored = score(
-                quantized.module,
-                source.tokenizer,
-                source.model,
-                task.request(source.model),
-                items,
-                shards=self.store.shards(identity),
-                on_progress=advance,
-            )
-        seconds = time.perf_counter() - started
-        predictions = Predictions(
-            [item.id for item in items],
-            scored.logits,
-            [item.label for item in items],
-            {
+        asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
+        asking.ask(
+            quantized,
+            self.store,
+            self.identity(source.model.id, quantizer, name),
+            metadata={
                 "model": source.model.id,
                 "quantizer": quantizer,
                 "task": name,
-                "classes": list(task.classes),
                 "chance": task.chance,
             },
+            step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
         )
-        provenance = {
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "items_per_second": round(len(items) / seconds, 2),
-            "n_truncated": scored.n_truncated,
-            "n_asked": scored.n_asked,
-            "n_shards": scored.n_shards,
-            "n_shards_reused": scored.n_reused,
-            "engine": scored.engine,
-            "noise_floor": scored.noise_floor,
-            "n_duplicates_dropped": task.dataset.n_duplicates,
-            "baseline": source.model.baseline,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "quantization": quantized.report.to_dict(),
-        }
-        self.store.put(identity, predictions, provenance)
 
     def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
@@ -248,7 +215,7 @@ class Bench:
                 "items": hash_items(self.items(source.model, asked)),
                 "request": asked.request(source.model).identity(),
             },
-            "device": "cpu",
+            "device": DEVICE,
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 

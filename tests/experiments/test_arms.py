@@ -108,6 +108,11 @@ def test_every_arm_answers_the_same_items(compared):
     assert len({record.key for record in compared.records.values()}) == len(ARMS)
 
 
+def test_every_arm_says_how_far_batches_move_its_answers(compared):
+    for record in compared.records.values():
+        assert 0 <= record.provenance["noise_floor"] < 1e-3
+
+
 def test_every_adapter_had_the_same_budget(compared):
     trained = compared.training
     assert set(trained) == {arm.id for arm in ARMS.values() if arm.adapter != "none"}
