@@ -10,7 +10,7 @@ from typing import Any
 
 from calbench import adaptation, quantizers, tasks
 from calbench.adaptation import Recipe, StoredAdapter, Student, Teacher, TrainingData
-from calbench.errors import ModelLoadingForbiddenError
+from calbench.errors import InputError, ModelLoadingForbiddenError
 from calbench.experiments.arms import ARMS, Adapter, ArmDesign, designs
 from calbench.experiments.arms_result import ArmsResult
 from calbench.experiments.asking import Asking
@@ -21,7 +21,6 @@ from calbench.experiments.effects import METRICS
 from calbench.experiments.sides import Side
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
-from calbench.statistics import resamples_for
 from calbench.store import Record, key_of
 from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
@@ -76,7 +75,13 @@ class ArmBench:
 
     def _budget(self, model: str) -> Budget:
         architecture = self.bench.source(model).model.architecture
-        return self.budgets.get(architecture) or BUDGETS[self.bench.profile.name][architecture]
+        own, profile = self.budgets.get(architecture), self.bench.profile.name
+        if own is None and profile not in BUDGETS:
+            raise InputError(
+                f"the profile {profile!r} has no budget for training adapters of a {architecture}; give one:"
+                f" ArmBench(bench, budgets={{{architecture!r}: Budget(...)}})"
+            )
+        return own or BUDGETS[profile][architecture]
 
 
 @dataclass(eq=False)
@@ -124,19 +129,7 @@ class _Setting:
     def side(self, record: Record, arm: ArmDesign) -> Side:
         """Return an arm's calibration and test parts."""
         quantizer = quantizers.get(REFERENCE if arm.weights == "full" else self.quantizer)
-        return Side.of(
-            record.predictions,
-            calibration_ids=self.split.calibration,
-            test_ids=self.split.test,
-            metrics=METRICS,
-            resamples=resamples_for(
-                self.split.test,
-                n_resamples=self.bench.n_resamples,
-                seed=self.seed if self.bench.bootstrap_seed is None else self.bench.bootstrap_seed,
-            ),
-            epsilon=quantizer.epsilon,
-            fit_seed=self.seed,
-        )
+        return self.bench.side_of(record, self.split, quantizer, seed=self.seed, metrics=METRICS)
 
     def _stored_or_made(
         self, identity: dict[str, Any], arm: ArmDesign, items: Sequence[LabelledItem]

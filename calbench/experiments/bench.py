@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +21,7 @@ from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
 from calbench.statistics import resamples_for
 from calbench.store import Record, Store, key_of
-from calbench.tasks import LabelledItem, Task, split_evaluation
+from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
 METRICS = ("ece", "nll", "brier", "accuracy")
@@ -91,7 +91,7 @@ class Bench:
     n_resamples: int = 2000
     level: float = 0.95
     bootstrap_seed: int | None = None
-    planned: Iterable[Cell] = ()
+    planned: Sequence[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
@@ -236,20 +236,26 @@ class Bench:
         if key not in self._sides:
             sizes = self.profile.sizes(source.model.architecture, len(task.partition.evaluation))
             split = split_evaluation(record.predictions.item_ids.tolist(), n_calibration=sizes[0], seed=seed)
-            self._sides[key] = Side.of(
-                record.predictions,
-                calibration_ids=split.calibration,
-                test_ids=split.test,
-                metrics=METRICS,
-                resamples=resamples_for(
-                    split.test,
-                    n_resamples=self.n_resamples,
-                    seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
-                ),
-                epsilon=quantizer.epsilon,
-                fit_seed=seed,
-            )
+            self._sides[key] = self.side_of(record, split, quantizer, seed=seed, metrics=METRICS)
         return self._sides[key]
+
+    def side_of(
+        self, record: Record, split: Split, quantizer: Quantizer, *, seed: int, metrics: Sequence[str]
+    ) -> Side:
+        """Return a record's parts; the resamples are those of every other record of these test items."""
+        return Side.of(
+            record.predictions,
+            calibration_ids=split.calibration,
+            test_ids=split.test,
+            metrics=metrics,
+            resamples=resamples_for(
+                split.test,
+                n_resamples=self.n_resamples,
+                seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
+            ),
+            epsilon=quantizer.epsilon,
+            fit_seed=seed,
+        )
 
     def source(self, model: str) -> _OpenSource:
         """Return a model's resolved source, opened once."""

@@ -192,6 +192,12 @@ def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_a_profile_without_a_budget_is_refused(model, store):
+    own = Bench(store, replace(PROFILE, name="mine"))
+    with pytest.raises(InputError, match="'mine' has no budget"):
+        ArmBench(own).compare(model, TASK, "bnb-nf4", seed=42)
+
+
 def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
     bench_of_all = bench(store).bench
     setting = _Setting(bench_of_all, model, TASK, "bnb-nf4", 42, replace(BUDGET, n_training=None))
