@@ -103,11 +103,13 @@ def declared(section: str) -> Iterator[Table]:
     path = find()
     if path is None:
         return
-    text = path.read_text(encoding="utf-8")
+    text = _text_of(path)
     whole = _parsed(path, text)
     outer = () if path.name != SHARED_FILE else ("tool", "calbench")
     for name in outer:
         whole = whole.get(name, {})
+        if not isinstance(whole, dict):
+            raise InputError(f"{path}: {'.'.join(outer)} is no table; write [tool.calbench.tasks.NAME]")
     root = Table(path, (), whole, text, outer)
     for key in whole:
         if key not in SECTIONS:
@@ -135,9 +137,16 @@ def find() -> Path | None:
         if (folder / FILE).is_file():
             return folder / FILE
         shared = folder / SHARED_FILE
-        if shared.is_file() and "[tool.calbench" in shared.read_text(encoding="utf-8"):
+        if shared.is_file() and "[tool.calbench" in _text_of(shared):
             return shared
     return None
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: {error}; save it as UTF-8") from None
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:

@@ -162,13 +162,13 @@ class Registry(Generic[T]):
         try:
             for module in self.builtin_modules:
                 importlib.import_module(module)
+            for point in metadata.entry_points(group=self.group):
+                distribution = point.dist.name if point.dist else "an unknown distribution"
+                origin = f"{distribution} ({point.value})"
+                self._add(point.name, _Entry(origin, point.value, _loader(self.kind, point, distribution)))
         except BaseException:
             self._discovered = False  # or the next look would find half of them, and no error
             raise
-        for point in metadata.entry_points(group=self.group):
-            distribution = point.dist.name if point.dist else "an unknown distribution"
-            origin = f"{distribution} ({point.value})"
-            self._add(point.name, _Entry(origin, point.value, _loader(self.kind, point, distribution)))
 
 
 def _loader(kind: str, point: metadata.EntryPoint, distribution: str) -> Callable[[], Any]:

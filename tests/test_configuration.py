@@ -78,3 +78,19 @@ def test_errors_name_file_line_and_column(text, message, write):
 def check_all():
     for table in declared("tasks"):
         table.check({"kind": str, "n": int, "names": list}, required=("kind",))
+
+
+def test_a_file_that_is_no_utf8_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CALBENCH_CONFIG", raising=False)
+    (tmp_path / "calbench.toml").write_bytes(b'[tasks."\xe9t\xe9"]\n')
+    with pytest.raises(InputError, match=r"calbench\.toml.*utf-8"):
+        list(declared("tasks"))
+
+
+def test_a_tool_table_that_is_no_table_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CALBENCH_CONFIG", raising=False)
+    (tmp_path / "pyproject.toml").write_text('[[tool.calbench]]\nmodels = "m"\n')
+    with pytest.raises(InputError, match=r"pyproject\.toml.*tool\.calbench"):
+        list(declared("tasks"))

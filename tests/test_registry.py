@@ -83,6 +83,16 @@ def test_broken_plugin_is_listed_and_blamed_only_when_it_is_used(monkeypatch):
         registry.get("third-party")
 
 
+def test_two_packages_of_one_name_are_refused_each_time(monkeypatch):
+    other = Point()
+    other.value = "somewhere.else:Thing"
+    monkeypatch.setattr(metadata, "entry_points", lambda group: [Point(), other])
+    registry = make()
+    for _ in range(2):
+        with pytest.raises(DuplicateNameError, match="third-party"):
+            registry.names()
+
+
 KNOWN = ("fp32", "bnb-int8", "bnb-nf4", "gptq-int4")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from calbench.errors import InputError
 from calbench.inference import encode_texts
 from calbench.inference.choice_tokens import Choices, encode_choices
+from calbench.inference.classification import single_token
 from calbench.inference.heads import log_probs_of, vocabulary_logits
 from calbench.inference.methods import device_of, padded
 from calbench.models.sources import ModelSource
@@ -69,7 +70,7 @@ def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
             for item, question in zip(items, questions, strict=True)
         ]
         return EncodedQuestions(questions, lengths, pad)
-    words = [_token(tokenizer, word) for word in request.label_words]
+    words = [single_token(tokenizer, word) for word in request.label_words]
     texts = encode_texts(tokenizer, source, request, items)
     return EncodedTexts(texts, [item.label for item in items], words, pad)
 
@@ -186,13 +187,6 @@ class EncodedQuestions:
     def label_words(self, rows: Sequence[int]) -> Tensor:  # noqa: ARG002
         """Refuse: see :meth:`sequence`."""
         raise InputError("questions with options have no label words; use level='answer'")
-
-
-def _token(tokenizer: Any, word: str) -> int:
-    tokens: list[int] = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(tokens) != 1:
-        raise InputError(f"the label word {word!r} is {len(tokens)} tokens, and must be one")
-    return tokens[0]
 
 
 def _hidden(student: Student, ids: Tensor, mask: Tensor) -> Tensor:

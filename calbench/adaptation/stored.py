@@ -12,6 +12,7 @@ from calbench.adaptation.answers import Request
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.lora import lora_config
 from calbench.adaptation.recipe import Recipe
+from calbench.inference.methods import DEVICE
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
 from calbench.quantizers.availability import installed_versions
@@ -89,7 +90,7 @@ def adapter_identity(
         "items": data.identity(),
         "recipe": recipe.identity(),
         "teacher": dict(teacher) if teacher is not None else None,
-        "device": "cpu",
+        "device": DEVICE,
         "versions": installed_versions(("torch", "transformers", "tokenizers", "peft", "numpy")),
     }
 

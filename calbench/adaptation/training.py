@@ -21,6 +21,7 @@ from calbench.adaptation.stored import StoredAdapter, write_adapter
 from calbench.arrays import Float32, softmax
 from calbench.errors import InputError, QuantizationError, TrainingError
 from calbench.inference import score
+from calbench.inference.methods import check_device
 from calbench.quantizers import checkpoints
 from calbench.quantizers.protocol import Quantizer
 
@@ -84,13 +85,15 @@ def train(
     Raises
     ------
     InputError
-        Targets match no layer, or the teacher does not fit the recipe.
+        Targets match no layer, the teacher does not fit the recipe, or the model lies on another device
+        than identities name.
     TrainingError
         The loss or a gradient became NaN or infinite; the message says where, and where the last
         good adapter is.
     QuantizationError
         The base's weights changed during training.
     """
+    check_device(student.module)
     with checkpoints.lock(folder):
         if folder.exists():
             return StoredAdapter.read(folder, identity)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import gc
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from calbench import adaptation, quantizers, tasks
 from calbench.adaptation import Recipe, StoredAdapter, Student, Teacher, TrainingData
-from calbench.errors import ModelLoadingForbiddenError
+from calbench.errors import InputError, ModelLoadingForbiddenError
 from calbench.experiments.arms import ARMS, Adapter, ArmDesign, designs
 from calbench.experiments.arms_result import ArmsResult
+from calbench.experiments.asking import Asking
 from calbench.experiments.bench import N_PROBE, QUANTIZATION_SEED, Bench
 from calbench.experiments.budgets import BUDGETS, Budget
 from calbench.experiments.cells import REFERENCE
 from calbench.experiments.effects import METRICS
 from calbench.experiments.sides import Side
-from calbench.inference import score
 from calbench.models import ModelSource
-from calbench.predictions import Predictions
 from calbench.quantizers import QuantizedModel
-from calbench.statistics import resamples_for
 from calbench.store import Record, key_of
 from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
@@ -79,7 +75,13 @@ class ArmBench:
 
     def _budget(self, model: str) -> Budget:
         architecture = self.bench.source(model).model.architecture
-        return self.budgets.get(architecture) or BUDGETS[self.bench.profile.name][architecture]
+        own, profile = self.budgets.get(architecture), self.bench.profile.name
+        if own is None and profile not in BUDGETS:
+            raise InputError(
+                f"the profile {profile!r} has no budget for training adapters of a {architecture}; give one:"
+                f" ArmBench(bench, budgets={{{architecture!r}: Budget(...)}})"
+            )
+        return own or BUDGETS[profile][architecture]
 
 
 @dataclass(eq=False)
@@ -127,19 +129,7 @@ class _Setting:
     def side(self, record: Record, arm: ArmDesign) -> Side:
         """Return an arm's calibration and test parts."""
         quantizer = quantizers.get(REFERENCE if arm.weights == "full" else self.quantizer)
-        return Side.of(
-            record.predictions,
-            calibration_ids=self.split.calibration,
-            test_ids=self.split.test,
-            metrics=METRICS,
-            resamples=resamples_for(
-                self.split.test,
-                n_resamples=self.bench.n_resamples,
-                seed=self.seed if self.bench.bootstrap_seed is None else self.bench.bootstrap_seed,
-            ),
-            epsilon=quantizer.epsilon,
-            fit_seed=self.seed,
-        )
+        return self.bench.side_of(record, self.split, quantizer, seed=self.seed, metrics=METRICS)
 
     def _stored_or_made(
         self, identity: dict[str, Any], arm: ArmDesign, items: Sequence[LabelledItem]
@@ -266,34 +256,20 @@ class _Setting:
         adapter: StoredAdapter | None,
         items: Sequence[LabelledItem],
     ) -> Record:
-        started = time.perf_counter()
-        what = f"{self.model} × {self.task_name}: ask {arm.id}"
-        with self.bench.progress.step(what, len(items)) as advance:
-            scored = score(
-                loaded.module, self.open.tokenizer, self.source, self.request, items, on_progress=advance
-            )
-        predictions = Predictions(
-            [item.id for item in items],
-            scored.logits,
-            [item.label for item in items],
-            {
+        training = None if adapter is None else {**adapter.history, "adapter": adapter.tensors_hash}
+        return Asking(self.source, self.open.tokenizer, self.task, items).ask(
+            loaded,
+            self.bench.store,
+            identity,
+            metadata={
                 "model": self.model,
                 "quantizer": self.quantizer,
                 "task": self.task_name,
                 "arm": arm.id,
-                "classes": list(self.task.classes),
             },
+            step=self.bench.progress.step(f"{self.model} × {self.task_name}: ask {arm.id}", len(items)),
+            provenance={} if training is None else {"training": training},
         )
-        provenance = {
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(time.perf_counter() - started, 3),
-            "n_truncated": scored.n_truncated,
-            "baseline": self.source.baseline,
-            "quantization": loaded.report.to_dict(),
-        }
-        if adapter is not None:
-            provenance["training"] = {**adapter.history, "adapter": adapter.tensors_hash}
-        return self.bench.store.put(identity, predictions, provenance)
 
     def _arm_identity(self, arm: ArmDesign) -> dict[str, Any]:
         return {

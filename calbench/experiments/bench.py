@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import gc
-import os
-import platform
-import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from functools import cached_property
 from typing import Any, Protocol
 
 from calbench import models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
+from calbench.experiments.asking import Asking
 from calbench.experiments.cells import REFERENCE, Cell, Profile
 from calbench.experiments.sides import Side
 from calbench.experiments.transfer import TransferResult, transfer_between
-from calbench.inference import score
+from calbench.inference.methods import DEVICE
 from calbench.models import ModelSource
-from calbench.predictions import Predictions
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
 from calbench.statistics import resamples_for
 from calbench.store import Record, Store, key_of
-from calbench.tasks import LabelledItem, Task, split_evaluation
+from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
 METRICS = ("ece", "nll", "brier", "accuracy")
@@ -95,7 +91,7 @@ class Bench:
     n_resamples: int = 2000
     level: float = 0.95
     bootstrap_seed: int | None = None
-    planned: Iterable[Cell] = ()
+    planned: Sequence[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
@@ -187,48 +183,19 @@ class Bench:
 
     def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
         task = tasks.get(name)
-        items = self.items(source.model, task)
-        identity = self.identity(source.model.id, quantizer, name)
-        started = time.perf_counter()
-        with self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(items)) as advance:
-            scored = score(
-                quantized.module,
-                source.tokenizer,
-                source.model,
-                task.request(source.model),
-                items,
-                shards=self.store.shards(identity),
-                on_progress=advance,
-            )
-        seconds = time.perf_counter() - started
-        predictions = Predictions(
-            [item.id for item in items],
-            scored.logits,
-            [item.label for item in items],
-            {
+        asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
+        asking.ask(
+            quantized,
+            self.store,
+            self.identity(source.model.id, quantizer, name),
+            metadata={
                 "model": source.model.id,
                 "quantizer": quantizer,
                 "task": name,
-                "classes": list(task.classes),
                 "chance": task.chance,
             },
+            step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
         )
-        provenance = {
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "seconds": round(seconds, 3),
-            "items_per_second": round(len(items) / seconds, 2),
-            "n_truncated": scored.n_truncated,
-            "n_asked": scored.n_asked,
-            "n_shards": scored.n_shards,
-            "n_shards_reused": scored.n_reused,
-            "engine": scored.engine,
-            "noise_floor": scored.noise_floor,
-            "n_duplicates_dropped": task.dataset.n_duplicates,
-            "baseline": source.model.baseline,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "quantization": quantized.report.to_dict(),
-        }
-        self.store.put(identity, predictions, provenance)
 
     def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
@@ -248,7 +215,7 @@ class Bench:
                 "items": hash_items(self.items(source.model, asked)),
                 "request": asked.request(source.model).identity(),
             },
-            "device": "cpu",
+            "device": DEVICE,
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 
@@ -269,20 +236,26 @@ class Bench:
         if key not in self._sides:
             sizes = self.profile.sizes(source.model.architecture, len(task.partition.evaluation))
             split = split_evaluation(record.predictions.item_ids.tolist(), n_calibration=sizes[0], seed=seed)
-            self._sides[key] = Side.of(
-                record.predictions,
-                calibration_ids=split.calibration,
-                test_ids=split.test,
-                metrics=METRICS,
-                resamples=resamples_for(
-                    split.test,
-                    n_resamples=self.n_resamples,
-                    seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
-                ),
-                epsilon=quantizer.epsilon,
-                fit_seed=seed,
-            )
+            self._sides[key] = self.side_of(record, split, quantizer, seed=seed, metrics=METRICS)
         return self._sides[key]
+
+    def side_of(
+        self, record: Record, split: Split, quantizer: Quantizer, *, seed: int, metrics: Sequence[str]
+    ) -> Side:
+        """Return a record's parts; the resamples are those of every other record of these test items."""
+        return Side.of(
+            record.predictions,
+            calibration_ids=split.calibration,
+            test_ids=split.test,
+            metrics=metrics,
+            resamples=resamples_for(
+                split.test,
+                n_resamples=self.n_resamples,
+                seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
+            ),
+            epsilon=quantizer.epsilon,
+            fit_seed=seed,
+        )
 
     def source(self, model: str) -> _OpenSource:
         """Return a model's resolved source, opened once."""

@@ -44,11 +44,11 @@ def log_probs_of(logits: Callable[[Any], Any], hidden: Any, wanted: Any) -> Any:
 
     found = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
     for start in range(0, len(hidden), POSITIONS_PER_CALL):
-        values = logits(hidden[start : start + POSITIONS_PER_CALL]).float()
-        normalizer = torch.logsumexp(values, dim=-1)
+        # torch's logsumexp takes six times as long as this on a CPU, more than the head itself.
+        values = logits(hidden[start : start + POSITIONS_PER_CALL]).float().log_softmax(dim=-1)
         here = (wanted[:, 0] >= start) & (wanted[:, 0] < start + POSITIONS_PER_CALL)
         positions, tokens = wanted[here, 0] - start, wanted[here, 1]
-        found[here] = values[positions, tokens] - normalizer[positions]
+        found[here] = values[positions, tokens]
     return found
 
 

@@ -6,6 +6,10 @@ from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
 from calbench.arrays import Float32
+from calbench.errors import InputError
+
+# Where models run, and so part of the identity of each record and adapter: another device rounds otherwise.
+DEVICE = "cpu"
 
 
 class Method(Protocol):
@@ -57,6 +61,16 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, A
         ids[i, : len(tokens)] = torch.tensor(tokens)
         mask[i, : len(tokens)] = 1
     return ids.to(device), mask.to(device)
+
+
+def check_device(module: Any) -> None:
+    """Raise :class:`InputError` unless the model lies where identities say that it runs."""
+    device = device_of(module).type
+    if device != DEVICE:
+        raise InputError(
+            f"{type(module).__name__} was loaded on {device!r}, and records are kept under {DEVICE!r};"
+            " load it there, or hide the accelerator (CUDA_VISIBLE_DEVICES=-1)"
+        )
 
 
 def device_of(module: Any) -> Any:

@@ -40,7 +40,7 @@ def source_of(table: Table) -> ModelSource:
     try:
         return ModelSource(table.name[-1], **given)
     except InputError as error:
-        raise table.error("architecture", str(error)) from None
+        raise table.error(None, str(error)) from None
 
 
 def _register(table: Table) -> None:

@@ -72,6 +72,8 @@ class ModelSource:
                 f"model {self.id!r}: unknown architecture {self.architecture!r};"
                 f" use one of {', '.join(ARCHITECTURES)}"
             )
+        if self.max_length < 1:
+            raise InputError(f"model {self.id!r}: max_length is {self.max_length}; give 1 or more tokens")
 
     def check_set_up(self) -> None:
         """Raise :class:`SetupRequiredError` if ``calbench setup`` still has to make the folder."""

@@ -23,7 +23,8 @@ class Entry:
     Parameters
     ----------
     kind
-        ``"record"``, ``"checkpoint"``, ``"shards"`` (of a run that was not finished) or
+        ``"record"``, ``"checkpoint"``, ``"adapter"``, ``"merged"`` (a model with an adapter in its
+        weights), ``"memos"`` (all of them), ``"shards"`` (of a run that was not finished) or
         ``"leftovers"`` (of a writer that was killed, or a record that was set aside).
     folder
         Where it is.
@@ -57,7 +58,10 @@ def entries(store: Store) -> list[Entry]:
     found = [
         *_entries(store.root / "records", "*/*", "record"),
         *_entries(store.root / "checkpoints", "*", "checkpoint"),
+        *_entries(store.root / "adapters", "*", "adapter"),
+        *_entries(store.root / "merged", "*", "merged"),
         *_entries(store.root / "shards", "*", "shards"),
+        *_entries(store.root, "memos", "memos"),
     ]
     return sorted(found, key=lambda entry: (entry.written, entry.folder))
 
@@ -84,7 +88,7 @@ def collect(store: Store, *, max_bytes: int | None = None) -> list[Entry]:
     """Delete leftovers, and then the oldest until the rest fits; returns what was deleted.
 
     Nothing is deleted while another process runs models for this store. Unfinished shards go before
-    records and checkpoints.
+    all else that can be made again.
 
     Parameters
     ----------

@@ -170,13 +170,15 @@ class Store:
             What was kept differs from what was written.
         """
         path = self.root / "memos" / f"{key_of(identity)}.json"
-        if not path.is_file():
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
             value = make()
             with explaining(self.root), replacing(path) as temporary:
                 temporary.write_text(json.dumps({"value": value, "checksum": key_of({"value": value})}))
             return value
         try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = json.loads(content)
             value, intact = kept["value"], kept["checksum"] == key_of({"value": kept["value"]})
         except (ValueError, KeyError, TypeError):
             intact = False

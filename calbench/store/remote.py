@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from calbench.cache import publishing
+from calbench.cache import lock, publishing
 from calbench.errors import BackendUnavailableError, StoreError
 
 # The manifest goes last and is looked for first: a record without it is not there yet.
@@ -46,9 +46,12 @@ class RemoteRecords:
         try:
             if not self._files.exists(f"{place}/{FILES[-1]}"):
                 return False
-            with publishing(folder) as temporary:
-                for name in FILES:
-                    (temporary / name).write_bytes(self._files.cat_file(f"{place}/{name}"))
+            with lock(folder):
+                if folder.is_dir():  # another process fetched it while this one waited
+                    return True
+                with publishing(folder) as temporary:
+                    for name in FILES:
+                        (temporary / name).write_bytes(self._files.cat_file(f"{place}/{name}"))
         except OSError as error:
             raise StoreError(f"the record {key} cannot be read from {self.address}: {error}") from error
         return True

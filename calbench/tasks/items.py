@@ -119,7 +119,17 @@ class Dataset:
 
         The permutation does not depend on a run's seed: what a model was trained on and what a
         quantizer read must stay out of every run's calibration and test items.
+
+        Raises
+        ------
+        InputError
+            A number is negative, or nothing would be left to evaluate on.
         """
+        if n_training < 0 or n_quantization < 0:
+            raise InputError(
+                f"{n_training} items for training and {n_quantization} for quantization cannot be set aside;"
+                " give 0 or more"
+            )
         needed = n_training + n_quantization
         if needed >= len(self.items):
             raise InputError(

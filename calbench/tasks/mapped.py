@@ -64,7 +64,7 @@ class QuestionColumns:
         if isinstance(self.options, str):
             found = row.get(self.options)
             if isinstance(found, dict) and set(found) == {"choices", "labels"}:
-                found = dict(zip(found["choices"], found["labels"], strict=True))
+                found = self._paired(row, found["choices"], found["labels"])
             if not isinstance(found, list | dict) or not found:
                 raise row.error(self.options, f"is {found!r}; a list of options is wanted")
             return found if isinstance(found, dict) else [str(option) for option in found]
@@ -73,9 +73,19 @@ class QuestionColumns:
             texts.pop()  # a question with fewer options than the widest
         return texts
 
+    def _paired(self, row: Row, choices: Any, labels: Any) -> dict[str, Any]:
+        if not isinstance(choices, list) or not isinstance(labels, list):
+            given = {"choices": choices, "labels": labels}
+            raise row.error(str(self.options), f"is {given!r}; lists of choices and labels are wanted")
+        if len(choices) != len(labels):
+            raise row.error(str(self.options), f"has {len(choices)} choices and {len(labels)} labels")
+        return {str(choice): label for choice, label in zip(choices, labels, strict=True)}
+
     def _marked(self, row: Row, found: dict[str, Any]) -> tuple[list[str], int]:
         marks = list(found.values())
-        if sorted(set(marks)) != [0, 1] or marks.count(1) != 1:
+        if any(mark not in (0, 1) for mark in marks):
+            raise row.error(str(self.options), f"marks options with {marks!r}; 1 is right and 0 is not")
+        if marks.count(1) != 1:
             raise row.error(str(self.options), f"marks {marks.count(1)} options as right; one is wanted")
         return [str(option) for option in found], marks.index(1)
 
@@ -83,7 +93,9 @@ class QuestionColumns:
         if self.answer is None:
             raise row.error(str(self.options), "marks no answer; name the column that does as 'answer'")
         value = row.get(self.answer)
-        keys = [str(key) for key in row.get(self.keys)] if self.keys else self._usual_keys(value, options)
+        keys = (
+            [str(key) for key in row.sequence(self.keys)] if self.keys else self._usual_keys(value, options)
+        )
         if str(value) not in keys:
             raise row.error(
                 self.answer, f"is {value!r}, which is none of the keys {', '.join(map(repr, keys))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ class Row:
     place
         File and line (of a parquet or json file: the row, from 1).
     id
-        A name that no other row of the files has: the file's and the row's number.
+        A name that no other row of the files has: the file's and the row's number. Where two files
+        share a name, their folders are part of it.
     values
         What it holds.
     """
@@ -52,7 +54,14 @@ class Row:
             return str(value)
         import re
 
-        return re.sub(r"\{([^{}]+)\}", lambda match: str(self.get(match[1])), template)
+        return re.sub(r"\{([^{}]+)\}", lambda match: self.text(match[1]), template)
+
+    def sequence(self, path: str) -> list[Any]:
+        """Return what is at a path, which must be a list."""
+        value = self.get(path)
+        if not isinstance(value, list):
+            raise self.error(path, f"is {value!r}; a list is wanted")
+        return value
 
     def error(self, column: str, problem: str) -> InputError:
         """Return an error that names the place and the column."""
@@ -93,6 +102,7 @@ def read_rows(files: Sequence[Path], *, columns: Sequence[str] | None = None) ->
     if not files:
         raise InputError("there are no files to read")
     readers = {".jsonl": _jsonl, ".json": _json, ".parquet": _parquet}
+    names = _names(files)
     for file in sorted(files):
         if file.suffix == ".csv":
             rows = _csv(file, columns)
@@ -101,7 +111,7 @@ def read_rows(files: Sequence[Path], *, columns: Sequence[str] | None = None) ->
         else:
             raise InputError(f"{file}: unknown format; use one of {', '.join(SUFFIXES)}")
         for number, values in rows:
-            yield Row(f"{file}:{number}", f"{file.stem}-{number:06}", values)
+            yield Row(f"{file}:{number}", f"{names[file]}-{number:06}", values)
 
 
 def exploded(row: Row, column: str, *, key: str, value: str) -> Iterator[Row]:
@@ -113,7 +123,7 @@ def exploded(row: Row, column: str, *, key: str, value: str) -> Iterator[Row]:
     if isinstance(mapping, str):
         try:
             mapping = ast.literal_eval(mapping)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise row.error(column, f"is {mapping!r}; a mapping is wanted") from None
     if not isinstance(mapping, dict):
         raise row.error(column, f"is {mapping!r}; a mapping is wanted")
@@ -121,11 +131,21 @@ def exploded(row: Row, column: str, *, key: str, value: str) -> Iterator[Row]:
         yield Row(row.place, f"{row.id}-{number}", {**row.values, key: name, value: held})
 
 
+def _names(files: Sequence[Path]) -> dict[Path, str]:
+    stems = {file: file.stem for file in files}
+    if len(set(stems.values())) == len(stems):
+        return stems
+    folder = os.path.commonpath([file.parent for file in stems])
+    return {file: file.relative_to(folder).as_posix() for file in stems}
+
+
 def _csv(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
     with file.open(newline="", encoding="utf-8-sig") as stream:
         reader = csv.reader(stream, strict=True)
         try:
             names = list(columns) if columns else next(reader, [])
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise InputError(f"{file}:1: two columns are called {twice[0]!r}; rename one")
             for values in reader:
                 if not values:
                     continue
@@ -140,15 +160,15 @@ def _csv(file: Path, columns: Sequence[str] | None) -> Iterator[tuple[int, dict[
 
 
 def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield number, _object(line, file, number)
+                yield number, _object(_decoded(line, f"{file}:{number}"), file, number)
 
 
 def _json(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
+        rows = json.loads(_decoded(file.read_bytes(), str(file)))
     except json.JSONDecodeError as error:
         raise InputError(f"{file}:{error.lineno}:{error.colno}: {error.msg}") from None
     if not isinstance(rows, list):
@@ -157,6 +177,13 @@ def _json(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         if not isinstance(row, dict):
             raise InputError(f"{file}:{number}: holds a {type(row).__name__}; an object is wanted")
         yield number, row
+
+
+def _decoded(content: bytes, place: str) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place}: {error}; save it as UTF-8") from None
 
 
 def _object(line: str, file: Path, number: int) -> dict[str, Any]:

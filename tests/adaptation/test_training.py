@@ -223,3 +223,11 @@ def test_progress_tells_step_and_loss(source, data, tmp_path):
     )
     assert [step for step, _ in seen] == list(range(1, 19))
     assert all(note.startswith(("loss 0.", "loss 1.")) for _, note in seen[6:])
+
+
+def test_a_model_on_another_device_is_not_trained(encoder, data, tmp_path):
+    student = student_of(encoder, "fp32")
+    student.module.to("meta")
+    with pytest.raises(InputError, match="on 'meta'"):
+        train(student, quantizers.get("fp32"), data, Recipe(), folder=tmp_path / "a", identity={})
+    assert not (tmp_path / "a").exists()

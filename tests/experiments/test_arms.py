@@ -108,6 +108,11 @@ def test_every_arm_answers_the_same_items(compared):
     assert len({record.key for record in compared.records.values()}) == len(ARMS)
 
 
+def test_every_arm_says_how_far_batches_move_its_answers(compared):
+    for record in compared.records.values():
+        assert 0 <= record.provenance["noise_floor"] < 1e-3
+
+
 def test_every_adapter_had_the_same_budget(compared):
     trained = compared.training
     assert set(trained) == {arm.id for arm in ARMS.values() if arm.adapter != "none"}
@@ -185,6 +190,12 @@ def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path
     exec(code.replace('"smollm2"', f'"{model}"').replace('"tweets"', f'"{TASK}"'), names)
     assert names["adapter"].history["losses"]
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_profile_without_a_budget_is_refused(model, store):
+    own = Bench(store, replace(PROFILE, name="mine"))
+    with pytest.raises(InputError, match="'mine' has no budget"):
+        ArmBench(own).compare(model, TASK, "bnb-nf4", seed=42)
 
 
 def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):

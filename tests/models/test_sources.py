@@ -67,6 +67,11 @@ def test_an_unknown_architecture_is_refused():
         ModelSource("x", "diffusion", "nowhere")  # type: ignore[arg-type]
 
 
+def test_a_model_that_reads_no_token_is_refused():
+    with pytest.raises(InputError, match="max_length is 0"):
+        ModelSource("x", "causal-lm", "nowhere", max_length=0)
+
+
 def test_embedded_models_say_what_to_do_when_the_cache_is_empty(tmp_path, monkeypatch):
     monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
     with pytest.raises(SetupRequiredError, match=r"calbench setup.*CALBENCH_CACHE"):

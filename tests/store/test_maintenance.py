@@ -93,6 +93,24 @@ def test_a_limit_takes_unfinished_shards_first_and_then_the_oldest(store):
     assert record_folders(store) == folders[1:]
 
 
+@pytest.mark.parametrize(
+    ("place", "kind"), [("adapters/a", "adapter"), ("merged/m", "merged"), ("checkpoints/c", "checkpoint")]
+)
+def test_a_limit_takes_what_is_kept_beside_records(store, place, kind):
+    folder = store.root / place
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(bytes(10_000))
+    assert kind in {entry.kind for entry in entries(store)}
+    assert folder in [entry.folder for entry in collect(store, max_bytes=0)]
+    assert not folder.exists()
+
+
+def test_a_memo_that_was_deleted_to_make_room_is_made_again(store):
+    assert store.remember({"m": 1}, lambda: 2) == 2
+    assert {entry.kind for entry in collect(store, max_bytes=0)} == {"record", "memos"}
+    assert store.remember({"m": 1}, lambda: 3) == 3
+
+
 def test_a_finished_record_leaves_no_shards(store):
     store.shards({"i": 9}).put("00000-a", np.zeros((2, 2), dtype=np.float32))
     store.put({"i": 9}, PREDICTIONS, {})

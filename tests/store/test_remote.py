@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from calbench.errors import CorruptRecordError, StoreError
 from calbench.predictions import Predictions
-from calbench.store import Store
+from calbench.store import Store, key_of
 from calbench.store.remote import FILES
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
@@ -66,3 +69,23 @@ def test_an_unknown_protocol_is_refused(tmp_path, monkeypatch):
 def test_a_plain_path_has_no_remote(tmp_path):
     store = Store.at(str(tmp_path / "here"))
     assert (store.root, store.remote) == (tmp_path / "here", None)
+
+
+def test_a_record_that_many_threads_miss_at_once_is_fetched_once(machine, monkeypatch):
+    machine("one").put(IDENTITY, PREDICTIONS, {})
+    store = machine("two")
+    key = key_of(IDENTITY)
+    whole, fetched = type(store.remote._files).cat_file, []
+    both = threading.Barrier(2)
+
+    def slow(files, path, *args, **kwargs):
+        fetched.append(path)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)  # until the other thread fetches as well, if it does
+        return whole(files, path, *args, **kwargs)
+
+    monkeypatch.setattr(type(store.remote._files), "cat_file", slow)
+    with ThreadPoolExecutor(2) as threads:
+        found = list(threads.map(lambda _: store.remote.fetch(key, store.folder(key)), range(2)))
+    assert found == [True, True]
+    assert len(fetched) == len(FILES)

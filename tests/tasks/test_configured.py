@@ -240,3 +240,83 @@ class TestSharedFiles:
         )
         assert len(found.dataset.items) + found.dataset.n_duplicates == 14_371
         assert "13 rows were left out" in caplog.text
+
+
+MARKED = CHOICE + 'file = "x.json"\noptions = "o"\n'
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"choices": ["a", "b"], "labels": [1]}, "2 choices and 1 labels"),
+        ({"choices": "ab", "labels": 1}, "'choices': 'ab'"),
+        ({"a": 1, "b": None}, "right"),
+        ({"a": 1, "b": [0]}, "right"),
+    ],
+    ids=["uneven", "no lists", "none", "list"],
+)
+def test_marks_that_cannot_be_read_are_named_with_their_row(options, message, task):
+    found = task(MARKED, x_json=json.dumps([{"q": "1?", "o": options}]))
+    with pytest.raises(InputError, match=r"x\.json:1: column 'o'") as caught:
+        _ = found.dataset
+    assert message in str(caught.value)
+
+
+def test_keys_that_are_no_list_are_named_with_their_row(task):
+    found = task(
+        CHOICE + 'file = "x.json"\noptions = "o"\nanswer = "a"\nkeys = "k"\n',
+        x_json=json.dumps([{"q": "1?", "o": ["x", "y"], "a": 1, "k": 12}]),
+    )
+    with pytest.raises(InputError, match=r"x\.json:1: column 'k' is 12"):
+        _ = found.dataset
+
+
+@pytest.mark.parametrize("name", ["x.csv", "x.json", "x.jsonl"])
+def test_a_file_that_is_no_utf8_is_named(name, task, tmp_path):
+    found = task(CHOICE + f'file = "{name}"\noptions = "o"\nanswer = "a"\n')
+    (tmp_path / name).write_bytes(b'"\xe9t\xe9",o,a\n')
+    with pytest.raises(InputError, match=rf"{name}.*utf-8"):
+        _ = found.dataset
+
+
+def test_a_column_named_twice_is_refused(task):
+    found = task(TEXTS + 'classes = ["a", "b"]\n', x_csv="text,label,label\nt,a,b\n")
+    with pytest.raises(InputError, match=r"x\.csv:1: .*'label'"):
+        _ = found.dataset
+
+
+def test_a_template_does_not_write_none_into_a_text(task):
+    found = task(
+        TEXTS.replace('text = "text"', 'text = "{a} of {b}"').replace("x.csv", "x.jsonl")
+        + 'classes = ["a", "b"]\n',
+        x_jsonl=jsonl({"a": "one", "b": None, "label": "a"}),
+    )
+    with pytest.raises(InputError, match=r"x\.jsonl:1: column 'b' is None"):
+        _ = found.dataset
+
+
+def test_files_of_one_name_in_several_folders_give_ids_of_their_own(task, tmp_path):
+    for part in ("train", "test"):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "0.csv").write_text(f"text,label\nof {part},a\nmore of {part},b\n")
+    found = task(TEXTS.replace("x.csv", "*/0.csv") + 'classes = ["a", "b"]\n')
+    ids = [item.id for item in found.dataset.items]
+    assert ids == ["test/0.csv-000002", "test/0.csv-000003", "train/0.csv-000002", "train/0.csv-000003"]
+
+
+def test_a_mapping_with_a_key_of_no_name_is_refused(task):
+    found = task(
+        TEXTS + 'classes = ["a", "b"]\n[tasks.t.explode]\ncolumn = "m"\nkey = "text"\nvalue = "label"\n',
+        x_csv='m\n"{[]: 1}"\n',
+    )
+    with pytest.raises(InputError, match=r"x\.csv:2: column 'm'"):
+        _ = found.dataset
+
+
+def test_a_negative_number_of_quantization_samples_is_refused(task):
+    found = task(
+        TEXTS.replace("n_quantization = 1", "n_quantization = -1") + 'classes = ["a", "b"]\n',
+        x_csv="text,label\none,a\ntwo,b\nthree,a\n",
+    )
+    with pytest.raises(InputError, match="-1"):
+        _ = found.partition
