@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 import pytest
 
 from calbench.errors import BackendUnavailableError, CalbenchError
-from calbench.pytest_options import Options
 from calbench.pytest_session.log import Gate
+from calbench.pytest_session.options import Options
 from calbench.report import gate_of
 from calbench.requirements import Requirement
 from calbench.statistics import Change, GateDecision, Resampled, exceedance_p_value

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calbench.pytest_options import Options
 from calbench.pytest_session.accepted import UPDATE
 from calbench.pytest_session.log import Gate, TestLog
+from calbench.pytest_session.options import Options
 from calbench.report.results import Row
 from calbench.statistics import expected_false_alarms
 
