@@ -189,6 +189,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     reference_epsilon: float | None = None,
     candidate_epsilon: float | None = None,
     rng: np.random.Generator,
+    resampling_rng: np.random.Generator | None = None,
 ) -> TransferResult:
     """Fit a calibrator on the reference and on the candidate, and compare what each does to both.
 
@@ -209,6 +210,8 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         Unit errors of the two precisions, for calibrators that want them.
     rng
         Draws the split, the fits' seed and the resamples.
+    resampling_rng
+        Draws the resamples in its place, for another draw over the same split.
 
     Raises
     ------
@@ -248,7 +251,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     test = [item for item in ids.tolist() if item not in chosen]
     if not test:
         raise InputError("every item is in calibration_ids; leave some to score")
-    resamples = Resamples.draw(test, n_resamples=n_resamples, rng=draw_rng)
+    resamples = Resamples.draw(test, n_resamples=n_resamples, rng=resampling_rng or draw_rng)
     fit_seed = int(split_rng.integers(2**31))
 
     def side(record: Predictions | TopLabelPredictions, epsilon: float | None) -> Side | TopLabelSide:
