@@ -101,7 +101,7 @@ def _by_chance(gates: Sequence[Gate], options: Options) -> str:
     if options.correction == "holm":
         return (
             f"false alarms: with Holm's correction the chance of any among these {len(gates)} is at most"
-            f" {1 - options.level:.0%}"
+            f" {1 - min(gate['level'] for gate in gates):.0%}"
         )
     return (
         f"false alarms: of {len(gates)} gates at most {expected:.1f} may be expected to fail by chance"
