@@ -112,6 +112,7 @@ class ImportedBench:
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
         both = pair(reference.predictions, candidate.predictions)
         vectors = isinstance(both.reference, Predictions)
+        own = self.bootstrap_seed
         try:
             result = transfer(
                 both.reference,
@@ -120,7 +121,8 @@ class ImportedBench:
                 metrics=_VECTOR_METRICS if vectors else _TOP_LABEL_METRICS,
                 n_resamples=self.n_resamples,
                 level=self.level,
-                rng=np.random.default_rng([seed, self.bootstrap_seed or 0]),
+                rng=np.random.default_rng(seed),
+                resampling_rng=None if own is None else np.random.default_rng(own),
             )
         except CalbenchError as error:
             raise InputError(f"{cell.id}: {error}") from error

@@ -30,6 +30,7 @@ _CODE = (
     "predictions.py",
     "report",
     "statistics",
+    "tasks/items.py",  # divides items into splits
 )
 _PACKAGES = ("numpy", "scipy")
 

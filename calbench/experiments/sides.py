@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,8 +13,10 @@ from calbench.arrays import Float64
 from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrator
 from calbench.errors import LeakageError
 from calbench.metrics import Items, evaluate
-from calbench.predictions import Predictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics import Resampled, Resamples, resample
+
+AnyRecord = TypeVar("AnyRecord", Predictions, TopLabelPredictions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,26 @@ class Arm:
     def measured(self) -> dict[str, Resampled]:
         """Each metric on the items and on all resamples."""
         return resample(self.metrics, self.items, self.resamples)
+
+
+def divided(
+    record: AnyRecord, calibration_ids: Iterable[str], test_ids: Iterable[str]
+) -> tuple[AnyRecord, AnyRecord]:
+    """Return a record's calibration and test items, each in the sorted order of the ids.
+
+    Raises
+    ------
+    LeakageError
+        The parts overlap.
+    """
+    calibration_ids, test_ids = sorted(calibration_ids), sorted(test_ids)
+    shared = set(calibration_ids) & set(test_ids)
+    if shared:
+        raise LeakageError(
+            f"{len(shared)} items are both fitted on and scored, {min(shared)!r} first;"
+            " take them out of one of the two"
+        )
+    return record.take(calibration_ids), record.take(test_ids)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +110,8 @@ class Side:
         fit_seed: int = 0,
     ) -> Side:
         """Divide a record; raises :class:`LeakageError` if the parts overlap."""
-        calibration_ids, test_ids = sorted(calibration_ids), sorted(test_ids)
-        shared = set(calibration_ids) & set(test_ids)
-        if shared:
-            raise LeakageError(
-                f"{len(shared)} items are both fitted on and scored, {min(shared)!r} first;"
-                " take them out of one of the two"
-            )
-        return cls(
-            record.take(calibration_ids), record.take(test_ids), tuple(metrics), resamples, epsilon, fit_seed
-        )
+        parts = divided(record, calibration_ids, test_ids)
+        return cls(*parts, tuple(metrics), resamples, epsilon, fit_seed)
 
     @cached_property
     def raw(self) -> Arm:

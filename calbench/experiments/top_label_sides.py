@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 
 from calbench.arrays import Bool, Float64
 from calbench.calibrators import Calibrator, FittedCalibrator
-from calbench.errors import InputError, LeakageError
-from calbench.experiments.sides import Arm
+from calbench.errors import InputError
+from calbench.experiments.sides import Arm, divided
 from calbench.metrics import Items
 from calbench.predictions import TopLabelPredictions
 from calbench.statistics import Resamples
@@ -48,14 +48,7 @@ class TopLabelSide:
         epsilon: float | None = None,
     ) -> TopLabelSide:
         """Divide a record; raises :class:`LeakageError` if the parts overlap."""
-        calibration_ids, test_ids = sorted(calibration_ids), sorted(test_ids)
-        shared = set(calibration_ids) & set(test_ids)
-        if shared:
-            raise LeakageError(
-                f"{len(shared)} items are both fitted on and scored, {min(shared)!r} first;"
-                " take them out of one of the two"
-            )
-        parts = record.take(calibration_ids), record.take(test_ids)
+        parts = divided(record, calibration_ids, test_ids)
         return cls(*parts, tuple(metrics), resamples, epsilon)
 
     @cached_property

@@ -26,6 +26,7 @@ from calbench.statistics import (
     difference,
     mcnemar,
 )
+from calbench.statistics.gate import check_same_items
 from calbench.statistics.intervals import relative_bounds
 
 METRICS = ("ece", "nll")
@@ -188,6 +189,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     reference_epsilon: float | None = None,
     candidate_epsilon: float | None = None,
     rng: np.random.Generator,
+    resampling_rng: np.random.Generator | None = None,
 ) -> TransferResult:
     """Fit a calibrator on the reference and on the candidate, and compare what each does to both.
 
@@ -208,6 +210,8 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         Unit errors of the two precisions, for calibrators that want them.
     rng
         Draws the split, the fits' seed and the resamples.
+    resampling_rng
+        Draws the resamples in its place, for another draw over the same split.
 
     Raises
     ------
@@ -227,7 +231,12 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     >>> bool(result.benefit["ece"].value > 0.05)
     True
     """
-    check_same_items(reference, candidate)
+    if type(reference) is not type(candidate):
+        raise InputError(
+            "one record holds class vectors and the other the top answer only; reduce both with"
+            " to_top_label()"
+        )
+    check_same_items(candidate, reference)
     split_rng, draw_rng = rng.spawn(2)
     ids = np.sort(reference.item_ids)
     if calibration_ids is None:
@@ -242,7 +251,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     test = [item for item in ids.tolist() if item not in chosen]
     if not test:
         raise InputError("every item is in calibration_ids; leave some to score")
-    resamples = Resamples.draw(test, n_resamples=n_resamples, rng=draw_rng)
+    resamples = Resamples.draw(test, n_resamples=n_resamples, rng=resampling_rng or draw_rng)
     fit_seed = int(split_rng.integers(2**31))
 
     def side(record: Predictions | TopLabelPredictions, epsilon: float | None) -> Side | TopLabelSide:
@@ -302,32 +311,6 @@ def transfer_between(
         n_test=len(reference.test),
         fitted=applied,
     )
-
-
-def check_same_items(
-    reference: Predictions | TopLabelPredictions, candidate: Predictions | TopLabelPredictions
-) -> None:
-    """Raise :class:`InputError` unless both records hold the same items with the same labels."""
-    if type(reference) is not type(candidate):
-        raise InputError(
-            "one record holds class vectors and the other the top answer only; reduce both with"
-            " to_top_label()"
-        )
-    ours, theirs = set(reference.item_ids.tolist()), set(candidate.item_ids.tolist())
-    if ours != theirs:
-        raise InputError(
-            f"the reference has {len(ours)} items and the candidate {len(theirs)};"
-            f" {len(ours ^ theirs)} are in one only, {min(ours ^ theirs)!r} first: take() the shared ones"
-        )
-    if not isinstance(reference, Predictions) or not isinstance(candidate, Predictions):
-        return
-    if reference.items_hash != candidate.items_hash:
-        aligned = candidate.take(reference.item_ids)
-        row = int(np.argmax(aligned.labels != reference.labels))
-        raise InputError(
-            f"item {str(reference.item_ids[row])!r} has label {reference.labels[row]} in the reference and"
-            f" {aligned.labels[row]} in the candidate; they must come from the same labelled data"
-        )
 
 
 def _ratios(a: Arm, b: Arm, level: float) -> dict[str, Estimate]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -14,6 +13,7 @@ from rich.console import RenderableType
 from calbench.errors import CalbenchError
 from calbench.experiments import ArmsResult, Cell
 from calbench.experiments.arms import CONTRASTS
+from calbench.pytest_session.judge import reason_for
 from calbench.registry import unknown
 from calbench.report import write_json
 from calbench.report.arms import arms_markdown, arms_terminal
@@ -156,10 +156,8 @@ class ArmsUnderTest:
         accepted: Mapping[str, str],
     ) -> ArmsUnderTest:
         """Write the gate into the results, and fail the test if it has to."""
-        cell = self._cell.id
         fails = outcome in ("fail", "collapsed") or (outcome == "inconclusive" and self._inconclusive_fails)
-        reasons = (why for glob, why in accepted.items() if cell == glob or fnmatchcase(cell, glob))
-        reason = next(reasons, None) if fails else None
+        reason = reason_for(self._cell.id, accepted) if fails else None
         self._row["gates"].append(
             {
                 "test": self._test,

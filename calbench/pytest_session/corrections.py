@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from calbench.pytest_options import Options
 from calbench.pytest_session.log import Gate
+from calbench.pytest_session.options import Options
 from calbench.statistics import survivors
 
 

@@ -12,11 +12,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 from calbench import baselines
-from calbench.pytest_options import Options
 from calbench.pytest_session import github, tally
 from calbench.pytest_session.accepted import update
 from calbench.pytest_session.arms import summarize_arms
 from calbench.pytest_session.log import TestLog, log_of
+from calbench.pytest_session.options import Options
 from calbench.report import document, merge, terminal, write
 from calbench.report.arms import merge_arms
 from calbench.report.results import Describes, Row

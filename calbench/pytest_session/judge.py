@@ -9,8 +9,8 @@ from typing import Protocol, TypeVar
 import pytest
 
 from calbench.errors import BackendUnavailableError, CalbenchError
-from calbench.pytest_options import Options
 from calbench.pytest_session.log import Gate
+from calbench.pytest_session.options import Options
 from calbench.report import gate_of
 from calbench.requirements import Requirement
 from calbench.statistics import Change, GateDecision, Resampled, exceedance_p_value
@@ -86,7 +86,7 @@ class Judge:
         if not (failed or undecided):
             return
         gate["explanation"] = self.guarded(lambda: evidence.explain(requirement, decision))
-        gate["accepted"] = self._accepted(accepted)
+        gate["accepted"] = reason_for(self._subject, accepted)
         if failed and self._options.correction == "holm":
             gate["p_value"] = self.guarded(lambda: _p_value(requirement, evidence))
             return  # whether it stays a failure is known when all gates are
@@ -104,9 +104,10 @@ class Judge:
             pytest.skip(str(problem))
         pytest.fail(f"{self._subject}: {type(problem).__name__}: {problem}", pytrace=False)
 
-    def _accepted(self, accepted: Mapping[str, str]) -> str | None:
-        name = self._subject
-        return next((why for glob, why in accepted.items() if name == glob or fnmatchcase(name, glob)), None)
+
+def reason_for(name: str, accepted: Mapping[str, str]) -> str | None:
+    """Return why a failure of that name is accepted: the first reason whose glob, or very name, it has."""
+    return next((why for glob, why in accepted.items() if name == glob or fnmatchcase(name, glob)), None)
 
 
 def _p_value(requirement: Requirement, evidence: Evidence) -> float:

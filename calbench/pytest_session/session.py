@@ -26,13 +26,13 @@ from calbench.experiments import (
 )
 from calbench.experiments.cells import AXES
 from calbench.experiments.imported import ImportedBench, read_records
-from calbench.pytest_options import Options, read_options
 from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
 from calbench.pytest_session.finish import Finish
 from calbench.pytest_session.fixture import CalbenchFixture
 from calbench.pytest_session.log import LOG, TestLog
 from calbench.pytest_session.measurement import MeasuredCell
+from calbench.pytest_session.options import Options, read_options
 from calbench.report import TerminalProgress
 from calbench.report.arms import arms_row
 from calbench.report.results import Row

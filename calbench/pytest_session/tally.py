@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calbench.pytest_options import Options
 from calbench.pytest_session.accepted import UPDATE
 from calbench.pytest_session.log import Gate, TestLog
+from calbench.pytest_session.options import Options
 from calbench.report.results import Row
 from calbench.statistics import expected_false_alarms
 
@@ -101,7 +101,7 @@ def _by_chance(gates: Sequence[Gate], options: Options) -> str:
     if options.correction == "holm":
         return (
             f"false alarms: with Holm's correction the chance of any among these {len(gates)} is at most"
-            f" {1 - options.level:.0%}"
+            f" {1 - min(gate['level'] for gate in gates):.0%}"
         )
     return (
         f"false alarms: of {len(gates)} gates at most {expected:.1f} may be expected to fail by chance"

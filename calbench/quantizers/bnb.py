@@ -62,11 +62,11 @@ class _Bitsandbytes(ABC):
         """Load the source in float32 and swap the layers, one at a time."""
         del samples, seed
         self.check_available()
+        from calbench.quantizers.layers import put
+
         model: nn.Module = source.load()
         for name in self.targets(model):
-            parent, _, child = name.rpartition(".")
-            layer = model.get_submodule(name)
-            setattr(model.get_submodule(parent), child, self.swapped(layer))
+            put(model, name, self.swapped(model.get_submodule(name)))
         # Without this an 8-bit layer takes its training path, which is not the one to measure.
         return model.eval()
 

@@ -86,6 +86,7 @@ class Hqq:
         """Load the source in float32 and swap the layers, one at a time."""
         del samples, seed
         from calbench.quantizers.hqq_layer import HqqLinear
+        from calbench.quantizers.layers import put
 
         model: nn.Module = source.load()
         library = _library()
@@ -96,7 +97,7 @@ class Hqq:
             layer: Any = model.get_submodule(name)
             codes, meta = library.Quantizer.quantize(layer.weight.data, device="cpu", **options)
             tensors = {"qweight": codes, "scale": meta["scale"].half(), "zero": meta["zero"].half()}
-            _put(model, name, HqqLinear(layer, library.Quantizer, self.bits, self.group_size, tensors))
+            put(model, name, HqqLinear(layer, library.Quantizer, self.bits, self.group_size, tensors))
         return model.eval()
 
     def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
@@ -129,6 +130,7 @@ class Hqq:
         from safetensors.torch import load_file
 
         from calbench.quantizers.hqq_layer import HqqLinear
+        from calbench.quantizers.layers import put
 
         model: nn.Module = source.load()
         library = _library()
@@ -139,13 +141,8 @@ class Hqq:
         for name in names:
             parts = {part: tensors[f"{name}.{part}"] for part in _PARTS}
             layer = model.get_submodule(name)
-            _put(model, name, HqqLinear(layer, library.Quantizer, self.bits, self.group_size, parts))
+            put(model, name, HqqLinear(layer, library.Quantizer, self.bits, self.group_size, parts))
         return model.eval()
-
-
-def _put(model: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, child = name.rpartition(".")
-    setattr(model.get_submodule(parent), child, layer)
 
 
 def _library() -> Any:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+
+from calbench.quantizers.layers import DequantizedLinear
 
 
-class HqqLinear(nn.Module):
-    """``x @ W.T + b`` with ``W`` kept as hqq's codes, scales and zero points, computed in float32.
-
-    The weight is dequantized on the first forward and that copy is kept.
+class HqqLinear(DequantizedLinear):
+    """A linear layer with hqq's codes, scales and zero points.
 
     Parameters
     ----------
@@ -33,14 +32,11 @@ class HqqLinear(nn.Module):
     def __init__(
         self, layer: Any, unpacker: Any, bits: int, group_size: int, tensors: Mapping[str, torch.Tensor]
     ) -> None:
-        super().__init__()
-        self.in_features: int = layer.in_features
-        self.out_features: int = layer.out_features
-        self.bits, self.group_size = bits, group_size
+        super().__init__(
+            layer.in_features, layer.out_features, bits=bits, group_size=group_size, bias=layer.bias
+        )
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.contiguous())
-        self.bias: nn.Parameter | None = layer.bias
-        self.dequantized_copy: torch.Tensor | None = None
         self._unpacker = unpacker
 
     def dequantize(self) -> torch.Tensor:
@@ -60,15 +56,3 @@ class HqqLinear(nn.Module):
         }
         weight: torch.Tensor = self._unpacker.dequantize(self.qweight, meta)
         return weight
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the layer's output, in the input's type."""
-        if self.dequantized_copy is None:
-            # A tensor made in inference mode could not be trained through later.
-            with torch.inference_mode(mode=False), torch.no_grad():
-                self.dequantized_copy = self.dequantize()
-        return nn.functional.linear(x, self.dequantized_copy.to(x.dtype), self.bias)
-
-    def extra_repr(self) -> str:
-        """Shape and format, for printing."""
-        return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}"

@@ -20,7 +20,7 @@ that the bounds hold.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy.optimize import brentq
@@ -46,10 +46,10 @@ def absolute_sum_bounds(
     Without a reference, the bounds are of the candidate's own metric.
     """
     if reference is None:
-        low, high = -_upper(0.0, None, 1.0, candidate, level), _upper(1.0, candidate, 0.0, None, level)
+        low, high = -upper_bound([(-1.0, candidate)], level), upper_bound([(1.0, candidate)], level)
         return max(low, 0.0), high
-    low = -_upper(factor, reference, 1.0, candidate, level)
-    high = _upper(1.0, candidate, factor, reference, level)
+    low = -_upper_difference(factor, reference, 1.0, candidate, level)
+    high = _upper_difference(1.0, candidate, factor, reference, level)
     if low <= high:
         return low, high
     # Where models hardly differ there is next to no sampling error, and what the correction for bias
@@ -106,28 +106,35 @@ def _crossing(bound: Callable[[float], float]) -> float:
     return float(brentq(bound, below, above, xtol=1e-9, rtol=1e-7))
 
 
-def _upper(
-    first_factor: float,
-    first: AbsoluteSums | None,
-    second_factor: float,
-    second: AbsoluteSums | None,
-    level: float,
+def upper_bound(terms: Sequence[tuple[float, AbsoluteSums]], level: float) -> float:
+    """Return an upper bound of a weighted sum of metrics that are absolute sums.
+
+    A model that counts positively is corrected for the least bias, one that counts negatively for the
+    most; for the latter coarser groups compete with its own.
+    """
+    z = _quantile(level)
+    n = terms[0][1].n_items
+    bounds = []
+    for coarse in (False, True):
+        total, extra = 0.0, 0.0
+        parts: Float64 = np.zeros(n)
+        for weight, sums in terms:
+            used = sums.coarsened() if coarse and weight < 0 else sums
+            value, part, more = _corrected(used, _least_bias if weight > 0 else _most_bias)
+            total, extra = total + weight * value, extra + weight**2 * more
+            parts = parts + weight * part
+        bounds.append(total + z * np.sqrt(n * np.var(parts) + extra))
+    return float(min(bounds) / n)
+
+
+def _upper_difference(
+    first_factor: float, first: AbsoluteSums, second_factor: float, second: AbsoluteSums, level: float
 ) -> float:
     """Return an upper bound of ``first_factor * first - second_factor * second``."""
-    z = _quantile(level)
-    n = (first or second).n_items  # type: ignore[union-attr]
-    highest, first_part, first_extra = _corrected(first, _least_bias)
-    bounds = []
-    for part in (second, second.coarsened()) if second is not None else (None,):
-        lowest, second_part, second_extra = _corrected(part, _most_bias)
-        parts = first_factor * first_part - second_factor * second_part
-        extra = first_factor**2 * first_extra + second_factor**2 * second_extra
-        bounds.append(
-            first_factor * highest - second_factor * lowest + z * np.sqrt(n * np.var(parts) + extra)
-        )
-    if first is not None and second is not None:
-        bounds.append(_apart(first_factor, first, second_factor, second, z))
-    return float(min(bounds) / n)
+    return min(
+        upper_bound([(first_factor, first), (-second_factor, second)], level),
+        _apart(first_factor, first, second_factor, second, _quantile(level)) / first.n_items,
+    )
 
 
 def _apart(
@@ -157,12 +164,8 @@ def _most_bias(t: Float64) -> Float64:
     return np.asarray(_HEIGHT * np.exp(-(t**2) / (2 * _WIDTH**2)))
 
 
-def _corrected(
-    sums: AbsoluteSums | None, bias: Callable[[Float64], Float64]
-) -> tuple[float, Float64 | float, float]:
+def _corrected(sums: AbsoluteSums, bias: Callable[[Float64], Float64]) -> tuple[float, Float64, float]:
     """Return the sum less a bias, each item's part, and the variance that the parts lack."""
-    if sums is None:
-        return 0.0, 0.0, 0.0
     values = sums.sums()
     deviations, extra = sums.deviations()
     size = np.abs(values)

@@ -15,12 +15,10 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.special import ndtri
 
 from calbench.arrays import Float64
 from calbench.errors import InputError
-from calbench.metrics.absolute import AbsoluteSums
-from calbench.statistics.bounds import Bounds, _corrected, _least_bias, _most_bias, resampled_bounds
+from calbench.statistics.bounds import Bounds, resampled_bounds, upper_bound
 from calbench.statistics.intervals import (
     Estimate,
     Resampled,
@@ -73,7 +71,7 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
         return difference_bounds(terms[0][1], terms[1][1], level=level)
     if all(result.sums is not None for _, result in terms):
         sums = [(weight, result.sums) for weight, result in terms if result.sums is not None]
-        return -_upper([(-weight, part) for weight, part in sums], level), _upper(sums, level)
+        return -upper_bound([(-weight, part) for weight, part in sums], level), upper_bound(sums, level)
     metric = terms[0][1].metric
     if metric.biased:
         sides = [_side(terms, sign) for sign in (1, -1)]
@@ -104,24 +102,6 @@ def smallest_p(bounds_at: Callable[[float], Bounds]) -> float:
         middle = float(np.sqrt(below * above))
         below, above = (middle, above) if holds_zero(middle) else (below, middle)
     return above
-
-
-def _upper(terms: Sequence[tuple[float, AbsoluteSums]], level: float) -> float:
-    """Return an upper bound of a weighted sum of absolute sums."""
-    # Two ways to bound from below compete, as for two models: each gets half of the error.
-    z = float(ndtri(1 - (1 - level) / 4))
-    n = terms[0][1].n_items
-    bounds = []
-    for coarse in (False, True):
-        total, extra = 0.0, 0.0
-        parts: Float64 = np.zeros(n)
-        for weight, sums in terms:
-            used = sums.coarsened() if coarse and weight < 0 else sums
-            value, part, more = _corrected(used, _least_bias if weight > 0 else _most_bias)
-            total, extra = total + weight * value, extra + weight**2 * more
-            parts = parts + weight * part
-        bounds.append(total + z * np.sqrt(n * np.var(parts) + extra))
-    return float(min(bounds) / n)
 
 
 def _side(terms: Terms, sign: int) -> tuple[float, Float64]:

@@ -282,8 +282,9 @@ def check_same_items(candidate: Record, reference: Record) -> None:
     if isinstance(candidate, Predictions) and isinstance(reference, Predictions):
         differ = candidate.labels[ours] != reference.labels[theirs]
         if differ.any():
-            item = str(ids[np.argmax(differ)])
+            row = int(np.argmax(differ))
             raise InputError(
-                f"item {item!r} has another label in the candidate than in the reference"
-                f" ({int(differ.sum())} of {len(ids)} differ); compare records of one data set"
+                f"item {str(ids[row])!r} has another label in the candidate"
+                f" ({candidate.labels[ours[row]]}) than in the reference ({reference.labels[theirs[row]]});"
+                f" {int(differ.sum())} of {len(ids)} differ: compare records of one data set"
             )

@@ -170,7 +170,8 @@ def relative_bounds(
     nothing = np.where(candidate.values == 0, 1.0, np.inf)  # 0 / 0 is no change
     positive = reference.values > 0
     ratios = np.divide(candidate.values, reference.values, out=nothing, where=positive)
-    return percentile_interval(ratios - 1, level)
+    undefined = np.isnan(candidate.values) | np.isnan(reference.values)
+    return percentile_interval(np.where(undefined, np.nan, ratios) - 1, level)
 
 
 def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]:
@@ -298,15 +299,16 @@ def bca_interval(
         With each item left out in turn.
     """
     tail = (1 - check_level(level)) / 2
-    below = ((values < value).sum() + (values == value).sum() / 2) / len(values)
+    defined = _defined(values)
+    below = ((defined < value).sum() + (defined == value).sum() / 2) / len(defined)
     if not 0 < below < 1:  # all resamples on one side: nothing to correct with
-        return percentile_interval(values, level)
+        return percentile_interval(defined, level)
     bias = ndtri(below)
     deviations = jackknife.mean() - jackknife
     spread = (deviations**2).sum()
     acceleration = (deviations**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
     z = bias + ndtri([tail, 1 - tail])
-    low, high = np.quantile(_defined(values), ndtr(bias + z / (1 - acceleration * z)))
+    low, high = np.quantile(defined, ndtr(bias + z / (1 - acceleration * z)))
     return float(low), float(high)
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
+from pathlib import Path
 
 import pytest
 
+import calbench
+from calbench import Predictions
+from calbench.baselines import snapshot
 from calbench.errors import CorruptRecordError
 from calbench.experiments import memory
 from calbench.experiments.memory import Memory, code_hash
+from calbench.experiments.transfer import transfer_between
+from calbench.metrics import evaluate
+from calbench.report import row_of
+from calbench.statistics import change, resample
 from calbench.store import Store
+from calbench.tasks import split_evaluation
 
 
 @pytest.fixture
@@ -46,7 +56,16 @@ def test_changed_code_is_another_result(recall, monkeypatch):
     assert recall({"cell": 1}, "b") == ("b", True)
 
 
-def test_the_hash_covers_every_module_that_computes(monkeypatch):
+@pytest.mark.parametrize(
+    "step", [Predictions, split_evaluation, transfer_between, evaluate, resample, change, snapshot, row_of]
+)
+def test_the_hash_covers_each_step_from_predictions_to_results(step):
+    root = Path(calbench.__file__).parent
+    module = Path(inspect.getfile(step)).relative_to(root)
+    assert any(module.is_relative_to(part) for part in memory._CODE)
+
+
+def test_every_part_of_the_code_changes_the_hash(monkeypatch):
     before = code_hash()
     for name in memory._CODE:
         code_hash.cache_clear()

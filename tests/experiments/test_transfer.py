@@ -106,14 +106,14 @@ def test_accuracy_tests_see_what_changed_the_answers():
 
 
 def test_other_items_are_refused():
-    with pytest.raises(InputError, match="in one only, 'i1199' first"):
+    with pytest.raises(InputError, match="1 are in one only, such as 'i1199'"):
         run(candidate=CANDIDATE.take(IDS[:-1]))
 
 
 def test_other_labels_are_refused():
     labels = LABELS.copy()
     labels[7] = (labels[7] + 1) % 3
-    with pytest.raises(InputError, match="'i0007' has label"):
+    with pytest.raises(InputError, match=r"'i0007' has another label in the candidate \(\d\)"):
         run(candidate=Predictions(IDS, CANDIDATE.logits, labels))
 
 

@@ -63,6 +63,13 @@ def test_a_failure_that_chance_explains_does_not_survive(many, borderline, worke
     )
 
 
+def test_a_gate_of_a_lower_level_is_counted_with_its_own_chance(arrays):
+    suite = MANY.replace("MARGIN", "0.02, level=0.9").replace("[1.0] * 30 + [1.6, 4.0]", "[1.0]")
+    arrays("--calbench-correction=holm", suite=suite).stdout.fnmatch_lines(
+        ["false alarms: with Holm's correction the chance of any among these 1 is at most 10%"]
+    )
+
+
 def test_a_corrected_failure_is_undecided_and_may_be_made_to_fail(many, borderline):
     result = many("--calbench-correction=holm", "--calbench-inconclusive=fail", margin=borderline)
     result.assert_outcomes(passed=30, failed=2)

@@ -6,7 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from calbench.pytest_options import OPTIONS, Options, read_options
+from calbench.pytest_options import OPTIONS
+from calbench.pytest_session.options import Options, read_options
 
 VALUES = {
     "models": ("minilm", "minilm"),

@@ -15,8 +15,8 @@ import transformers
 
 from calbench.models.sources import Architecture, ModelSource
 from calbench.quantizers import QuantizationSamples
+from calbench.quantizers.tiny import VOCABULARY, random_samples
 
-VOCABULARY = 96
 _SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": 64,
@@ -63,13 +63,6 @@ def samples() -> QuantizationSamples:
 @pytest.fixture(scope="session")
 def probe() -> tuple[tuple[int, ...], ...]:
     return random_samples(8, seed=1).token_ids
-
-
-def random_samples(n: int, *, seed: int) -> QuantizationSamples:
-    generator = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(4, 20, (n,), generator=generator).tolist()
-    rows = [torch.randint(1, VOCABULARY, (length,), generator=generator).tolist() for length in lengths]
-    return QuantizationSamples(tuple(map(tuple, rows)))
 
 
 def _saved(kind: type, config: object, folder: Path) -> ModelSource:

@@ -9,7 +9,7 @@ from calbench.errors import InputError
 from calbench.metrics import Items
 from calbench.predictions import TopLabelPredictions
 from calbench.statistics import bootstrap, difference, resample, resamples_for
-from calbench.statistics.intervals import bca_interval, leave_one_out, percentile_interval
+from calbench.statistics.intervals import bca_interval, leave_one_out, percentile_interval, relative_bounds
 
 EVERY = [name for name in metrics.names() if metrics.get(name).needs == "top-label"]
 
@@ -67,6 +67,12 @@ def test_bca_of_a_constant():
     assert bca_interval(1.0, np.ones(100), np.ones(10)) == (1.0, 1.0)
 
 
+def test_bca_leaves_out_what_is_not_defined(rng):
+    values, jackknife = rng.normal(size=1000), rng.normal(size=50)
+    lacking = np.concatenate([values, np.full(40, np.nan)])
+    assert bca_interval(0.2, lacking, jackknife) == bca_interval(0.2, values, jackknife)
+
+
 @pytest.mark.parametrize("name", EVERY)
 def test_leaving_one_out(record_of, name):
     record = record_of(40, 0.1)
@@ -110,6 +116,18 @@ def test_a_metric_that_few_resamples_lack_has_an_interval(record_of):
     record = TopLabelPredictions(range(60), np.linspace(0.5, 0.9, 60), np.arange(60) % 15 != 0)
     found = bootstrap(record, ["auroc_confidence"], rng=np.random.default_rng(0))["auroc_confidence"]
     assert 0 <= found.interval[0] < found.value < found.interval[1] <= 1
+
+
+def test_a_resample_that_lacks_the_metric_is_no_infinite_ratio():
+    correct = np.arange(60) % 15 != 0
+    pair = [
+        TopLabelPredictions(range(60), confidences, correct)
+        for confidences in (np.linspace(0.5, 0.9, 60), np.linspace(0.5, 0.9, 60) ** 2)
+    ]
+    resamples = resamples_for(pair[0].item_ids)
+    a, b = (resample(["auroc_confidence"], Items.from_record(r), resamples)["auroc_confidence"] for r in pair)
+    assert np.isnan(a.values).any()
+    assert relative_bounds(a, b, level=0.99) == (0.0, 0.0)  # the order of the confidences is the same
 
 
 def test_a_metric_that_many_resamples_lack_has_none():

@@ -16,6 +16,7 @@ from calbench.errors import InputError, QuantizationError
 from calbench.quantizers.gptq.hessians import Collector, Hessian, SeenError
 from calbench.quantizers.gptq.packed import PackedLinear
 from calbench.quantizers.gptq.solver import Grid, solve
+from calbench.quantizers.layers import put
 from calbench.quantizers.samples import QuantizationSamples
 from calbench.quantizers.selection import blocks, check_group_size
 
@@ -123,8 +124,7 @@ def _watch(
 
 def _replace(model: nn.Module, hessian: Hessian, settings: Settings) -> None:
     for name, layer in _solved(model, hessian, settings):
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, layer)
+        put(model, name, layer)
 
 
 def _solved(model: nn.Module, hessian: Hessian, settings: Settings) -> Iterator[tuple[str, PackedLinear]]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from calbench.errors import CorruptRecordError
 from calbench.quantizers.gptq.packed import PackedLinear
+from calbench.quantizers.layers import put
 
 _FILE = "quantized.safetensors"
 _PARTS = {"qweight", "qzeros", "scales", "g_idx"}
@@ -41,7 +42,6 @@ def load(model: nn.Module, folder: Path, *, bits: int) -> None:
         layer, _, part = name.rpartition(".")
         layers[layer][part] = tensor
     for name, tensors in layers.items():
-        parent, _, child = name.rpartition(".")
         try:
             old = model.get_submodule(name)
         except AttributeError:
@@ -51,4 +51,4 @@ def load(model: nn.Module, folder: Path, *, bits: int) -> None:
         if tensors["g_idx"].shape != (old.in_features,) or tensors["scales"].shape[1] != old.out_features:
             raise CorruptRecordError(f"{folder / _FILE}: {name} does not have the model's shape")
         packed = PackedLinear(old.in_features, old.out_features, bits=bits, tensors=tensors, bias=old.bias)
-        setattr(model.get_submodule(parent), child, packed.eval())
+        put(model, name, packed.eval())

@@ -27,6 +27,7 @@ from calbench.errors import CorruptRecordError, InputError, QuantizationError
 from calbench.models.sources import ModelSource, quantization_settings
 from calbench.quantizers.gptq.driver import Settings
 from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
+from calbench.quantizers.layers import put
 from calbench.quantizers.samples import QuantizationSamples
 from calbench.quantizers.selection import check_group_size, linears
 
@@ -80,8 +81,7 @@ def quantize_with_gptqmodel(
         packed = PackedLinear(
             old.in_features, old.out_features, bits=settings.bits, tensors=layers[name], bias=old.bias
         )
-        parent, _, child = name.rpartition(".")
-        setattr(model.get_submodule(parent), child, packed.eval())
+        put(model, name, packed.eval())
 
 
 def read_gptq_checkpoint(folder: Path) -> dict[str, dict[str, torch.Tensor]]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from calbench.quantizers.gptq.solver import Codes
+from calbench.quantizers.layers import DequantizedLinear
 
 _CHUNK = 32  # codes; they fill exactly ``bits`` words
 
@@ -54,11 +55,8 @@ def unpack(words: torch.Tensor, bits: int, n: int) -> torch.Tensor:
     return codes.reshape(chunks * _CHUNK, m)[:n]
 
 
-class PackedLinear(nn.Module):
-    """``x @ W.T + b`` with ``W`` kept as packed codes, computed in float32.
-
-    The weight is dequantized on the first forward and that copy is kept, since unpacking at every
-    call would cost more than the product: see :attr:`dequantized_copy` and :meth:`drop_copy`.
+class PackedLinear(DequantizedLinear):
+    """A linear layer with packed codes.
 
     Parameters
     ----------
@@ -87,14 +85,10 @@ class PackedLinear(nn.Module):
         tensors: dict[str, torch.Tensor],
         bias: nn.Parameter | None,
     ) -> None:
-        super().__init__()
-        self.in_features = in_features
-        self.out_features = out_features
-        self.bits = bits
+        group_size = in_features // len(tensors["scales"])
+        super().__init__(in_features, out_features, bits=bits, group_size=group_size, bias=bias)
         for name in ("qweight", "qzeros", "scales", "g_idx"):
             self.register_buffer(name, tensors[name])
-        self.bias = bias
-        self.dequantized_copy: torch.Tensor | None = None
 
     @classmethod
     def from_codes(cls, codes: Codes, *, bits: int, bias: nn.Parameter | None) -> PackedLinear:
@@ -109,11 +103,6 @@ class PackedLinear(nn.Module):
         }
         return cls(in_features, out_features, bits=bits, tensors=tensors, bias=bias)
 
-    @property
-    def group_size(self) -> int:
-        """Input columns that share a scale."""
-        return self.in_features // len(self.scales)
-
     def dequantize(self) -> torch.Tensor:
         """Return the weight, ``(out_features, in_features)`` float32."""
         codes = unpack(self.qweight, self.bits, self.in_features).float()
@@ -122,19 +111,3 @@ class PackedLinear(nn.Module):
         codes -= zeros[group]
         codes *= self.scales.float()[group]
         return codes.T.contiguous()
-
-    def drop_copy(self) -> None:
-        """Free the dequantized copy; the next forward makes it again."""
-        self.dequantized_copy = None
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Compute the layer's output, in the input's type."""
-        if self.dequantized_copy is None:
-            # A tensor made in inference mode could not be trained through later.
-            with torch.inference_mode(mode=False), torch.no_grad():
-                self.dequantized_copy = self.dequantize()
-        return nn.functional.linear(x, self.dequantized_copy.to(x.dtype), self.bias)
-
-    def extra_repr(self) -> str:
-        """Shape and format, for printing."""
-        return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}"

@@ -17,6 +17,7 @@ from calbench.models.sources import ModelSource
 from calbench.quantizers.gptq import Gptq
 from calbench.quantizers.gptq.native import PARTS, gptq_settings, read_gptq_checkpoint
 from calbench.quantizers.gptq.packed import PackedLinear
+from calbench.quantizers.layers import put
 from calbench.quantizers.protocol import WeightFormat
 
 
@@ -81,8 +82,7 @@ class GptqFolder:
                 tensors=tensors,
                 bias=None if bias is None else nn.Parameter(bias),
             )
-            parent, _, child = name.rpartition(".")
-            setattr(model.get_submodule(parent), child, packed.eval())
+            put(model, name, packed.eval())
         self._fill(model, plain, source)
         return model
 

@@ -1,0 +1,57 @@
+"""Layers that stand in for a model's own: how they get into it, and what those with codes share."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def put(model: nn.Module, name: str, layer: nn.Module) -> None:
+    """Replace the module of that dotted name, in place."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, layer)
+
+
+class DequantizedLinear(nn.Module):
+    """``x @ W.T + b`` whose weight is kept as codes, and computed with as it is in float32.
+
+    The weight is dequantized on the first forward and that copy is kept, since unpacking at every
+    call would cost more than the product; setting :attr:`dequantized_copy` to None frees it.
+
+    Parameters
+    ----------
+    in_features, out_features
+        Of the layer.
+    bits
+        Width of a code.
+    group_size
+        Input columns that share a scale.
+    bias
+        The float layer's, or None.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, *, bits: int, group_size: int, bias: nn.Parameter | None
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.bits, self.group_size = bits, group_size
+        self.bias = bias
+        self.dequantized_copy: torch.Tensor | None = None
+
+    def dequantize(self) -> torch.Tensor:
+        """Return the weight, ``(out_features, in_features)`` float32."""
+        raise NotImplementedError
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the layer's output, in the input's type."""
+        if self.dequantized_copy is None:
+            # A tensor made in inference mode could not be trained through later.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self.dequantized_copy = self.dequantize()
+        return nn.functional.linear(x, self.dequantized_copy.to(x.dtype), self.bias)
+
+    def extra_repr(self) -> str:
+        """Shape and format, for printing."""
+        return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}"
