@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -19,6 +20,16 @@ def cache_dir() -> Path:
     """Return ``$CALBENCH_CACHE``, or the platform's cache folder for calbench."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("calbench")
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hexadecimal digits."""
+    # hashlib.file_digest exists from Python 3.11 on only.
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import subprocess
 import sys
 import tarfile
@@ -11,7 +10,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from calbench.cache import cache_dir, lock, publishing
+from calbench.cache import cache_dir, lock, publishing, sha256_of
 from calbench.errors import SetupRequiredError
 
 
@@ -95,7 +94,7 @@ class PinnedPackage:
                 " 'calbench setup' again; without a network, copy another machine's cache and name its"
                 " folder in $CALBENCH_CACHE."
             )
-        found = hashlib.sha256(archive.read_bytes()).hexdigest()
+        found = sha256_of(archive)
         if found != self.sha256:
             raise SetupRequiredError(
                 f"{self.filename} has the SHA-256 {found}, not {self.sha256}; it is not the file that"

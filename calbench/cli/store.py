@@ -96,7 +96,7 @@ def gc(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what killed processes left and, with a size limit, the oldest records and checkpoints.
+    """Delete what killed processes left and, with a size limit, the oldest of what it holds.
 
     Example: calbench store gc --max-size 10GB
     """

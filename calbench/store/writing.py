@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,15 +34,6 @@ def explaining(store: Path) -> Iterator[None]:
         if error.errno not in _REMEDIES:
             raise
         raise StoreError(f"the store {store} cannot be written; {_REMEDIES[error.errno]}") from error
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def sort_header(path: Path) -> None:
