@@ -272,6 +272,6 @@ def _known(epsilon: float | None) -> float:
     if epsilon is None:
         raise InputError(
             "pacs needs the unit error of the precision that computed the logits; pass"
-            " context=CalibrationContext(epsilon=unit_error('int4')), say, or the command's option for epsilon"
+            " context=CalibrationContext(epsilon=unit_error('int4')), say, or the command's epsilon option"
         )
     return check_epsilon(epsilon)
