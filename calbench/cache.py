@@ -10,14 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-from platformdirs import user_cache_path
-
 ENVIRONMENT_VARIABLE = "CALBENCH_CACHE"
 
 
 def cache_dir() -> Path:
     """Return ``$CALBENCH_CACHE``, or the platform's cache folder for calbench."""
+    from platformdirs import user_cache_path
+
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("calbench")
 
@@ -35,6 +34,8 @@ def sha256_of(path: Path) -> str:
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock between processes, named after ``path`` and kept beside it."""
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.parent / f".{path.name}.lock"):
         yield

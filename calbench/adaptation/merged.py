@@ -16,6 +16,7 @@ from typing import Any
 
 from calbench.adaptation.recipe import Recipe
 from calbench.adaptation.stored import StoredAdapter, merge_into
+from calbench.cache import lock
 from calbench.models.quiet import quiet
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
@@ -46,7 +47,7 @@ def merged_source(
         A folder that is there differs from what was written.
     """
     folder = checkpoints.folder_of(parent, f"{source.id}-merged", identity)
-    with checkpoints.lock(folder):
+    with lock(folder):
         if folder.exists():
             checkpoints.verify(folder, facts=identity)
         else:

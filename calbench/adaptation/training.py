@@ -19,10 +19,10 @@ from calbench.adaptation.losses import distillation_loss, sequence_distillation_
 from calbench.adaptation.recipe import Recipe
 from calbench.adaptation.stored import StoredAdapter, write_adapter
 from calbench.arrays import Float32, softmax
+from calbench.cache import lock
 from calbench.errors import InputError, QuantizationError, TrainingError
 from calbench.inference import score
 from calbench.inference.methods import check_device
-from calbench.quantizers import checkpoints
 from calbench.quantizers.protocol import Quantizer
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def train(
         The base's weights changed during training.
     """
     check_device(student.module)
-    with checkpoints.lock(folder):
+    with lock(folder):
         if folder.exists():
             return StoredAdapter.read(folder, identity)
         layers = attach(student.module, recipe, compute_dtype=compute_dtype(quantizer))

@@ -5,15 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calbench.cache import sha256_of
+from calbench.cache import publishing, sha256_of
 from calbench.errors import CorruptRecordError
 
 _MANIFEST = "calbench-manifest.json"
@@ -54,16 +51,6 @@ def folder_of(parent: Path, quantizer_id: str, facts: Mapping[str, Any]) -> Path
     return parent / f"{readable}-{_hash_json(facts)[:16]}"
 
 
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the right to write a folder, against other processes."""
-    from filelock import FileLock
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):
-        yield
-
-
 def write(
     folder: Path,
     save: Callable[[Path], None],
@@ -73,8 +60,7 @@ def write(
     seconds: float,
 ) -> Manifest:
     """Let ``save`` fill a temporary folder, add the manifest, and put it in place in one step."""
-    place = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with publishing(folder) as place:
         save(place)
         files = sorted(path for path in place.rglob("*") if path.is_file())
         manifest = Manifest(
@@ -86,11 +72,6 @@ def write(
             size_bytes=sum(path.stat().st_size for path in files),
         )
         (place / _MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-        place.chmod(0o755)
-        place.replace(folder)
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
     return manifest
 
 

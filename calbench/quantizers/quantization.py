@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calbench.cache import lock
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
 from calbench.quantizers.cast import REFERENCE
@@ -105,7 +106,7 @@ def _build_or_reload(
 ) -> _Built:
     facts = identity(quantizer, source, samples=samples, seed=seed)
     folder = checkpoints.folder_of(checkpoint_dir, quantizer.id, facts)
-    with checkpoints.lock(folder):
+    with lock(folder):
         if folder.exists():
             return _reload(quantizer, source, folder, facts)
         start = time.perf_counter()
