@@ -14,9 +14,9 @@ def measured(arrays, pytester, *options):
     return gates(results(pytester))["test_surer"]
 
 
-def test_a_higher_level_is_a_wider_interval(arrays, pytester):
+def test_a_higher_level_is_a_wider_interval(arrays, pytester, workers):
     usual = measured(arrays, pytester)
-    strict = measured(arrays, pytester, "--calbench-level=0.999")
+    strict = measured(arrays, pytester, "--calbench-level=0.999", *workers)
     assert (usual["level"], strict["level"]) == (0.95, 0.999)
     assert strict["interval"][0] < usual["interval"][0] < usual["interval"][1] < strict["interval"][1]
 
@@ -28,9 +28,9 @@ def test_a_requirement_may_have_a_level_of_its_own(arrays, pytester):
 
 
 @pytest.mark.parametrize("option", ["--calbench-resamples=150", "--calbench-bootstrap-seed=7"])
-def test_other_resamples_move_intervals_and_no_value(arrays, pytester, option):
+def test_other_resamples_move_intervals_and_no_value(arrays, pytester, option, workers):
     usual = measured(arrays, pytester)
-    other = measured(arrays, pytester, option)
+    other = measured(arrays, pytester, option, *workers)
     assert other["delta"] == usual["delta"]
     assert other["interval"] != usual["interval"]
 

@@ -22,6 +22,53 @@ def test_each_selection_narrows(project, axis, value, tests):
     assert sum("::test_transfer[" in line for line in result.outlines) == tests
 
 
+def cells(pytester) -> list[dict]:
+    return results(pytester)["cells"]
+
+
+@pytest.mark.parametrize(
+    ("axis", "value", "left"),
+    [
+        ("models", "tiny", {("coin", "bnb-nf4", "temperature")}),
+        ("quantizers", "bnb-nf4", {("coin", "bnb-nf4", "temperature")}),
+        ("tasks", "coin", {("coin", "bnb-nf4", "temperature")}),
+        ("calibrators", "temperature", {("coin", "bnb-nf4", "temperature")}),
+    ],
+)
+def test_a_selected_part_is_all_that_runs(project, pytester, axis, value, left, workers):
+    rest = {"quantizers": "bnb-nf4", "tasks": "coin", "calibrators": "temperature"}
+    rest.pop(axis, None)
+    options = [f"--calbench-{axis}={value}", *(f"--calbench-{name}={one}" for name, one in rest.items())]
+    result = project(*options, "--calbench-report=report", *workers)
+    result.assert_outcomes(passed=1)
+    assert {(c["task"], c["quantizer"], c["calibrator"]) for c in cells(pytester)} == left
+    assert {c["model"] for c in cells(pytester)} == {"tiny"}
+
+
+@pytest.mark.parametrize(
+    ("option", "measured"),
+    [
+        ("--calbench-seeds=3", (3, 119)),
+        ("--calbench-profile=quick", (42, 125)),
+        ("--calbench-profile=full", (42, 120)),
+    ],
+)
+def test_a_seed_and_a_profile_say_what_is_measured(project, pytester, option, measured, workers):
+    result = project(option, "-k", "coin-bnb_nf4-identity", "--calbench-report=report", *workers)
+    assert result.ret == 0
+    assert [(c["seed"], c["n_test"]) for c in cells(pytester)] == [measured]
+
+
+def test_a_replay_loads_no_model(project, pytester, workers):
+    one = ("-k", "coin-bnb_nf4-identity")
+    project(*one).assert_outcomes(passed=1, deselected=11)
+    assert project(*one, "--calbench-replay", *workers).ret == 0
+    empty = f"--calbench-store={pytester.path / 'empty'}"
+    result = project(*one, "--calbench-replay", empty, *workers)
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*no stored record of tiny with * on coin*"])
+
+
 def test_worker_processes_are_told_every_selection_seed_profile_and_folder(project, pytester):
     options = (
         "--calbench-models=tiny",
