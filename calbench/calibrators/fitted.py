@@ -66,7 +66,7 @@ class Fitted(ABC):
         """Return probabilities ``(n, k)`` float64; raises :class:`InputError` for bad logits."""
         z = check_logits(logits, self.n_classes)
         probs = np.empty(z.shape)
-        rows = max(1, BLOCK // z.shape[1])
+        rows = max(1, BLOCK // 8 // z.shape[1])
         for start in range(0, len(z), rows):
             block = z[start : start + rows].astype(np.float64)
             probs[start : start + rows] = self.formula(NUMPY, block)

@@ -14,9 +14,9 @@ from calbench.arrays import FloatArray, Int64, check_labels
 from calbench.calibrators.interface import CalibrationContext
 from calbench.errors import InputError
 
-# Rows are worked through in blocks of about this many numbers, so that a fit on 50,000 x 1,000
+# Rows are worked through in blocks of about this many bytes, so that a fit on 50,000 x 1,000
 # float32 logits never holds a float64 copy of them, and a block stays in the processor's cache.
-BLOCK = 1 << 17
+BLOCK = 1 << 20
 _PADDING = -1e30
 
 
@@ -43,6 +43,11 @@ class FitData:
         largest: FloatArray = self.logits.max(axis=1)
         return largest
 
+    @cached_property
+    def targets(self) -> FloatArray:
+        """Each row's logit of its label, ``(n,)``."""
+        return self.logits[np.arange(self.n_samples), self.labels]
+
     @property
     def n_samples(self) -> int:
         """Number of rows."""
@@ -60,23 +65,26 @@ class FitData:
 
     def blocks(
         self, *, scale: float = np.inf, dtype: type[np.floating[Any]] = np.float64
-    ) -> Iterator[tuple[slice, FloatArray]]:
-        """Yield logits in a precision, by blocks of rows, less their row's largest; not to be written to.
+    ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
+        """Yield blocks of rows, their logits less their row's largest, and of these that of the label.
 
-        Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
+        The logits are in the precision asked for, and not to be written to. Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
         is taken off where exponentials of ``scale`` times the logits are safe as they are: finding
         each row's largest costs as much as taking exponentials.
         """
-        safe = self.extent * scale < (300 if dtype is np.float64 else 60)
-        rows = max(1, BLOCK // self.n_classes)
+        # In single precision e**40 leaves room for a fourth power and a sum.
+        safe = self.extent * scale < (300 if dtype is np.float64 else 40)
+        rows = max(1, BLOCK // np.dtype(dtype).itemsize // self.n_classes)
         for start in range(0, self.n_samples, rows):
             block = slice(start, start + rows)
             z = self.logits[block].astype(dtype, copy=not safe)
+            target = self.targets[block].astype(dtype)
             if not safe:
                 z -= self.largest[block, None]
+                target -= self.largest[block]
             if self.padded:
                 np.maximum(z, _PADDING, out=z)
-            yield block, z
+            yield block, z, target
 
     def missing_classes(self) -> list[int]:
         """Classes that no label names."""

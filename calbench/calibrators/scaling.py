@@ -31,31 +31,41 @@ def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Fl
     """
     q = np.broadcast_to(np.asarray(scales, dtype=np.float64), data.n_samples)
     loss, first, second = np.empty((3, data.n_samples))
-    for block, z in data.blocks():
+    for block, z, target in data.blocks():
         total, mean, square = _moments(z, np.exp(q[block, None] * z), 2)
-        target = z[np.arange(len(z)), data.labels[block]]
         loss[block] = np.log(total) - q[block] * target
         first[block] = mean - target
         second[block] = square - mean**2
     return loss, first, np.maximum(second, 0.0)
 
 
-def scale_slopes(
-    data: FitData, scale: float, dtype: type[np.floating[Any]] = np.float64
-) -> tuple[float, float, float]:
-    """Mean first, second and third derivative of the loss of softmax(q z) at one q for all rows."""
-    sums = np.zeros(3)
-    for block, z in data.blocks(scale=scale, dtype=dtype):
+def scale_cumulants(
+    data: FitData, scale: float, order: int, dtype: type[np.floating[Any]] = np.float64
+) -> list[float]:
+    r"""Mean derivatives, first to ``order``-th (at most 4), of the loss of softmax(q z) at one q for all rows.
+
+    The first is the mean of :math:`E_p[z] - z_y`, the others are the mean cumulants of z under p,
+    computed in the precision of ``dtype``.
+    """
+    sums = np.zeros(order)
+    for block, z, target in data.blocks(scale=scale, dtype=dtype):
         weights = z * dtype(scale)
-        _, mean, square, cube = _moments(z, np.exp(weights, out=weights), 3)
-        target = z[np.arange(len(z)), data.labels[block]]
-        sums += (
-            (mean - target).sum(),
-            (square - mean**2).sum(),
-            (cube - mean * (3 * square - 2 * mean**2)).sum(),
-        )
-    first, second, third = (sums / data.n_samples).tolist()
-    return first, second, third
+        _, *moments = _moments(z, np.exp(weights, out=weights), order)
+        first, *others = _cumulants(moments)
+        sums += [(first - target).sum(), *(cumulant.sum() for cumulant in others)]
+    return list((sums / data.n_samples).tolist())
+
+
+def _cumulants(moments: list[Float64]) -> list[Float64]:
+    """Return as many cumulants as there are raw moments, each ``(n,)``."""
+    one, two, three, four = (*moments, *(np.zeros(()),) * (4 - len(moments)))
+    variance = two - one**2
+    return [
+        one,
+        variance,
+        three - one * (3 * two - 2 * one**2),
+        four - 4 * one * three - 3 * variance**2 + one**2 * (6 * two - 3 * one**2),
+    ][: len(moments)]
 
 
 def _moments(z: FloatArray, weights: FloatArray, order: int) -> list[Float64]:

@@ -13,12 +13,13 @@ from calbench.calibrators.array_ops import Ops
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.inputs import FitData, check_fit
 from calbench.calibrators.interface import CalibrationContext, Needs
-from calbench.calibrators.scaling import scale_slopes
-from calbench.calibrators.solvers import increasing_root
+from calbench.calibrators.scaling import scale_cumulants
+from calbench.calibrators.solvers import TOLERANCE, increasing_root
 from calbench.errors import InputError
 
 _SUBSAMPLE = 50
-_EXTREME = 1e4  # logits of which single precision cannot take the cube
+_EXTREME = 1e4  # logits of which single precision cannot take the fourth power
+_ROUNDING = 1e-7  # of a single-precision number, about
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -115,23 +116,56 @@ def fit_temperature(
 
 
 def _inverse_temperature(data: FitData, bounds: tuple[float, float]) -> tuple[float, bool]:
-    start = _guess(data, bounds) if data.n_samples > 10 * _SUBSAMPLE else 1.0
-    start = min(max(start, bounds[0]), bounds[1])
-    return increasing_root(lambda inverse: scale_slopes(data, inverse), *bounds, start)
+    start = min(max(1.0, bounds[0]), bounds[1])
+    if data.n_samples > 10 * _SUBSAMPLE and data.extent <= _EXTREME:
+        start, error = _two_passes(data, bounds, _guess(data, bounds, start))
+        if error <= TOLERANCE:
+            return start, True
+    return increasing_root(lambda inverse: _slopes(data, inverse), *bounds, start)
 
 
-def _guess(data: FitData, bounds: tuple[float, float]) -> float:
-    """Come within 1e-4 or so of the root in single precision, from ever more of the rows."""
-    if data.extent > _EXTREME and not data.padded:
-        return 1.0
-    guess = min(max(1.0, bounds[0]), bounds[1])
-    for step in (100, 10, 1):
+def _guess(data: FitData, bounds: tuple[float, float], start: float) -> float:
+    """Come within some percent of the root, from ever more of the rows."""
+    for step in (100, 5):
         some = data.every(step)
         if some.n_samples >= _SUBSAMPLE:
-            guess, _ = increasing_root(
-                lambda inverse, some=some: scale_slopes(some, inverse, np.float32),  # type: ignore[misc]
+            start, _ = increasing_root(
+                lambda inverse, some=some: _slopes(some, inverse, np.float32),  # type: ignore[misc]
                 *bounds,
-                guess,
-                close=6e-2,
+                start,
+                close=0.15,
             )
-    return guess
+    return start
+
+
+def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tuple[float, float]:
+    """Go to the root from near it with one pass over all rows in single precision and one in double.
+
+    The first finds the loss's Taylor polynomial at the guess, whose stationary point is close to the
+    root; the second finds the slope of the loss there, which the polynomial's curvature leads to
+    zero. Returns β and a bound, roughly, of what β times the slope is there.
+    """
+    first, second, third, fourth = scale_cumulants(data, guess, 4, np.float32)
+    slope = np.polynomial.Polynomial([first, second, third / 2, fourth / 6])
+    curvature = slope.deriv()
+    step = 0.0
+    for _ in range(4):
+        if not (curvature(step) > 0 and abs(step) < 0.2 * guess):
+            return guess, np.inf
+        step -= float(slope(step) / curvature(step))
+    inverse = guess + step
+    if not bounds[0] < inverse < bounds[1]:
+        return guess, np.inf
+    (left,) = scale_cumulants(data, inverse, 1)
+    # What is left after the chord's step is what the curvature is wrong by: its series ends, and
+    # single precision rounds the moments.
+    lost = abs(step / guess) ** 3 + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
+    return inverse - float(left / curvature(step)), inverse * abs(left) * lost
+
+
+def _slopes(
+    data: FitData, inverse: float, dtype: type[np.floating[Any]] = np.float64
+) -> tuple[float, float, float]:
+    """Value and two derivatives of the function whose root is sought."""
+    first, second, third = scale_cumulants(data, inverse, 3, dtype)
+    return first, second, third

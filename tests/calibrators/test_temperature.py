@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 from calbench import calibrators, metrics
 from calbench.arrays import softmax
 from calbench.calibrators.inputs import check_fit
-from calbench.calibrators.scaling import scale_derivatives, scale_slopes
+from calbench.calibrators.scaling import scale_cumulants, scale_derivatives
 from calbench.calibrators.temperature import FittedTemperature
 
 from .data import cifar10, nll, overconfident
@@ -25,7 +25,7 @@ def test_gradient_at_the_fitted_temperature_is_zero(seed, scale, n, k):
     logits, labels = overconfident(n, k, seed=seed)
     data = check_fit(logits * scale, labels)
     inverse = 1 / calibrators.get("temperature").fit(data.logits, labels).temperature
-    assert abs(inverse * scale_slopes(data, inverse)[0]) <= 1e-10
+    assert abs(inverse * scale_cumulants(data, inverse, 1)[0]) <= 1e-10
 
 
 def test_temperature_agrees_with_a_plain_root_finder():
@@ -70,9 +70,18 @@ def test_derivatives_equal_finite_differences():
     up, down = scale_derivatives(data, q + h), scale_derivatives(data, q - h)
     np.testing.assert_allclose(first, (up[0] - down[0]) / (2 * h), atol=1e-6)
     np.testing.assert_allclose(second, (up[1] - down[1]) / (2 * h), atol=1e-6)
-    third = scale_slopes(data, 0.7)[2]
-    slopes = [scale_slopes(data, 0.7 + d)[1] for d in (h, -h)]
-    assert third == pytest.approx((slopes[0] - slopes[1]) / (2 * h), abs=1e-6)
+    up, down = (scale_cumulants(data, 0.7 + d, 3) for d in (h, -h))
+    numeric = (np.array(up) - down) / (2 * h)
+    np.testing.assert_allclose(scale_cumulants(data, 0.7, 4)[1:], numeric, atol=1e-6)
+
+
+@pytest.mark.parametrize("offset", [0.0, 30.0, -3000.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_many_rows_are_fitted_as_exactly_as_few(offset, seed):
+    logits, labels = overconfident(6000, 6, seed=seed)
+    data = check_fit(logits + offset, labels)
+    inverse = 1 / calibrators.get("temperature").fit(data.logits, labels).temperature
+    assert abs(inverse * scale_cumulants(check_fit(logits, labels), inverse, 1)[0]) <= 1e-9
 
 
 def test_a_fit_needs_no_copy_of_the_logits():
