@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calbench import calibrators, models, quantizers, tasks
-from calbench.errors import UnknownNameError
+from calbench.errors import CalbenchError, UnknownNameError
+from calbench.experiments.top_label_sides import takes_confidences
 from calbench.models.sources import Architecture
 from calbench.registry import Spec, select, split_patterns, unknown
 
@@ -96,6 +97,11 @@ class Selection:
     quantizers: tuple[str, ...] | None = None
     calibrators: tuple[str, ...] | None = None
 
+    def names(self, axis: str, wanted: str) -> bool:
+        """Whether an id is named as it is, and not only matched by a pattern."""
+        patterns: tuple[str, ...] = getattr(self, axis) or ()
+        return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -119,6 +125,9 @@ class Grid:
     def cells(self, command_line: Selection, profile: Profile) -> list[Cell]:
         """Return the cells in an order that loads each model once per quantizer.
 
+        Calibrators that cannot be fitted on open questions are left out there, unless the command line
+        names them: such a cell says so itself.
+
         Raises
         ------
         UnknownNameError
@@ -131,6 +140,7 @@ class Grid:
             for quantizer in picked["quantizers"]
             for task in self._tasks(model, command_line, profile)
             for calibrator in picked["calibrators"]
+            if command_line.names("calibrators", calibrator) or _can_fit(calibrator, task)
         ]
 
     def calibrators(self, command_line: Selection) -> tuple[str, ...]:
@@ -227,6 +237,14 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
 def _covers(names: Iterable[str], wanted: str) -> bool:
     """Whether an id is among the names; one without arguments stands for all arguments."""
     return any(name in (wanted, Spec.parse(wanted).name) for name in names)
+
+
+def _can_fit(calibrator: str, task: str) -> bool:
+    """Whether a task's records hold what a calibrator needs; what cannot be made says so in its own cell."""
+    try:
+        return not tasks.is_open(task) or takes_confidences(calibrator)
+    except CalbenchError:
+        return True
 
 
 def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from calbench import models, quantizers
+from calbench import models, quantizers, tasks
 from calbench.errors import InputError
 from calbench.experiments.bench import Bench
 from calbench.experiments.cells import REFERENCE
@@ -108,7 +108,7 @@ class Sensitivity:
     Raises
     ------
     InputError
-        The quantizer has no ``skip`` and ``include``, or they are given.
+        The quantizer has no ``skip`` and ``include``, or they are given; the task's questions are open.
     """
 
     bench: Bench
@@ -119,6 +119,7 @@ class Sensitivity:
     groups: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
+        tasks.get_closed(self.task)
         spec = Spec.parse(self.quantizer)
         taken = {"skip", "include"}
         if not taken <= set(arguments(spec.id)):
@@ -216,7 +217,7 @@ class Sensitivity:
 
     def _change(self, record: Record, reference: Record, ids: Sequence[str]) -> Change:
         resamples = resamples_for(ids, n_resamples=self.bench.n_resamples, seed=self.seed)
-        here, there = (r.predictions.take(resamples.item_ids) for r in (record, reference))
+        here, there = (r.class_vectors.take(resamples.item_ids) for r in (record, reference))
 
         def measured(predictions: Predictions) -> dict[str, Resampled]:
             return resample(("accuracy", "ece"), Items.from_record(predictions), resamples)

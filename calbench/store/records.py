@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from calbench.cache import cache_dir, lock, publishing, sha256_of
-from calbench.errors import CorruptRecordError
-from calbench.predictions import Predictions
+from calbench.errors import CorruptRecordError, InputError
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.record_files import replacing
+from calbench.record_files import read_record as read_file
 from calbench.store.remote import RemoteRecords
 from calbench.store.shards import ShardFolder
 from calbench.store.writing import explaining, sort_header
@@ -33,7 +34,7 @@ class Record:
     key
         SHA-256 of the identity, 64 hexadecimal digits.
     predictions
-        The predictions.
+        The predictions: class vectors, or of open questions the top answers.
     identity
         All that could change the predictions.
     provenance
@@ -41,9 +42,19 @@ class Record:
     """
 
     key: str
-    predictions: Predictions
+    predictions: Predictions | TopLabelPredictions
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    @property
+    def class_vectors(self) -> Predictions:
+        """The predictions, if they hold every class; raises :class:`InputError` for top answers alone."""
+        if isinstance(self.predictions, TopLabelPredictions):
+            raise InputError(
+                f"the record {self.key} holds the top answer's confidence only, and the logits of every class"
+                " are needed; choose a task of classification or multiple choice"
+            )
+        return self.predictions
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
@@ -123,7 +134,10 @@ class Store:
             return None
 
     def put(
-        self, identity: Mapping[str, Any], predictions: Predictions, provenance: Mapping[str, Any]
+        self,
+        identity: Mapping[str, Any],
+        predictions: Predictions | TopLabelPredictions,
+        provenance: Mapping[str, Any],
     ) -> Record:
         """Write a record and return it."""
         key = key_of(identity)
@@ -237,7 +251,7 @@ def read_record(folder: Path, key: str) -> Record:
         raise CorruptRecordError(
             f"{data} does not match its checksum; delete {folder} to have it computed again"
         )
-    return Record(key, Predictions.read(data), manifest["identity"], manifest["provenance"])
+    return Record(key, read_file(data), manifest["identity"], manifest["provenance"])
 
 
 def read_header(folder: Path) -> tuple[int, dict[str, Any]]:

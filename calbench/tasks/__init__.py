@@ -4,11 +4,12 @@ from calbench.tasks.classification import ClassificationRequest, SequenceClassif
 from calbench.tasks.generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
 from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks.registry import Task, get, names, registry, task
+from calbench.tasks.registry import ClosedTask, Task, get, get_closed, is_open, names, registry, task
 
 __all__ = [
     "ChoiceRequest",
     "ClassificationRequest",
+    "ClosedTask",
     "Dataset",
     "Generation",
     "GenerationRequest",
@@ -22,6 +23,8 @@ __all__ = [
     "Split",
     "Task",
     "get",
+    "get_closed",
+    "is_open",
     "names",
     "registry",
     "split_evaluation",

@@ -132,7 +132,7 @@ def test_other_items_and_models_are_refused(decoder):
 
 
 def test_examples_are_shown_answered_and_not_asked(decoder):
-    task = Generation("t", lambda: ITEMS, n_shots=2)
+    task = Generation("t", lambda: ITEMS, n_shots=2, n_quantization=0)
     shown = task.partition.training
     preamble = task.request(decoder[2]).preamble
     assert [preamble.count(f"Question: {item.text}\nAnswer: w1\n\n") for item in shown] == [1, 1]
