@@ -98,7 +98,7 @@ class _Setting:
     def __post_init__(self) -> None:
         self.open = self.bench.source(self.model)
         self.source: ModelSource = self.open.model
-        self.task: ClosedTask = tasks.get_closed(self.task_name)
+        self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
         self.request = self.task.request(self.source)
         self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
         n_calibration, _ = self.bench.profile.sizes(

@@ -99,8 +99,7 @@ class Selection:
 
     def names(self, axis: str, wanted: str) -> bool:
         """Whether an id is named as it is, and not only matched by a pattern."""
-        patterns: tuple[str, ...] = getattr(self, axis) or ()
-        return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+        return _is_among(getattr(self, axis) or (), wanted)
 
 
 @dataclass(frozen=True)
@@ -146,6 +145,14 @@ class Grid:
     def calibrators(self, command_line: Selection) -> tuple[str, ...]:
         """Return the calibrators alone, for cells whose other parts are not registered."""
         return self._pick("calibrators", command_line)
+
+    def names(self, axis: str, wanted: str, command_line: Selection) -> bool:
+        """Whether an id is named here or on the command line, and not only matched by a pattern.
+
+        Where no tasks are selected a model's own are taken, and count as named.
+        """
+        patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
+        return _is_among(patterns, wanted) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -239,10 +246,14 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
     return any(name in (wanted, Spec.parse(wanted).name) for name in names)
 
 
+def _is_among(patterns: Iterable[str], wanted: str) -> bool:
+    return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+
+
 def _can_fit(calibrator: str, task: str) -> bool:
     """Whether a task's records hold what a calibrator needs; what cannot be made says so in its own cell."""
     try:
-        return not tasks.is_open(task) or takes_confidences(calibrator)
+        return not isinstance(tasks.get(task), tasks.Generation) or takes_confidences(calibrator)
     except CalbenchError:
         return True
 

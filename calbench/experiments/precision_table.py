@@ -160,6 +160,7 @@ def _row(
     measured = bench.transfer(Cell(model, task, quantizer, RAW), seed=seed)
     result, raw = measured.result, measured.result.raw_candidate
     records = measured.candidate, measured.reference
+    is_open = isinstance(tasks.get(task), tasks.Generation)
     return PrecisionRow(
         model,
         task,
@@ -167,14 +168,14 @@ def _row(
         n_test=result.n_test,
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
         quantization=dict(measured.candidate.provenance["quantization"]),
-        **(_open_drift if tasks.is_open(task) else _drift)(*records, result),
+        **(_open_drift if is_open else _drift)(*records, result),
         accuracy=raw["accuracy"],
         ece=raw["ece"],
         notes=tuple(filter(None, [unreported(measured.candidate)])),
         calibrated={
             name: _calibrated(bench.transfer(Cell(model, task, quantizer, name), seed=seed).result)
             for name in calibrators
-            if not tasks.is_open(task) or takes_confidences(name)
+            if not is_open or takes_confidences(name)
         },
     )
 

@@ -119,7 +119,7 @@ class Sensitivity:
     groups: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
-        tasks.get_closed(self.task)
+        tasks.closed(tasks.get(self.task))
         spec = Spec.parse(self.quantizer)
         taken = {"skip", "include"}
         if not taken <= set(arguments(spec.id)):

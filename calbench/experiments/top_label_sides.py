@@ -16,7 +16,6 @@ from calbench.metrics import Items
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics import Resamples
 
-
 VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
 TOP_LABEL_METRICS = ("ece", "brier_toplabel", "accuracy")
 

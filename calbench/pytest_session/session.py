@@ -26,6 +26,8 @@ from calbench.experiments import (
 )
 from calbench.experiments.cells import AXES
 from calbench.experiments.imported import ImportedBench, read_records
+from calbench.experiments.obstacles import Obstacle, excused
+from calbench.pytest_options import MARKER
 from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
 from calbench.pytest_session.finish import Finish
@@ -153,7 +155,13 @@ class Session:
         # pytest-xdist appends the group to the id; serial and parallel runs are to read alike.
         test = request.node.nodeid
         test = test.removesuffix(f"@{cell.model}") if cell else test
-        return CalbenchFixture(self, test, request.node.path.stem, cell, log)
+        mark = request.node.get_closest_marker(MARKER)
+        grid = grid_of(**mark.kwargs) if mark else Grid()
+        return CalbenchFixture(self, test, request.node.path.stem, grid, cell, log)
+
+    def excused(self, cell: Cell, grid: Grid) -> Obstacle | None:
+        """Return what keeps a cell of a grid from being measured here, if only a pattern picked it."""
+        return None if self.imported is not None else excused(cell, grid, self._selection())
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
@@ -183,7 +191,7 @@ class Session:
         if log is None:
             return
         cell = _cell_of(item)
-        if cell is not None and report.skipped and isinstance(report.longrepr, tuple):
+        if cell is not None and report.skipped and isinstance(report.longrepr, tuple) and not log.skipped:
             log.skipped.append((cell.quantizer, report.longrepr[2].removeprefix("Skipped: ")))
         report.calbench = log.to_plain()  # type: ignore[attr-defined]
         accepted = [gate["accepted"] for gate in log.gates() if gate["accepted"]]

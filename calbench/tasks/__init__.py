@@ -4,7 +4,7 @@ from calbench.tasks.classification import ClassificationRequest, SequenceClassif
 from calbench.tasks.generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
 from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks.registry import ClosedTask, Task, get, get_closed, is_open, names, registry, task
+from calbench.tasks.registry import ClosedTask, Task, closed, get, names, registry, task
 
 __all__ = [
     "ChoiceRequest",
@@ -22,9 +22,8 @@ __all__ = [
     "SequenceClassification",
     "Split",
     "Task",
+    "closed",
     "get",
-    "get_closed",
-    "is_open",
     "names",
     "registry",
     "split_evaluation",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.models.sources import ModelSource
 from calbench.tasks.items import Dataset, LabelledItem, Partition
 
@@ -107,9 +107,12 @@ class Generation:
         return max(counts.values()) / len(items)
 
     def request(self, source: ModelSource) -> GenerationRequest:
-        """Return how this model is asked; raises :class:`InputError` if it cannot write."""
+        """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
         if source.architecture != "causal-lm":
-            raise InputError(f"task {self.id!r} wants answers in words, which {source.id!r} cannot write")
+            raise UnanswerableError(
+                f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"
+                " its own) cannot write; choose a causal LM"
+            )
         return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, self._preamble)
 
     @cached_property

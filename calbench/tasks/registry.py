@@ -51,20 +51,14 @@ def get(name: str) -> Task:
     return _with_arguments(found, spec) if spec.arguments else found
 
 
-def get_closed(name: str) -> ClosedTask:
+def closed(asked: Task) -> ClosedTask:
     """Return a task whose answers are classes or options; raises :class:`InputError` for open questions."""
-    found = get(name)
-    if isinstance(found, Generation):
+    if isinstance(asked, Generation):
         raise InputError(
-            f"the questions of {name!r} are open: there is no probability of every answer to compare, or to"
-            " train on; choose a task of classification or multiple choice"
+            f"the questions of {asked.id!r} are open: there is no probability of every answer to compare, or"
+            " to train on; choose a task of classification or multiple choice"
         )
-    return found
-
-
-def is_open(name: str) -> bool:
-    """Whether a task asks open questions: only the top answer's confidence is known of its records."""
-    return isinstance(get(name), Generation)
+    return asked
 
 
 def names() -> tuple[str, ...]:

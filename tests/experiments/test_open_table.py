@@ -87,7 +87,7 @@ def test_flips_are_answers_whose_words_differ(run, store):
 def test_an_encoder_is_refused(run):
     code, _, err = run("--quantizers", "bf16", model="open-judge")
     assert code == 2
-    assert "refused: open-judge × bf16 on open-words: task 'open-words' wants answers in words" in err
+    assert "refused: open-judge × bf16, fp32 on open-words: task 'open-words' wants answers in words" in err
 
 
 def test_a_replay_and_a_listing_need_no_model(run, store, capsys, monkeypatch):
