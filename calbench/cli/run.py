@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,8 +58,10 @@ def run(
     from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
     from calbench.report import TerminalProgress
     from calbench.report.precision import precision_json, precision_markdown
-    from calbench.store import Store
+    from calbench.store import Store, keep_limit, size_limit
 
+    size_limit()  # one that cannot be read is refused before the work
+    started = datetime.now(timezone.utc)
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     picked, excused = sorted_out(grid.cells(Selection(), PROFILES[profile.value]), grid, Selection())
@@ -89,6 +92,8 @@ def run(
         typer.echo(precision_markdown(rows))
     missing = [row for row in rows if isinstance(row, MissingRow)]
     _say_missing(missing)
+    if note := keep_limit(kept, used_since=started):
+        say(note)
     raise typer.Exit(0 if all(row.skipped for row in missing) else 2)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from calbench.pytest_session.options import Options, read_options
 from calbench.report import TerminalProgress
 from calbench.report.arms import arms_row
 from calbench.report.results import Row
-from calbench.store import Store
+from calbench.store import Store, size_limit
 
 
 class Session:
@@ -46,6 +47,7 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._started = datetime.now(timezone.utc)
         self._planned: list[Cell] = []
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
@@ -94,7 +96,7 @@ class Session:
     @cached_property
     def finish(self) -> Finish:
         """What is done with all results at the end of the run."""
-        return Finish(self._config, self.options, self.imported or self.store)
+        return Finish(self._config, self.options, self.imported or self.store, self._started)
 
     def check_options(self) -> None:
         """Refuse values that cannot be used, and selections that match nothing."""
@@ -109,6 +111,7 @@ class Session:
                 " --calbench-update-baseline makes it"
             )
         try:
+            size_limit()
             self._cells(Grid())
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.cache import cache_dir, lock, publishing, sha256_of
+from calbench.cache import cache_dir, lock, mark_used, publishing, sha256_of
 from calbench.errors import CorruptRecordError, InputError
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.record_files import read_record as read_file
@@ -124,6 +124,7 @@ class Store:
         folder = self.folder(key)
         if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
             return None
+        mark_used(folder)
         try:
             return read_record(folder, key)
         except CorruptRecordError:
@@ -191,6 +192,7 @@ class Store:
             with explaining(self.root), replacing(path) as temporary:
                 temporary.write_text(json.dumps({"value": value, "checksum": key_of({"value": value})}))
             return value
+        mark_used(path.parent)
         try:
             kept = json.loads(content)
             value, intact = kept["value"], kept["checksum"] == key_of({"value": kept["value"]})
@@ -206,15 +208,20 @@ class Store:
         return self.root / "checkpoints"
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self, *, timeout_seconds: float = -1) -> Iterator[None]:
         """Hold the right to run models for this store: one process at a time.
 
         Inference uses every core, so two at once would only slow each other down; and the
         numbers do not depend on how many processes share the machine.
+
+        Raises
+        ------
+        TimeoutError
+            Another process held it for that long; -1 waits for as long as it takes.
         """
         with ExitStack() as held:
             with explaining(self.root):
-                held.enter_context(lock(self.root / "computing"))
+                held.enter_context(lock(self.root / "computing", timeout_seconds=timeout_seconds))
             yield
 
 
