@@ -54,7 +54,7 @@ def run(
 
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
-    from calbench.experiments.obstacles import sorted_out
+    from calbench.experiments.obstacles import Obstacles
     from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
     from calbench.report import TerminalProgress
     from calbench.report.precision import precision_json, precision_markdown
@@ -64,7 +64,8 @@ def run(
     started = datetime.now(timezone.utc)
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
-    picked, excused = sorted_out(grid.cells(Selection(), PROFILES[profile.value]), grid, Selection())
+    found = grid.cells(Selection(), PROFILES[profile.value])
+    picked, excused = Obstacles().sorted_out(found, grid, Selection())
     references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)

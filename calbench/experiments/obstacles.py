@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from calbench import models, tasks
 from calbench.errors import CalbenchError, SetupRequiredError, UnanswerableError
@@ -30,65 +31,68 @@ class Obstacle:
     axes: tuple[str, ...]
 
 
-def obstacle(model: str, task: str) -> Obstacle | None:
-    """Return what keeps a model from being asked a task; no weights are read.
+class Obstacles:
+    """Finds obstacles; each model and each task is looked for once, for a hub may take long to be missed."""
 
-    An embedded model that ``calbench setup`` has still to make is no obstacle, but an error of its own;
-    and so is whatever else is wrong with a model or with data.
-    """
-    try:
-        return _of_model(model) or _of_task(task, models.get(model).fetch())
-    except CalbenchError:
-        return None  # measuring the cell raises it
+    def __init__(self) -> None:
+        self._fetched, self._without_data = cache(_fetched), cache(_without_data)
+
+    def between(self, model: str, task: str) -> Obstacle | None:
+        """Return what keeps a model from being asked a task; no weights are read.
+
+        An embedded model that ``calbench setup`` has still to make is no obstacle, but an error of its
+        own; and so is whatever else is wrong with a model or with data: measuring the cell raises it.
+        """
+        try:
+            source = self._fetched(model)
+            if isinstance(source, Obstacle):
+                return source
+            missing = self._without_data(task)
+            if missing is None:
+                tasks.get(task).request(source)
+        except UnanswerableError as error:
+            return Obstacle(f"{model} on {task}", str(error), ("models", "tasks"))
+        except CalbenchError:
+            return None
+        return missing
+
+    def excused(self, cell: Cell, grid: Grid, command_line: Selection) -> Obstacle | None:
+        """Return what keeps a cell from being measured, if a pattern or a default picked it and not its ids.
+
+        What is named by its id is to be had: that it is not is an error, which measuring the cell raises.
+        """
+        parts = {"models": cell.model, "tasks": cell.task}
+        picked = {axis for axis, name in parts.items() if not grid.names(axis, name, command_line)}
+        found = self.between(cell.model, cell.task) if picked else None
+        return found if found is not None and picked.intersection(found.axes) else None
+
+    def sorted_out(
+        self, cells: Sequence[Cell], grid: Grid, command_line: Selection
+    ) -> tuple[list[Cell], list[tuple[Cell, Obstacle]]]:
+        """Divide cells into those to measure and those that are excused, with what is in their way."""
+        left, out = list[Cell](), list[tuple[Cell, Obstacle]]()
+        for cell in cells:
+            found = self.excused(cell, grid, command_line)
+            if found is None:
+                left.append(cell)
+            else:
+                out.append((cell, found))
+        return left, out
 
 
-def excused(cell: Cell, grid: Grid, command_line: Selection) -> Obstacle | None:
-    """Return what keeps a cell from being measured, if a pattern or a default picked it and not its ids.
-
-    What is named by its id is to be had: that it is not is an error, which measuring the cell raises.
-    """
-    parts = {"models": cell.model, "tasks": cell.task}
-    picked = [axis for axis, name in parts.items() if not grid.names(axis, name, command_line)]
-    if not picked:
-        return None
-    found = obstacle(cell.model, cell.task)
-    return found if found is not None and set(found.axes) & set(picked) else None
-
-
-def sorted_out(
-    cells: Sequence[Cell], grid: Grid, command_line: Selection
-) -> tuple[list[Cell], list[tuple[Cell, Obstacle]]]:
-    """Divide cells into those to measure and those that are excused, with what is in their way."""
-    pairs = {(cell.model, cell.task): cell for cell in cells}
-    found = {pair: excused(cell, grid, command_line) for pair, cell in pairs.items()}
-    left, out = list[Cell](), list[tuple[Cell, Obstacle]]()
-    for cell in cells:
-        in_the_way = found[cell.model, cell.task]
-        if in_the_way is None:
-            left.append(cell)
-        else:
-            out.append((cell, in_the_way))
-    return left, out
-
-
-def _of_model(name: str) -> Obstacle | None:
+def _fetched(name: str) -> ModelSource | Obstacle:
     source = models.get(name)
     try:
-        source.fetch()
+        return source.fetch()
     except SetupRequiredError as error:
         if source.from_setup:
             raise
         return Obstacle(name, str(error), ("models",))
-    return None
 
 
-def _of_task(name: str, source: ModelSource) -> Obstacle | None:
-    task = tasks.get(name)
+def _without_data(name: str) -> Obstacle | None:
     try:
-        _ = task.dataset  # a question about the model comes after those about the data
-        task.request(source)
+        _ = tasks.get(name).dataset
     except SetupRequiredError as error:
         return Obstacle(name, str(error), ("tasks",))
-    except UnanswerableError as error:
-        return Obstacle(f"{source.id} on {name}", str(error), ("models", "tasks"))
     return None

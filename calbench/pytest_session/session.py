@@ -27,7 +27,7 @@ from calbench.experiments import (
 )
 from calbench.experiments.cells import AXES
 from calbench.experiments.imported import ImportedBench, read_records
-from calbench.experiments.obstacles import Obstacle, excused
+from calbench.experiments.obstacles import Obstacle, Obstacles
 from calbench.pytest_options import MARKER
 from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
@@ -48,6 +48,7 @@ class Session:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._started = datetime.now(timezone.utc)
+        self._obstacles = Obstacles()
         self._planned: list[Cell] = []
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
@@ -164,7 +165,9 @@ class Session:
 
     def excused(self, cell: Cell, grid: Grid) -> Obstacle | None:
         """Return what keeps a cell of a grid from being measured here, if only a pattern picked it."""
-        return None if self.imported is not None else excused(cell, grid, self._selection())
+        if self.imported is not None:
+            return None
+        return self._obstacles.excused(cell, grid, self._selection())
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""

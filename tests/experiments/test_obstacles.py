@@ -4,11 +4,12 @@ import sys
 from functools import partial
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from calbench import cli, models, tasks
 from calbench.errors import InputError, SetupRequiredError
 from calbench.experiments import Cell, Selection, grid_of
-from calbench.experiments.obstacles import excused, obstacle
+from calbench.experiments.obstacles import Obstacles
 from calbench.models import ModelSource
 from calbench.tasks import Item, MultipleChoice, Question, SequenceClassification
 from calbench.tasks.hub import hub_files
@@ -58,7 +59,7 @@ def known(tiny_encoder, tmp_path, monkeypatch):
     ],
 )
 def test_an_obstacle_names_what_is_in_the_way(model, task, what, axes):
-    found = obstacle(model, task)
+    found = Obstacles().between(model, task)
     assert (found.what, found.axes) == (what, axes)
 
 
@@ -66,7 +67,7 @@ def test_an_obstacle_names_what_is_in_the_way(model, task, what, axes):
     ("model", "task"), [("ob-near", "ob-coin"), ("ob-near", "ob-broken"), ("ob-unmade", "ob-coin")]
 )
 def test_what_is_here_or_wrong_is_no_obstacle(model, task):
-    assert obstacle(model, task) is None
+    assert Obstacles().between(model, task) is None
 
 
 @pytest.mark.parametrize(
@@ -83,8 +84,27 @@ def test_what_is_here_or_wrong_is_no_obstacle(model, task):
     ],
 )
 def test_what_its_id_names_is_not_excused(chosen, task, is_excused):
-    found = excused(Cell("ob-near", task, "fp32", "identity"), grid_of(), Selection(**chosen))
+    found = Obstacles().excused(Cell("ob-near", task, "fp32", "identity"), grid_of(), Selection(**chosen))
     assert (found is not None) is is_excused
+
+
+def test_a_hub_is_asked_once_for_each_model_and_data_set(monkeypatch):
+    looked = []
+
+    def look(hub_id, **_):
+        looked.append(hub_id)
+        raise LocalEntryNotFoundError("offline")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", look)
+    obstacles = Obstacles()
+    for pair in (
+        ("ob-far", "ob-coin"),
+        ("ob-far", "ob-away"),
+        ("ob-near", "ob-away"),
+        ("ob-near", "ob-away"),
+    ):
+        assert obstacles.between(*pair) is not None
+    assert looked == ["nobody/far", "nobody/data"]
 
 
 @pytest.fixture
