@@ -4,7 +4,6 @@ import sys
 from functools import partial
 
 import pytest
-from huggingface_hub.errors import LocalEntryNotFoundError
 
 from calbench import cli, models, tasks
 from calbench.errors import InputError, SetupRequiredError
@@ -89,6 +88,8 @@ def test_what_its_id_names_is_not_excused(chosen, task, is_excused):
 
 
 def test_a_hub_is_asked_once_for_each_model_and_data_set(monkeypatch):
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
     looked = []
 
     def look(hub_id, **_):
@@ -97,12 +98,7 @@ def test_a_hub_is_asked_once_for_each_model_and_data_set(monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", look)
     obstacles = Obstacles()
-    for pair in (
-        ("ob-far", "ob-coin"),
-        ("ob-far", "ob-away"),
-        ("ob-near", "ob-away"),
-        ("ob-near", "ob-away"),
-    ):
+    for pair in (("ob-far", "ob-coin"), ("ob-far", "ob-away"), *[("ob-near", "ob-away")] * 2):
         assert obstacles.between(*pair) is not None
     assert looked == ["nobody/far", "nobody/data"]
 
