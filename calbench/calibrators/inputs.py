@@ -69,7 +69,8 @@ class FitData:
     ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
         """Yield blocks of rows, their logits less their row's largest, and of these that of the label.
 
-        The logits are in the precision asked for, and neither to be written to nor to be kept. Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
+        The logits are in the precision asked for, and neither to be written to nor to be kept.
+        Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
         is taken off where exponentials of ``scale`` times the logits are safe as they are: finding
         each row's largest costs as much as taking exponentials.
         """
