@@ -46,7 +46,8 @@ class FitData:
     @cached_property
     def targets(self) -> FloatArray:
         """Each row's logit of its label, ``(n,)``."""
-        return self.logits[np.arange(self.n_samples), self.labels]
+        targets: FloatArray = self.logits[np.arange(self.n_samples), self.labels]
+        return targets
 
     @property
     def n_samples(self) -> int:
@@ -68,17 +69,22 @@ class FitData:
     ) -> Iterator[tuple[slice, FloatArray, FloatArray]]:
         """Yield blocks of rows, their logits less their row's largest, and of these that of the label.
 
-        The logits are in the precision asked for, and not to be written to. Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
+        The logits are in the precision asked for, and neither to be written to nor to be kept.
+        Padding becomes a large negative number: its exponential is 0, and 0 times it is 0. Nothing
         is taken off where exponentials of ``scale`` times the logits are safe as they are: finding
         each row's largest costs as much as taking exponentials.
         """
         # In single precision e**40 leaves room for a fourth power and a sum.
         safe = self.extent * scale < (300 if dtype is np.float64 else 40)
         rows = max(1, BLOCK // np.dtype(dtype).itemsize // self.n_classes)
+        copied = not safe or self.logits.dtype != dtype
+        copy = np.empty((min(rows, self.n_samples) if copied else 0, self.n_classes), dtype)
         for start in range(0, self.n_samples, rows):
             block = slice(start, start + rows)
-            z = self.logits[block].astype(dtype, copy=not safe)
-            target = self.targets[block].astype(dtype)
+            z, target = self.logits[block], self.targets[block].astype(dtype)
+            if copied:
+                np.copyto(copy[: len(z)], z)
+                z = copy[: len(z)]
             if not safe:
                 z -= self.largest[block, None]
                 target -= self.largest[block]
@@ -101,6 +107,11 @@ def check_logits(logits: npt.ArrayLike, n_classes: int | None = None) -> FloatAr
         Wrong shape, NaN or +inf (the row is named), a row without a finite value, or another
         number of classes than ``n_classes``.
     """
+    return _check(logits, n_classes)[0]
+
+
+def _check(logits: npt.ArrayLike, n_classes: int | None) -> tuple[FloatArray, float]:
+    """Return checked logits, and the largest absolute one: inf where there is padding."""
     try:
         values = np.asarray(logits)
         if values.dtype not in (np.float32, np.float64):
@@ -118,15 +129,16 @@ def check_logits(logits: npt.ArrayLike, n_classes: int | None = None) -> FloatAr
             f"logits has {values.shape[1]} classes but {n_classes} are expected; a method with parameters"
             " per class can only be used with the classes it was fitted on"
         )
-    if np.isfinite(_extent(values)):
-        return values
+    extent = _extent(values)
+    if extent < np.inf:
+        return values, extent
     largest = values.max(axis=1)
     bad = ~np.isfinite(largest)
     if bad.any():
         row = int(np.argmax(bad))
         wrong = "is -inf throughout" if largest[row] == -np.inf else "holds NaN or +inf"
         raise InputError(f"logits[{row}] {wrong}; drop or mend the row (only -inf may pad it)")
-    return values
+    return values, extent
 
 
 def check_fit(
@@ -140,7 +152,7 @@ def check_fit(
         As :func:`check_logits`; labels of another length, out of range or pointing at padding;
         one class only; logits that are the same for every class of every row.
     """
-    values = check_logits(logits, context.n_classes if context else None)
+    values, extent = _check(logits, context.n_classes if context else None)
     checked = check_labels(labels, len(values), values.shape[1])
     padded = values[np.arange(len(values)), checked] == -np.inf
     if padded.any():
@@ -159,7 +171,7 @@ def check_fit(
             "every row of logits is constant over its classes, so the model says nothing;"
             " there is no confidence to calibrate"
         )
-    return FitData(values, checked, _extent(values))
+    return FitData(values, checked, extent)
 
 
 def check_enough(data: FitData, n_parameters: int, name: str) -> None:
@@ -188,6 +200,6 @@ def check_strength(name: str, value: object, *, positive: bool = False) -> None:
 
 
 def _extent(logits: FloatArray) -> float:
-    """Return the largest absolute value; inf or NaN if there is one anywhere."""
+    """Return the largest absolute value; inf if there is NaN anywhere."""
     high, low = float(logits.max()), float(logits.min())
     return np.inf if np.isnan(high) else max(abs(high), abs(low))

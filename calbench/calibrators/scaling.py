@@ -42,14 +42,15 @@ def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Fl
 def scale_cumulants(
     data: FitData, scale: float, order: int, dtype: type[np.floating[Any]] = np.float64
 ) -> list[float]:
-    r"""Mean derivatives, first to ``order``-th (at most 4), of the loss of softmax(q z) at one q for all rows.
+    r"""Mean derivatives, first to ``order``-th (at most 4), of the loss of softmax(q z), one q for all.
 
     The first is the mean of :math:`E_p[z] - z_y`, the others are the mean cumulants of z under p,
     computed in the precision of ``dtype``.
     """
-    sums = np.zeros(order)
-    for block, z, target in data.blocks(scale=scale, dtype=dtype):
-        weights = z * dtype(scale)
+    sums, scratch = np.zeros(order), None
+    for _, z, target in data.blocks(scale=scale, dtype=dtype):
+        scratch = np.empty_like(z) if scratch is None else scratch[: len(z)]
+        weights = np.multiply(z, dtype(scale), out=scratch)
         _, *moments = _moments(z, np.exp(weights, out=weights), order)
         first, *others = _cumulants(moments)
         sums += [(first - target).sum(), *(cumulant.sum() for cumulant in others)]
@@ -58,7 +59,7 @@ def scale_cumulants(
 
 def _cumulants(moments: list[Float64]) -> list[Float64]:
     """Return as many cumulants as there are raw moments, each ``(n,)``."""
-    one, two, three, four = (*moments, *(np.zeros(()),) * (4 - len(moments)))
+    one, two, three, four = moments + [np.zeros_like(moments[0])] * (4 - len(moments))
     variance = two - one**2
     return [
         one,

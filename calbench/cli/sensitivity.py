@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,15 +16,25 @@ if TYPE_CHECKING:
     from calbench.experiments.sensitivity import Change, GroupCost, Suggestion
 
 
+class KeepAt(str, Enum):
+    """What a kept group becomes."""
+
+    full = "full"
+    int8 = "int8"
+
+
 @app.command()
 def sensitivity(
     model: Annotated[str, typer.Argument(help="Id of the model.")],
     quantizer: Annotated[str, typer.Argument(help="Id of a quantizer that can skip layers.")],
     task: Annotated[str, typer.Argument(help="Id of the task.")],
+    keep_at: Annotated[
+        KeepAt, typer.Option(help="What a kept group becomes; int8 needs gptq-int4 or gptq-int3.")
+    ] = KeepAt.full,
     budget_mib: Annotated[
         float | None,
         typer.Option(
-            min=0, help="The whole model may take so much; default: a fifth of the saving is spent."
+            min=0, help="The whole model may take so much; default: a fifth of what keeping all takes."
         ),
     ] = None,
     profile: Profile = ProfileName.default,
@@ -35,7 +46,7 @@ def sensitivity(
     """Measure what quantizing each block and head costs, and say which to keep at a budget of bytes.
 
     Each group of layers is quantized alone. Groups are weighed on the calibration items; what keeping
-    the suggested ones gives is then measured on the test items.
+    the suggested ones, at full precision or at 8 bits, gives is then measured on the test items.
 
     Example: calbench sensitivity minilm bnb-nf4 tweets
     """
@@ -52,7 +63,7 @@ def sensitivity(
         n_resamples=n_resamples,
         progress=TerminalProgress(Console(stderr=True)),
     )
-    study = Sensitivity(bench, model, quantizer, task, seed)
+    study = Sensitivity(bench, model, quantizer, task, seed, keep_at.value)
     costs = list(study.costs())
     budget = None if budget_mib is None else round(budget_mib * 2**20)
     suggestion = study.suggest(costs, budget_bytes=budget)
@@ -108,8 +119,9 @@ def _verdict(suggestion: Suggestion) -> str:
         disable_numparse=True,
     )
     kept = ", ".join(suggestion.keep) or "nothing: no group fits"
+    precision = "8 bits" if suggestion.kept_at == "int8" else "full precision"
     return (
-        f"keep at {suggestion.budget_bytes / 2**20:.2f} MiB: {kept}\n"
+        f"keep at {precision} within {suggestion.budget_bytes / 2**20:.2f} MiB: {kept}\n"
         f"quantizer: {suggestion.quantizer}\n\n"
         f"measured on the test items, which had no part in the choice:\n\n{table}"
     )

@@ -9,7 +9,7 @@ weights with the embedding and cannot be quantized alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -93,6 +93,24 @@ def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, 
     if tied:
         raise QuantizationError(f"{tied[0]} shares its weights with the input embedding; do not include it")
     return tuple(name for name in layers if name in chosen)
+
+
+def matching(model: nn.Module, patterns: Iterable[str], *, among: Collection[str]) -> frozenset[str]:
+    """Names among those given that a pattern matches, patterns as for :func:`select`.
+
+    Raises
+    ------
+    InputError
+        A pattern matches none of them: it would otherwise be ignored in silence.
+    """
+    layers, stack = linears(model), list(blocks(model))
+    found = set[str]()
+    for pattern in patterns:
+        names = set(_matching(pattern, layers, stack)) & set(among)
+        if not names:
+            raise InputError(f"the pattern {pattern!r} matches only layers that are not quantized")
+        found |= names
+    return frozenset(found)
 
 
 def check_group_size(model: nn.Module, names: Iterable[str], group_size: int) -> None:

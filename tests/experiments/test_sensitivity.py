@@ -19,6 +19,7 @@ from calbench.statistics import Estimate
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
 
+QUANTIZER = "gptq-int3[group_size=32,n_samples=20]"
 BLOCKS = ("bert.encoder.layer.0", "bert.encoder.layer.1")
 OUTSIDE = ("bert.pooler.dense", "classifier")
 
@@ -97,6 +98,10 @@ def group(name, saved, kl):
     return GroupCost(name, (name,), f"id-{name}", saved, Change(estimate, estimate, estimate))
 
 
+def prices(costs):
+    return {cost.name: cost.saved_bytes for cost in costs}
+
+
 def test_the_best_set_is_the_best_of_all_sets():
     rng = np.random.default_rng(1)
     costs = [group(str(i), int(rng.integers(1, 200)), float(rng.uniform())) for i in range(10)]
@@ -104,18 +109,18 @@ def test_the_best_set_is_the_best_of_all_sets():
     sets = [s for n in range(11) for s in itertools.combinations(costs, n)]
     allowed = [s for s in sets if sum(c.saved_bytes for c in s) <= spare]
     best = max(allowed, key=lambda s: sum(c.change.kl_divergence.value for c in s))
-    assert best_set(costs, spare) == tuple(c.name for c in best)
+    assert best_set(costs, prices(costs), spare) == tuple(c.name for c in best)
 
 
 def test_greed_by_share_would_be_wrong():
     costs = [group("dense", 60, 10.0), group("a", 50, 8.0), group("b", 50, 8.0)]
-    assert best_set(costs, 100) == ("a", "b")
-    assert best_set(costs, 10) == ()
+    assert best_set(costs, prices(costs), 100) == ("a", "b")
+    assert best_set(costs, prices(costs), 10) == ()
 
 
 @pytest.mark.parametrize(
     ("quantizer", "message"),
-    [("bf16", "cannot leave layers out"), ("bnb-nf4[skip=key]", "leave skip and include out")],
+    [("bf16", "cannot leave layers out"), ("bnb-nf4[skip=key]", "leave skip, include and int8 out")],
 )
 def test_a_quantizer_that_cannot_be_narrowed_is_refused_before_any_work(bench, quantizer, message):
     with pytest.raises(InputError, match=message):
@@ -125,6 +130,30 @@ def test_a_quantizer_that_cannot_be_narrowed_is_refused_before_any_work(bench, q
 def test_a_group_that_cannot_be_quantized_is_refused_before_any_work(bench):
     with pytest.raises(InputError, match="group_size=48 does not divide"):
         Sensitivity(bench, "sensitive-tiny", "gptq-int4[group_size=48]", "sensitive-coin")
+
+
+def test_groups_can_be_raised_to_8_bits_for_few_bytes(bench):
+    study = Sensitivity(bench, "sensitive-tiny", QUANTIZER, "sensitive-coin", kept_at="int8")
+    costs = list(study.costs())
+    suggestion = study.suggest(costs)
+    assert suggestion.uniform_bytes <= suggestion.size_bytes <= suggestion.budget_bytes
+    everything = study.suggest(costs, budget_bytes=10**9)
+    assert set(everything.keep) == set(study.groups)
+    assert everything.change.kl_divergence.value < everything.uniform_change.kl_divergence.value / 10
+    one = study.suggest(costs, budget_bytes=(suggestion.uniform_bytes + everything.size_bytes) // 2)
+    report = bench.record("sensitive-tiny", one.quantizer, "sensitive-coin").provenance["quantization"]
+    raised = {layer for name in one.keep for layer in study.groups[name]}
+    assert raised
+    formats = {layer: "int8-g32" if layer in raised else "int3-g32" for layer in report["modules"]}
+    assert report["modules"] == formats
+    assert len(formats) == 14
+    assert one.size_bytes <= one.budget_bytes
+    assert one.change.kl_divergence.value < one.uniform_change.kl_divergence.value
+
+
+def test_8_bits_for_single_layers_need_a_quantizer_that_can(bench):
+    with pytest.raises(InputError, match="bnb-nf4 cannot give single layers 8 bits"):
+        Sensitivity(bench, "sensitive-tiny", "bnb-nf4", "sensitive-coin", kept_at="int8")
 
 
 def test_the_command_prints_the_ranking_and_the_suggestion(bench, costs, monkeypatch, capsys):

@@ -21,7 +21,7 @@ from calbench.errors import InputError
 from calbench.quantizers.availability import require
 from calbench.quantizers.catalogue import quantizer
 from calbench.quantizers.protocol import WeightFormat
-from calbench.quantizers.selection import check_group_size, select
+from calbench.quantizers.selection import check_group_size, matching, select
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +58,8 @@ class Gptq:
         Who chooses the codes: this package, for any model, or ``"gptqmodel"``, for decoders.
     skip, include
         Patterns; see :func:`calbench.quantizers.selection.select`.
+    int8
+        Patterns of quantized layers whose codes have 8 bits instead.
     """
 
     id: str
@@ -70,6 +72,7 @@ class Gptq:
     skip: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     backend: Backend = "calbench"
+    int8: tuple[str, ...] = ()
 
     stochastic = False
     batch_dependent = False
@@ -89,10 +92,13 @@ class Gptq:
                 f"act_order=false in {self.id!r}: backend=gptqmodel always orders groups and columns"
                 " by their inputs; leave act_order out"
             )
+        if self.int8 and (self.bits == 8 or self.backend == "gptqmodel"):
+            why = "all codes have 8 bits" if self.bits == 8 else "gptqmodel gives all layers the same bits"
+            raise InputError(f"int8={'+'.join(self.int8)} in {self.id!r}: {why}; leave int8 out")
 
     @property
     def epsilon(self) -> float:
-        """Half a step, relative to the largest weight of a group."""
+        """Half a step, relative to the largest weight of a group, in the layers with the fewest bits."""
         return 1 / (2 * ((1 << (self.bits - 1)) - 1)) if self.sym else 1 / ((1 << self.bits) - 1)
 
     @property
@@ -102,10 +108,13 @@ class Gptq:
 
     @property
     def format(self) -> WeightFormat:
-        """The grid of every quantized layer."""
+        """The grid of every quantized layer that ``int8`` does not name."""
+        return self._format(self.bits)
+
+    def _format(self, bits: int) -> WeightFormat:
         group = f"g{self.group_size}" if self.group_size > 0 else "row"
         kind = "" if self.sym else "-asym"
-        return WeightFormat(f"int{self.bits}-{group}{kind}", self.bits, max(self.group_size, 0))
+        return WeightFormat(f"int{bits}-{group}{kind}", bits, max(self.group_size, 0))
 
     def check_available(self) -> None:
         """Need torch and transformers, and gptqmodel where it is the backend."""
@@ -114,9 +123,13 @@ class Gptq:
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
         """Linear layers inside the blocks, less ``skip``, plus ``include``; groups must fit into them."""
+        return tuple(self._bits_of(model))
+
+    def _bits_of(self, model: nn.Module) -> dict[str, int]:
         names = select(model, skip=self.skip, include=self.include)
         check_group_size(model, names, self.group_size)
-        return names
+        wide = matching(model, self.int8, among=names)
+        return {name: 8 if name in wide else self.bits for name in names}
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in float32 and quantize it block by block."""
@@ -126,20 +139,20 @@ class Gptq:
         if samples is None:
             raise InputError(f"{self.id} reads {self.n_samples} quantization samples; none were given")
         model: nn.Module = source.load()
-        settings = Settings(self.bits, self.group_size, self.sym, self.act_order, self.damp)
+        settings = Settings(self._bits_of(model), self.group_size, self.sym, self.act_order, self.damp)
         if self.backend == "gptqmodel":
             from calbench.quantizers.gptq.native import quantize_with_gptqmodel
 
-            quantize_with_gptqmodel(model, source, self.targets(model), samples, settings)
+            quantize_with_gptqmodel(model, source, samples, settings)
         else:
-            quantize_model(model, self.targets(model), samples, settings)
+            quantize_model(model, samples, settings)
         return model
 
     def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
         """Layers with packed codes."""
         from calbench.quantizers.gptq.packed import PackedLinear
 
-        return {n: self.format for n, m in model.named_modules() if isinstance(m, PackedLinear)}
+        return {n: self._format(m.bits) for n, m in model.named_modules() if isinstance(m, PackedLinear)}
 
     def dequantize(self, module: nn.Module) -> torch.Tensor:
         """Unpack, shift and scale."""
@@ -162,7 +175,7 @@ class Gptq:
         from calbench.quantizers.gptq.files import load
 
         model: nn.Module = source.load()
-        load(model, folder, bits=self.bits)
+        load(model, folder, bits=self._bits_of(model))
         return model
 
 
@@ -178,8 +191,9 @@ def _register(bits: int) -> None:
         skip: tuple[str, ...] = (),
         include: tuple[str, ...] = (),
         backend: Backend = "calbench",
+        int8: tuple[str, ...] = (),
     ) -> Gptq:
-        return Gptq(id, bits, group_size, sym, act_order, damp, n_samples, skip, include, backend)
+        return Gptq(id, bits, group_size, sym, act_order, damp, n_samples, skip, include, backend, int8)
 
     make.__qualname__ = f"gptq_int{bits}"
     quantizer(f"gptq-int{bits}")(make)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,9 +25,12 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Settings:
-    """How weights are rounded; see :func:`calbench.quantizers.gptq.solver.solve`."""
+    """How weights are rounded; see :func:`calbench.quantizers.gptq.solver.solve`.
 
-    bits: int
+    ``bits`` names the linear layers to quantize, and gives each the width of its codes.
+    """
+
+    bits: Mapping[str, int]
     group_size: int
     symmetric: bool
     act_order: bool
@@ -47,21 +50,17 @@ _Run = Callable[[int, _Batch], Any]
 
 
 @torch.no_grad()
-def quantize_model(
-    model: nn.Module, targets: Sequence[str], samples: QuantizationSamples, settings: Settings
-) -> None:
+def quantize_model(model: nn.Module, samples: QuantizationSamples, settings: Settings) -> None:
     """Replace layers of a float32 model by packed ones, in place.
 
     Parameters
     ----------
     model
         In evaluation mode; its forward takes ``input_ids`` and ``attention_mask``.
-    targets
-        Names of the linear layers to quantize.
     samples
         What the layers' inputs are measured on.
     settings
-        How to round.
+        Which layers, and how to round.
 
     Raises
     ------
@@ -70,6 +69,7 @@ def quantize_model(
     QuantizationError
         A layer never ran on the samples.
     """
+    targets = list(settings.bits)
     check_group_size(model, targets, settings.group_size)
     batches = _batches(model, samples)
     stack = blocks(model)
@@ -123,16 +123,20 @@ def _watch(
 
 
 def _replace(model: nn.Module, hessian: Hessian, settings: Settings) -> None:
-    for name, layer in _solved(model, hessian, settings):
-        put(model, name, layer)
+    for bits in sorted({settings.bits[name] for name in hessian.layers}):
+        layers = [name for name in hessian.layers if settings.bits[name] == bits]
+        for name, layer in _solved(model, replace(hessian, layers=layers), bits, settings):
+            put(model, name, layer)
 
 
-def _solved(model: nn.Module, hessian: Hessian, settings: Settings) -> Iterator[tuple[str, PackedLinear]]:
+def _solved(
+    model: nn.Module, hessian: Hessian, bits: int, settings: Settings
+) -> Iterator[tuple[str, PackedLinear]]:
     """Quantize the layers of one Hessian together: their rows do not depend on each other."""
     layers: list[Any] = [model.get_submodule(name) for name in hessian.layers]
     weight = torch.cat([layer.weight for layer in layers])
     size = settings.group_size if settings.group_size > 0 else weight.shape[1]
-    grid = Grid(settings.bits, size, settings.symmetric)
+    grid = Grid(bits, size, settings.symmetric)
     try:
         codes = solve(weight, hessian.mean(), grid, act_order=settings.act_order, damp=settings.damp)
     except QuantizationError as error:
@@ -141,7 +145,7 @@ def _solved(model: nn.Module, hessian: Hessian, settings: Settings) -> Iterator[
     for name, layer in zip(hessian.layers, layers, strict=True):
         stop = start + layer.out_features
         part = codes.rows(start, stop)
-        yield name, PackedLinear.from_codes(part, bits=settings.bits, bias=layer.bias)
+        yield name, PackedLinear.from_codes(part, bits=bits, bias=layer.bias)
         start = stop
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -29,8 +30,10 @@ def save(model: nn.Module, folder: Path) -> None:
     save_file(tensors, folder / _FILE, metadata={"format": "pt"})
 
 
-def load(model: nn.Module, folder: Path, *, bits: int) -> None:
+def load(model: nn.Module, folder: Path, *, bits: Mapping[str, int]) -> None:
     """Replace float layers by the packed ones of a folder, in place; biases stay the model's.
+
+    ``bits`` is the width of each layer's codes.
 
     Raises
     ------
@@ -46,9 +49,11 @@ def load(model: nn.Module, folder: Path, *, bits: int) -> None:
             old = model.get_submodule(name)
         except AttributeError:
             old = None
-        if not isinstance(old, nn.Linear) or set(tensors) != _PARTS:
+        if not isinstance(old, nn.Linear) or name not in bits or set(tensors) != _PARTS:
             raise CorruptRecordError(f"{folder / _FILE}: the model has no linear layer for {name!r}")
         if tensors["g_idx"].shape != (old.in_features,) or tensors["scales"].shape[1] != old.out_features:
             raise CorruptRecordError(f"{folder / _FILE}: {name} does not have the model's shape")
-        packed = PackedLinear(old.in_features, old.out_features, bits=bits, tensors=tensors, bias=old.bias)
+        packed = PackedLinear(
+            old.in_features, old.out_features, bits=bits[name], tensors=tensors, bias=old.bias
+        )
         put(model, name, packed.eval())

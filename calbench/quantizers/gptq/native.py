@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ _WORKER = "calbench.quantizers.gptq.native_worker"
 def quantize_with_gptqmodel(
     model: nn.Module,
     source: ModelSource,
-    targets: Sequence[str],
     samples: QuantizationSamples,
     settings: Settings,
 ) -> None:
@@ -56,6 +54,8 @@ def quantize_with_gptqmodel(
             f"gptqmodel quantizes causal language models only, {source.id} is a {source.architecture} model;"
             " leave backend=gptqmodel out of the quantizer's id"
         )
+    targets = list(settings.bits)
+    (bits,) = set(settings.bits.values())
     check_group_size(model, targets, settings.group_size)
     with tempfile.TemporaryDirectory(prefix="calbench-gptqmodel-") as place:
         folder = Path(place) / "quantized"
@@ -63,7 +63,7 @@ def quantize_with_gptqmodel(
             "source": source.location,
             "folder": str(folder),
             "samples": samples.token_ids,
-            "bits": settings.bits,
+            "bits": bits,
             "group_size": settings.group_size,
             "sym": settings.symmetric,
             "damp": settings.damp,
@@ -79,7 +79,7 @@ def quantize_with_gptqmodel(
     for name in targets:
         old: Any = model.get_submodule(name)
         packed = PackedLinear(
-            old.in_features, old.out_features, bits=settings.bits, tensors=layers[name], bias=old.bias
+            old.in_features, old.out_features, bits=bits, tensors=layers[name], bias=old.bias
         )
         put(model, name, packed.eval())
 

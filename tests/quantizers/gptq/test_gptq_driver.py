@@ -13,12 +13,13 @@ from calbench.quantizers.gptq.solver import Grid, round_to_nearest, solve
 from calbench.quantizers.probe import probe_logits
 from calbench.quantizers.selection import select
 
-SETTINGS = Settings(bits=4, group_size=64, symmetric=True, act_order=False, damp=0.01)
+ROUNDING = {"group_size": 64, "symmetric": True, "act_order": False, "damp": 0.01}
 
 
-def quantized(source, samples, *, settings=SETTINGS, targets=None):
+def quantized(source, samples, *, targets=None, bits=4, **rounding):
     model = source.load()
-    quantize_model(model, targets or select(model), samples, settings)
+    widths = dict.fromkeys(targets or select(model), bits)
+    quantize_model(model, samples, Settings(widths, **ROUNDING | rounding))
     return model
 
 
@@ -116,11 +117,54 @@ def test_a_layer_that_never_runs_is_named(decoder, samples):
     model = decoder.load()
     model.idle = torch.nn.Linear(64, 64)
     with pytest.raises(QuantizationError, match="idle never ran"):
-        quantize_model(model, ["idle"], samples, SETTINGS)
+        quantize_model(model, samples, Settings({"idle": 4}, **ROUNDING))
 
 
 @pytest.mark.parametrize("act_order", [False, True])
 def test_the_same_inputs_give_the_same_bits(source, samples, act_order):
-    settings = Settings(4, 64, symmetric=False, act_order=act_order, damp=0.01)
-    first, second = (quantized(source, samples, settings=settings).state_dict() for _ in range(2))
+    rounding = {"symmetric": False, "act_order": act_order}
+    first, second = (quantized(source, samples, **rounding).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_single_layers_may_have_8_bits(source, samples, tmp_path):
+    method = get("gptq-int4[int8=first:1]")
+    model = method.build(source, samples=samples, seed=0)
+    formats = {name: format_.name for name, format_ in method.describe(model).items()}
+    wide = {name for name in formats if ".0." in name}
+    assert wide
+    assert formats == {name: f"int{8 if name in wide else 4}-g64" for name in formats}
+    plain = get("gptq-int4").build(source, samples=samples, seed=0)
+    narrow = [name for name in formats if name not in wide]
+    assert narrow
+    reference = source.load()
+
+    def error(model):
+        return sum(
+            float(
+                (model.get_submodule(n).dequantize() - reference.get_parameter(f"{n}.weight").detach()).norm()
+            )
+            for n in wide
+        )
+
+    assert error(model) < error(plain) / 8
+    method.save(model, tmp_path)
+    again = method.load(source, tmp_path)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("gptq-int8[int8=first:1]", "all codes have 8 bits; leave int8 out"),
+        ("gptq-int4[backend=gptqmodel,int8=first:1]", "gptqmodel gives all layers the same bits"),
+    ],
+)
+def test_8_bits_are_refused_where_they_mean_nothing(spec, message):
+    with pytest.raises(InputError, match=message):
+        get(spec)
+
+
+def test_8_bits_for_a_layer_that_is_not_quantized_are_refused(source):
+    with pytest.raises(InputError, match="'first:1' matches only layers that are not quantized"):
+        get("gptq-int4[int8=first:1,skip=first:1]").targets(source.skeleton())
