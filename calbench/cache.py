@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 ENVIRONMENT_VARIABLE = "CALBENCH_CACHE"
@@ -31,13 +31,25 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def mark_used(folder: Path) -> None:
+    """Note, in a folder's own time, that it was used now: where room is short, the longest unused goes."""
+    with suppress(OSError):  # a store that can only be read keeps no such notes
+        os.utime(folder)
+
+
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock between processes, named after ``path`` and kept beside it."""
+def lock(path: Path, *, timeout_seconds: float = -1) -> Iterator[None]:
+    """Hold an exclusive lock between processes, named after ``path`` and kept beside it.
+
+    Raises
+    ------
+    TimeoutError
+        Another process held it for that long; -1 waits for as long as it takes.
+    """
     from filelock import FileLock
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.parent / f".{path.name}.lock"):
+    with FileLock(path.parent / f".{path.name}.lock", timeout=timeout_seconds):
         yield
 
 

@@ -11,6 +11,10 @@ class InputError(CalbenchError, ValueError):
     """Data, an option or an argument cannot be used as given."""
 
 
+class UnanswerableError(InputError):
+    """A model is of a kind that cannot be asked a task."""
+
+
 class UnknownNameError(CalbenchError, LookupError):
     """An id is not registered."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 PREFIX = "calbench_"
+MARKER = "calbench_grid"
 
 
 class Option:

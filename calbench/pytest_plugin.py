@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from calbench.pytest_options import add_options, is_used
+from calbench.pytest_options import MARKER, add_options, is_used
 
 if TYPE_CHECKING:
     from calbench.pytest_session import CalbenchFixture, Session
 
-MARKER = "calbench_grid"
 _SESSION = pytest.StashKey["Session"]()
 _RESULTS = pytest.StashKey["_Results"]()
 

@@ -18,7 +18,7 @@ def test_pacs_is_calibrated_no_worse_than_a_temperature(calbench):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-@calbench.grid(quantizers="fp32", calibrators="identity")
+@calbench.grid(quantizers="fp32", calibrators="pacs")
 def test_rounding_the_logits_moves_confidence_within_the_bound(calbench, dtype):
     found = metrics.shift_by_rounding(calbench.transfer().measured.reference.predictions, dtype=dtype)
     second_order = 1 + 2 * found.logit_error

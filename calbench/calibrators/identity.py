@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy.typing as npt
 
+from calbench.arrays import Float64, check_confidences, check_correct
 from calbench.calibrators import calibrator
 from calbench.calibrators.array_ops import Ops
 from calbench.calibrators.fitted import Fitted
@@ -24,6 +25,10 @@ class FittedIdentity(Fitted):
         """Softmax."""
         return ops.softmax(z)
 
+    def confidences(self, confidences: npt.ArrayLike) -> Float64:
+        """Return confidences ``(n,)`` as they are, where only the top answer's is known."""
+        return check_confidences(confidences)
+
     @property
     def n_parameters(self) -> int:
         """None."""
@@ -39,7 +44,7 @@ class Identity:
     [[0.5, 0.5]]
     """
 
-    needs: ClassVar[Needs] = "logits"
+    needs: ClassVar[Needs] = "top-label"
     needs_epsilon: ClassVar[bool] = False
     preserves_prediction: ClassVar[bool] = True
     source: ClassVar[str] = "the model's own softmax"
@@ -50,4 +55,9 @@ class Identity:
     ) -> FittedIdentity:
         """Check the data; learn nothing."""
         check_fit(logits, labels, context)
+        return FittedIdentity()
+
+    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedIdentity:
+        """Check confidences and correctness; learn nothing."""
+        check_correct(correct, len(check_confidences(confidences)))
         return FittedIdentity()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timezone
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,8 +44,9 @@ def run(
     """Run models at several precisions on tasks, and print what each precision costs.
 
     fp32 is run besides, as what everything is compared with. Predictions are stored: a second run
-    prints the same numbers at once. A cell whose backend is not here is skipped by name and reason;
-    one that is refused makes the exit status 2, after all the others were run.
+    prints the same numbers at once. A cell whose backend is not here is skipped by name and reason, and
+    so is what a pattern picked and cannot be had here, or does not go together; one that is refused
+    makes the exit status 2, after all the others were run.
 
     Example: calbench run --models minilm --quantizers all --tasks tweets --profile quick
     """
@@ -52,14 +54,18 @@ def run(
 
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
+    from calbench.experiments.obstacles import Obstacles
     from calbench.experiments.precision_table import RAW, MissingRow, place, precision_rows
     from calbench.report import TerminalProgress
     from calbench.report.precision import precision_json, precision_markdown
-    from calbench.store import Store
+    from calbench.store import Store, keep_limit, size_limit
 
+    size_limit()  # one that cannot be read is refused before the work
+    started = datetime.now(timezone.utc)
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
-    picked = grid.cells(Selection(), PROFILES[profile.value])
+    found = grid.cells(Selection(), PROFILES[profile.value])
+    picked, excused = Obstacles().sorted_out(found, grid, Selection())
     references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
@@ -80,12 +86,15 @@ def run(
         replay=replay,
     )
     rows = sorted(precision_rows(bench, cells, calibrators=fitted, seed=seed), key=place)
+    rows += [MissingRow(cell.model, cell.task, cell.quantizer, o.reason, skipped=True) for cell, o in excused]
     if as_json:
         print_json(precision_json(rows))
     else:
         typer.echo(precision_markdown(rows))
     missing = [row for row in rows if isinstance(row, MissingRow)]
     _say_missing(missing)
+    if note := keep_limit(kept, used_since=started):
+        say(note)
     raise typer.Exit(0 if all(row.skipped for row in missing) else 2)
 
 
@@ -102,9 +111,12 @@ def _run_on_ray(cells: list[Cell], store: str, profile: str, address: str | None
 
 
 def _say_missing(missing: list[MissingRow]) -> None:
-    by_reason: dict[tuple[str, str, bool, str], list[str]] = {}
+    by_reason: dict[tuple[bool, str], list[MissingRow]] = {}
     for row in missing:
-        by_reason.setdefault((row.model, row.quantizer, row.skipped, row.reason), []).append(row.task)
-    for (model, quantizer, skipped, reason), tasks in by_reason.items():
-        what = "skipped" if skipped else "refused"
-        say(f"{what}: {model} × {quantizer} on {', '.join(tasks)}: {reason}")
+        by_reason.setdefault((row.skipped, row.reason), []).append(row)
+    for (skipped, reason), rows in by_reason.items():
+        models, quantizers, tasks = (
+            ", ".join(dict.fromkeys(getattr(row, part) for row in rows))
+            for part in ("model", "quantizer", "task")
+        )
+        say(f"{'skipped' if skipped else 'refused'}: {models} × {quantizers} on {tasks}: {reason}")

@@ -92,11 +92,11 @@ def gc(
     store: Place = None,
     max_size: Annotated[
         str | None,
-        typer.Option(help="What may stay, such as 10GB: the oldest goes until the rest fits."),
+        typer.Option(help="What may stay, such as 10GB: the least recently used goes until the rest fits."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Delete what killed processes left and, with a size limit, the oldest of what it holds.
+    """Delete what killed processes left and, with a size limit, the least recently used of what it holds.
 
     Example: calbench store gc --max-size 10GB
     """

@@ -22,7 +22,7 @@ from calbench.experiments.sides import Side
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.store import Record, key_of
-from calbench.tasks import LabelledItem, Split, Task, split_evaluation
+from calbench.tasks import ClosedTask, LabelledItem, Split, split_evaluation
 from calbench.tasks.items import hash_items
 
 
@@ -98,7 +98,7 @@ class _Setting:
     def __post_init__(self) -> None:
         self.open = self.bench.source(self.model)
         self.source: ModelSource = self.open.model
-        self.task: Task = tasks.get(self.task_name)
+        self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
         self.request = self.task.request(self.source)
         self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
         n_calibration, _ = self.bench.profile.sizes(
@@ -129,7 +129,15 @@ class _Setting:
     def side(self, record: Record, arm: ArmDesign) -> Side:
         """Return an arm's calibration and test parts."""
         quantizer = quantizers.get(REFERENCE if arm.weights == "full" else self.quantizer)
-        return self.bench.side_of(record, self.split, quantizer, seed=self.seed, metrics=METRICS)
+        return Side.of(
+            record.class_vectors,
+            calibration_ids=self.split.calibration,
+            test_ids=self.split.test,
+            metrics=METRICS,
+            resamples=self.bench.resamples(self.split, self.seed),
+            epsilon=quantizer.epsilon,
+            fit_seed=self.seed,
+        )
 
     def _stored_or_made(
         self, identity: dict[str, Any], arm: ArmDesign, items: Sequence[LabelledItem]
@@ -232,7 +240,7 @@ class _Setting:
                 found = self._scored(identity, arm, loaded, adapter, self.data.training)
             del loaded
             gc.collect()
-        answers = found.predictions.take([item.id for item in self.data.training])
+        answers = found.class_vectors.take([item.id for item in self.data.training])
         return Teacher(logits=answers.logits.copy())
 
     def _quantized(self, source: ModelSource, quantizer: str, what: str) -> QuantizedModel:

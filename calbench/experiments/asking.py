@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from calbench.inference import score
+from calbench.inference import generate, score
+from calbench.inference.generation import ENGINE
 from calbench.inference.methods import check_device
 from calbench.models import ModelSource
-from calbench.predictions import Predictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.quantizers import QuantizedModel
 from calbench.store import Record, Store
-from calbench.tasks import LabelledItem, Task
+from calbench.store.shards import ShardFolder
+from calbench.tasks import Generation, LabelledItem, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,35 +76,68 @@ class Asking:
         check_device(loaded.module)
         started = time.perf_counter()
         with step as advance:
-            scored = score(
-                loaded.module,
-                self.tokenizer,
-                self.source,
-                self.task.request(self.source),
-                self.items,
-                shards=store.shards(identity),
-                on_progress=advance,
-            )
+            predictions, counted = self._answers(loaded.module, store.shards(identity), advance)
         seconds = time.perf_counter() - started
-        predictions = Predictions(
-            [item.id for item in self.items],
-            scored.logits,
-            [item.label for item in self.items],
-            {**metadata, "classes": list(self.task.classes)},
-        )
         noted = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "seconds": round(seconds, 3),
             "items_per_second": round(len(self.items) / seconds, 2),
+            **counted,
+            "n_duplicates_dropped": self.task.dataset.n_duplicates,
+            "baseline": self.source.baseline,
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "quantization": loaded.report.to_dict(),
+        }
+        named = predictions.with_metadata({**predictions.metadata, **metadata})
+        return store.put(identity, named, {**noted, **(provenance or {})})
+
+    def _answers(
+        self, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+    ) -> tuple[Predictions | TopLabelPredictions, dict[str, Any]]:
+        """Return what the model says about every item, and what is to be noted about how."""
+        if isinstance(self.task, Generation):
+            return self._written(self.task, module, shards, advance)
+        request = self.task.request(self.source)
+        scored = score(
+            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
+        )
+        predictions = Predictions(
+            [item.id for item in self.items],
+            scored.logits,
+            [item.label for item in self.items],
+            {"classes": list(self.task.classes)},
+        )
+        return predictions, {
             "n_truncated": scored.n_truncated,
             "n_asked": scored.n_asked,
             "n_shards": scored.n_shards,
             "n_shards_reused": scored.n_reused,
             "engine": scored.engine,
             "noise_floor": scored.noise_floor,
-            "n_duplicates_dropped": self.task.dataset.n_duplicates,
-            "baseline": self.source.baseline,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
-            "quantization": loaded.report.to_dict(),
         }
-        return store.put(identity, predictions, {**noted, **(provenance or {})})
+
+    def _written(
+        self, task: Generation, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+    ) -> tuple[TopLabelPredictions, dict[str, Any]]:
+        """Return the answers to open questions; no batch can change one, so there is no noise."""
+        request = task.request(self.source)
+        made = generate(
+            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
+        )
+        return made.predictions, {
+            "n_truncated": made.n_truncated,
+            "n_unreported": made.n_unreported,
+            "n_asked": len(self.items),
+            "n_shards": made.n_shards,
+            "n_shards_reused": made.n_reused,
+            "engine": ENGINE,
+            "noise_floor": 0.0,
+        }
+
+
+def unreported(record: Record) -> str:
+    """Say how many confidences are missing and count as 0; ``""`` if none."""
+    n_unreported = record.provenance.get("n_unreported", 0)
+    if not n_unreported:
+        return ""
+    return f"{n_unreported:,} of {len(record.predictions):,} answers came without a confidence and count as 0"

@@ -11,20 +11,20 @@ from typing import Any, Protocol
 
 from calbench import models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
-from calbench.experiments.asking import Asking
+from calbench.experiments.asking import Asking, unreported
 from calbench.experiments.cells import REFERENCE, Cell, Profile
 from calbench.experiments.sides import Side
+from calbench.experiments.top_label_sides import TopLabelSide, metrics_of, side_of
 from calbench.experiments.transfer import TransferResult, transfer_between
 from calbench.inference.methods import DEVICE
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
-from calbench.statistics import resamples_for
+from calbench.statistics import Resamples, resamples_for
 from calbench.store import Record, Store, key_of
 from calbench.tasks import LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
-METRICS = ("ece", "nll", "brier", "accuracy")
 QUANTIZATION_SEED = 0
 N_PROBE = 16
 MAX_SAMPLE_TOKENS = 256
@@ -62,6 +62,15 @@ class Measured:
     reference: Record
     candidate: Record
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know, of the result and of how the records came about."""
+        sides = {"reference": self.reference, "quantized": self.candidate}
+        if self.reference is self.candidate:
+            del sides["quantized"]
+        noted = ((name, unreported(record)) for name, record in sides.items())
+        return (*self.result.warnings, *(f"{name}: {note}" for name, note in noted if note))
+
 
 @dataclass(eq=False)
 class Bench:
@@ -96,7 +105,7 @@ class Bench:
     replay: bool = False
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str], Record | CalbenchError] = field(default_factory=dict, repr=False)
-    _sides: dict[tuple[str, int], Side] = field(default_factory=dict, repr=False)
+    _sides: dict[tuple[str, int], Side | TopLabelSide] = field(default_factory=dict, repr=False)
 
     def transfer(self, cell: Cell, *, seed: int) -> Measured:
         """Compare a cell with its full-precision reference on one division of the items.
@@ -231,30 +240,28 @@ class Bench:
         task: Task,
         quantizer: Quantizer,
         seed: int,
-    ) -> Side:
+    ) -> Side | TopLabelSide:
         key = (record.key, seed)
         if key not in self._sides:
             sizes = self.profile.sizes(source.model.architecture, len(task.partition.evaluation))
             split = split_evaluation(record.predictions.item_ids.tolist(), n_calibration=sizes[0], seed=seed)
-            self._sides[key] = self.side_of(record, split, quantizer, seed=seed, metrics=METRICS)
+            self._sides[key] = side_of(
+                record.predictions,
+                calibration_ids=split.calibration,
+                test_ids=split.test,
+                metrics=metrics_of(record.predictions),
+                resamples=self.resamples(split, seed),
+                epsilon=quantizer.epsilon,
+                fit_seed=seed,
+            )
         return self._sides[key]
 
-    def side_of(
-        self, record: Record, split: Split, quantizer: Quantizer, *, seed: int, metrics: Sequence[str]
-    ) -> Side:
-        """Return a record's parts; the resamples are those of every other record of these test items."""
-        return Side.of(
-            record.predictions,
-            calibration_ids=split.calibration,
-            test_ids=split.test,
-            metrics=metrics,
-            resamples=resamples_for(
-                split.test,
-                n_resamples=self.n_resamples,
-                seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
-            ),
-            epsilon=quantizer.epsilon,
-            fit_seed=seed,
+    def resamples(self, split: Split, seed: int) -> Resamples:
+        """Return the resamples of a division's test items: those of every record of these items."""
+        return resamples_for(
+            split.test,
+            n_resamples=self.n_resamples,
+            seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
         )
 
     def source(self, model: str) -> _OpenSource:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calbench import calibrators, models, quantizers, tasks
-from calbench.errors import UnknownNameError
+from calbench.errors import CalbenchError, UnknownNameError
+from calbench.experiments.top_label_sides import takes_confidences
 from calbench.models.sources import Architecture
 from calbench.registry import Spec, select, split_patterns, unknown
 
@@ -96,6 +97,10 @@ class Selection:
     quantizers: tuple[str, ...] | None = None
     calibrators: tuple[str, ...] | None = None
 
+    def names(self, axis: str, wanted: str) -> bool:
+        """Whether an id is named as it is, and not only matched by a pattern."""
+        return _is_among(getattr(self, axis) or (), wanted)
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -119,6 +124,9 @@ class Grid:
     def cells(self, command_line: Selection, profile: Profile) -> list[Cell]:
         """Return the cells in an order that loads each model once per quantizer.
 
+        Calibrators that cannot be fitted on open questions are left out there, unless the command line
+        names them: such a cell says so itself.
+
         Raises
         ------
         UnknownNameError
@@ -131,11 +139,20 @@ class Grid:
             for quantizer in picked["quantizers"]
             for task in self._tasks(model, command_line, profile)
             for calibrator in picked["calibrators"]
+            if command_line.names("calibrators", calibrator) or _can_fit(calibrator, task)
         ]
 
     def calibrators(self, command_line: Selection) -> tuple[str, ...]:
         """Return the calibrators alone, for cells whose other parts are not registered."""
         return self._pick("calibrators", command_line)
+
+    def names(self, axis: str, wanted: str, command_line: Selection) -> bool:
+        """Whether an id is named here or on the command line, and not only matched by a pattern.
+
+        Where no tasks are selected a model's own are taken, and count as named.
+        """
+        patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
+        return _is_among(patterns, wanted) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -227,6 +244,18 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
 def _covers(names: Iterable[str], wanted: str) -> bool:
     """Whether an id is among the names; one without arguments stands for all arguments."""
     return any(name in (wanted, Spec.parse(wanted).name) for name in names)
+
+
+def _is_among(patterns: Iterable[str], wanted: str) -> bool:
+    return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+
+
+def _can_fit(calibrator: str, task: str) -> bool:
+    """Whether a task's records hold what a calibrator needs; what cannot be made says so in its own cell."""
+    try:
+        return not isinstance(tasks.get(task), tasks.Generation) or takes_confidences(calibrator)
+    except CalbenchError:
+        return True
 
 
 def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:

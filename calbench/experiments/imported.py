@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from calbench.calibrators import get as get_calibrator
 from calbench.errors import CalbenchError, InputError
 from calbench.experiments.bench import Measured
 from calbench.experiments.cells import PROFILES, REFERENCE, Cell, Grid, Profile, Selection
-from calbench.experiments.top_label_sides import ConfidenceCalibrator
+from calbench.experiments.top_label_sides import metrics_of, takes_confidences
 from calbench.experiments.transfer import transfer
 from calbench.interchange import pair, read
 from calbench.predictions import Predictions, TopLabelPredictions
@@ -24,8 +23,6 @@ from calbench.store import Record, Store
 
 AnyRecord = Predictions | TopLabelPredictions
 REFERENCES = (REFERENCE, "bf16", "fp16")
-_VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
-_TOP_LABEL_METRICS = ("ece", "brier_toplabel", "accuracy")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,21 +101,20 @@ class ImportedBench:
         names = quantizer, self.references[model, task]
         if all(isinstance(self.records[model, task, n].predictions, Predictions) for n in names):
             return True
-        return isinstance(get_calibrator(calibrator), ConfidenceCalibrator)
+        return takes_confidences(calibrator)
 
     def transfer(self, cell: Cell, *, seed: int) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
         both = pair(reference.predictions, candidate.predictions)
-        vectors = isinstance(both.reference, Predictions)
         own = self.bootstrap_seed
         try:
             result = transfer(
                 both.reference,
                 both.candidate,
                 cell.calibrator,
-                metrics=_VECTOR_METRICS if vectors else _TOP_LABEL_METRICS,
+                metrics=metrics_of(both.reference),
                 n_resamples=self.n_resamples,
                 level=self.level,
                 rng=np.random.default_rng(seed),
@@ -206,11 +202,11 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
 
 
 def _stored(record: AnyRecord, base: str) -> Record:
-    facts = {name: value for name, value in record.metadata.items() if name != "origin"}
+    facts = {name: value for name, value in record.metadata.items() if name not in ("origin", "answers")}
     size = {name: _number(record.metadata.get(name)) for name in ("effective_bits", "resident_bytes")}
     return Record(
         digest(record),
-        record,  # type: ignore[arg-type]  # a record of the top answer is one here as well
+        record,
         {"items": record.items_hash, "origin": record.metadata.get("origin")},
         {"baseline": f"{base}, imported", "quantization": size, "metadata": facts},
     )

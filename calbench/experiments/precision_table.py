@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.special import rel_entr
 
-from calbench import models, quantizers
+from calbench import models, quantizers, tasks
 from calbench.arrays import Float64
 from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.experiments.asking import unreported
 from calbench.experiments.bench import Bench
 from calbench.experiments.cells import Cell
+from calbench.experiments.top_label_sides import takes_confidences
 from calbench.experiments.transfer import TransferResult
 from calbench.metrics.drift import precision_split
 from calbench.models import ModelSource
@@ -21,6 +23,8 @@ from calbench.predictions import Predictions
 from calbench.statistics import Estimate
 from calbench.statistics.intervals import percentile_interval
 from calbench.statistics.resamples import Resamples
+from calbench.store import Record
+from calbench.tasks.generation import normal_form
 
 RAW = "identity"
 
@@ -40,15 +44,17 @@ class PrecisionRow:
     quantization
         The stored report, see :class:`calbench.quantizers.QuantizationReport`.
     logit_change
-        Mean of ``|Δlogit|`` over items and classes, against the reference.
+        Mean of ``|Δlogit|`` over items and classes, against the reference; None for open questions.
     kl_divergence
-        Mean KL(reference ‖ quantized), in nats.
+        Mean KL(reference ‖ quantized), in nats; None for open questions.
     flip_rate
-        Share of items whose predicted class differs from the reference's.
+        Share of items whose predicted class, or answer in words, differs from the reference's.
     accuracy, ece
         Of the model as it is.
     chance
         Accuracy without reading the items: of the commonest label, or of guessing if that is higher.
+    notes
+        What a reader of the numbers must know.
     calibrated
         For each calibrator the metrics of ``transferred`` (fitted on the reference, used here),
         ``native`` (fitted here), and their ``degradation``.
@@ -60,12 +66,13 @@ class PrecisionRow:
     n_test: int
     records: dict[str, str]
     quantization: dict[str, Any] = field(repr=False)
-    logit_change: float
-    kl_divergence: Estimate
+    logit_change: float | None
+    kl_divergence: Estimate | None
     flip_rate: float
     accuracy: Estimate
     ece: Estimate
     chance: float
+    notes: tuple[str, ...] = ()
     calibrated: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
 
     @property
@@ -125,7 +132,7 @@ def precision_rows(
     cells
         What to show; their calibrators do not matter.
     calibrators
-        Ids of calibrators to fit besides.
+        Ids of calibrators to fit besides; on open questions, those that take confidences alone.
     seed
         Of the division into calibration and test items.
     """
@@ -152,10 +159,8 @@ def _row(
 ) -> PrecisionRow:
     measured = bench.transfer(Cell(model, task, quantizer, RAW), seed=seed)
     result, raw = measured.result, measured.result.raw_candidate
-    resamples = result.arm("raw_candidate").resamples
-    reference, candidate = (
-        record.predictions.take(resamples.item_ids) for record in (measured.reference, measured.candidate)
-    )
+    records = measured.candidate, measured.reference
+    is_open = isinstance(tasks.get(task), tasks.Generation)
     return PrecisionRow(
         model,
         task,
@@ -163,17 +168,39 @@ def _row(
         n_test=result.n_test,
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
         quantization=dict(measured.candidate.provenance["quantization"]),
-        logit_change=mean_logit_change(candidate, reference),
-        kl_divergence=kl_estimate(candidate, reference, resamples, result.level),
-        flip_rate=precision_split(candidate, reference).flip_rate,
+        **(_open_drift if is_open else _drift)(*records, result),
         accuracy=raw["accuracy"],
         ece=raw["ece"],
-        chance=chance_accuracy(reference),
+        notes=tuple(filter(None, [unreported(measured.candidate)])),
         calibrated={
             name: _calibrated(bench.transfer(Cell(model, task, quantizer, name), seed=seed).result)
             for name in calibrators
+            if not is_open or takes_confidences(name)
         },
     )
+
+
+def _drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
+    resamples = result.arm("raw_candidate").resamples
+    here, there = (record.class_vectors.take(resamples.item_ids) for record in (candidate, reference))
+    return {
+        "logit_change": mean_logit_change(here, there),
+        "kl_divergence": kl_estimate(here, there, resamples, result.level),
+        "flip_rate": precision_split(here, there).flip_rate,
+        "chance": chance_accuracy(there),
+    }
+
+
+def _open_drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
+    """Return what is known of answers in words: no other answer has a probability to compare."""
+    here, there = (record.predictions.metadata["answers"] for record in (candidate, reference))
+    ids = result.arm("raw_candidate").resamples.item_ids
+    return {
+        "logit_change": None,
+        "kl_divergence": None,
+        "flip_rate": sum(normal_form(here[i]) != normal_form(there[i]) for i in ids) / len(ids),
+        "chance": float(reference.predictions.metadata["chance"]),
+    }
 
 
 def _calibrated(result: TransferResult) -> dict[str, dict[str, Estimate]]:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from calbench import models, quantizers
+from calbench import models, quantizers, tasks
 from calbench.errors import InputError
 from calbench.experiments.bench import Bench
 from calbench.experiments.cells import REFERENCE
@@ -115,7 +115,7 @@ class Sensitivity:
     Raises
     ------
     InputError
-        The quantizer lacks the arguments that this needs, or they are given.
+        The quantizer lacks the arguments that this needs, or they are given; the task's questions are open.
     """
 
     bench: Bench
@@ -127,6 +127,7 @@ class Sensitivity:
     groups: Mapping[str, tuple[str, ...]] = field(init=False)
 
     def __post_init__(self) -> None:
+        tasks.closed(tasks.get(self.task))
         spec = Spec.parse(self.quantizer)
         known = arguments(spec.id)
         if not {"skip", "include"} <= set(known):
@@ -256,7 +257,7 @@ class Sensitivity:
 
     def _change(self, record: Record, reference: Record, ids: Sequence[str]) -> Change:
         resamples = resamples_for(ids, n_resamples=self.bench.n_resamples, seed=self.seed)
-        here, there = (r.predictions.take(resamples.item_ids) for r in (record, reference))
+        here, there = (r.class_vectors.take(resamples.item_ids) for r in (record, reference))
 
         def measured(predictions: Predictions) -> dict[str, Resampled]:
             return resample(("accuracy", "ece"), Items.from_record(predictions), resamples)

@@ -1,4 +1,4 @@
-"""A side of a comparison of which only the top answers are known."""
+"""A side of a comparison of which only the top answers are known, and which kind of side a record makes."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
+from calbench import calibrators
 from calbench.arrays import Bool, Float64
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
-from calbench.experiments.sides import Arm, divided
+from calbench.experiments.sides import Arm, Side, divided
 from calbench.metrics import Items
-from calbench.predictions import TopLabelPredictions
+from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics import Resamples
+
+VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
+TOP_LABEL_METRICS = ("ece", "brier_toplabel", "accuracy")
 
 
 @runtime_checkable
@@ -62,7 +66,7 @@ class TopLabelSide:
             if not isinstance(method, ConfidenceCalibrator):
                 raise InputError(
                     f"only the top answer's confidence is known here, and {calibrator!r} needs the logit of"
-                    " every class; use histogram, isotonic, beta, platt or scaling_binning"
+                    " every class; use histogram, isotonic, beta, platt, scaling_binning or identity"
                 )
             self._fits[calibrator] = method.fit_confidences(
                 self.calibration.confidences, self.calibration.correct
@@ -79,3 +83,44 @@ class TopLabelSide:
 
     def _arm(self, confidences: Float64) -> Arm:
         return Arm(Items.from_top_label(confidences, self.test.correct), self.metrics, self.resamples)
+
+
+def side_of(
+    record: Predictions | TopLabelPredictions,
+    *,
+    calibration_ids: Iterable[str],
+    test_ids: Iterable[str],
+    metrics: Sequence[str],
+    resamples: Resamples,
+    epsilon: float | None = None,
+    fit_seed: int = 0,
+) -> Side | TopLabelSide:
+    """Divide a record of either kind; raises :class:`LeakageError` if the parts overlap."""
+    if isinstance(record, TopLabelPredictions):
+        return TopLabelSide.of(
+            record,
+            calibration_ids=calibration_ids,
+            test_ids=test_ids,
+            metrics=metrics,
+            resamples=resamples,
+            epsilon=epsilon,
+        )
+    return Side.of(
+        record,
+        calibration_ids=calibration_ids,
+        test_ids=test_ids,
+        metrics=metrics,
+        resamples=resamples,
+        epsilon=epsilon,
+        fit_seed=fit_seed,
+    )
+
+
+def metrics_of(record: Predictions | TopLabelPredictions) -> tuple[str, ...]:
+    """Return the ids of what is measured of a record: what it holds is enough for each."""
+    return VECTOR_METRICS if isinstance(record, Predictions) else TOP_LABEL_METRICS
+
+
+def takes_confidences(calibrator: str) -> bool:
+    """Whether a calibrator can be fitted where only the top answer's confidence is known."""
+    return isinstance(calibrators.get(calibrator), ConfidenceCalibrator)

@@ -13,7 +13,7 @@ from calbench import calibrators
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
 from calbench.experiments.sides import Arm, Side
-from calbench.experiments.top_label_sides import TopLabelSide
+from calbench.experiments.top_label_sides import TopLabelSide, side_of
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.registry import unknown
 from calbench.statistics import (
@@ -255,16 +255,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     fit_seed = int(split_rng.integers(2**31))
 
     def side(record: Predictions | TopLabelPredictions, epsilon: float | None) -> Side | TopLabelSide:
-        if isinstance(record, TopLabelPredictions):
-            return TopLabelSide.of(
-                record,
-                calibration_ids=chosen,
-                test_ids=test,
-                metrics=metrics,
-                resamples=resamples,
-                epsilon=epsilon,
-            )
-        return Side.of(
+        return side_of(
             record,
             calibration_ids=chosen,
             test_ids=test,

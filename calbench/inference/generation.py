@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,15 +12,22 @@ from calbench.errors import InputError
 from calbench.inference.classification import single_token
 from calbench.inference.heads import vocabulary_logits
 from calbench.inference.methods import device_of
+from calbench.inference.shards import NoShards, Shards, plan_hash
 from calbench.models.sources import ModelSource
 from calbench.predictions import TopLabelPredictions
-from calbench.tasks.generation import GenerationRequest, is_right, open_question
+from calbench.tasks.generation import GenerationRequest, OpenQuestion, is_right, open_question
 from calbench.tasks.items import LabelledItem
 
 ASK_TRUE = "\nIs the proposed answer true or false?\nThe proposed answer is"
 TRUE_OR_FALSE = (" true", " false")
 ASK_PERCENT = "\nHow sure are you of this answer, from 0 to 100 percent?\nConfidence:"
 MAX_PERCENT_TOKENS = 8
+ITEMS_PER_SHARD = 16
+ENGINE = "greedy, one question at a time"
+
+# As a finished shard keeps it: the answer, its confidence (None if the model named none), and whether
+# the prompt was cut.
+_Row = tuple[str, float | None, bool]
 
 
 @dataclass(frozen=True)
@@ -30,19 +37,24 @@ class Generated:
     Parameters
     ----------
     predictions
-        One confidence per item, and whether its answer is an accepted one.
+        One confidence per item, and whether its answer is an accepted one. The metadata keep each
+        item's answer by its id.
     answers
         What the model wrote, in the items' order.
     n_truncated
         How many prompts lost their beginning to fit the model.
     n_unreported
         How many self-reports held no percentage; such a confidence is 0.
+    n_shards, n_reused
+        Parts of the run, and how many of them an earlier run had finished.
     """
 
     predictions: TopLabelPredictions
     answers: tuple[str, ...]
     n_truncated: int
     n_unreported: int
+    n_shards: int = 0
+    n_reused: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,7 @@ def generate(
     request: GenerationRequest,
     items: Sequence[LabelledItem],
     *,
+    shards: Shards | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> Generated:
     """Let a causal LM answer every item, and take its confidence.
@@ -73,36 +86,62 @@ def generate(
         What the model is and how the task asks it.
     items
         :class:`calbench.tasks.generation.OpenQuestion` each.
+    shards
+        Where finished parts are kept and found.
     on_progress
         Is called with the number of items done.
 
     Raises
     ------
     InputError
-        There are no items, or one is of another kind; for ``"p-true"``, the tokenizer has no single
-        token for true or false.
+        There are no items, one is of another kind, or the model answers with NaN; for ``"p-true"``,
+        the tokenizer has no single token for true or false.
     """
     import torch
 
     if not items:
         raise InputError("there are no items to answer")
+    questions = [open_question(item) for item in items]
+    keeper = shards or NoShards()
     writer = _Writer(module, tokenizer, source)
-    answers, confidences, correct = [], [], []
-    n_truncated = n_unreported = 0
+    rows: list[_Row] = []
+    n_reused = 0
+    parts = [questions[start : start + ITEMS_PER_SHARD] for start in range(0, len(items), ITEMS_PER_SHARD)]
     with torch.inference_mode():
-        for n_done, item in enumerate(items, start=1):
-            prompt = request.text(item)
-            written = writer.write(prompt, max_new_tokens=request.max_new_tokens, stop=request.stop)
-            answers.append(written.text.strip())
-            confidence = _confidence(writer, request, f"{prompt} {answers[-1]}", written)
-            n_truncated += written.truncated
-            n_unreported += confidence is None
-            confidences.append(confidence or 0.0)
-            correct.append(is_right(answers[-1], open_question(item)))
-            on_progress(n_done)
-    metadata = {"answers": answers, "confidence": request.confidence, "model": source.id}
-    predictions = TopLabelPredictions([item.id for item in items], confidences, correct, metadata)
-    return Generated(predictions, tuple(answers), n_truncated, n_unreported)
+        for index, part in enumerate(parts):
+            name = f"{index:05}-{plan_hash([[question.id for question in part]])}"
+            finished = keeper.get_rows(name)
+            n_reused += finished is not None
+            if finished is None:
+                finished = []
+                for row in _answered(writer, request, part):
+                    finished.append(row)
+                    on_progress(len(rows) + len(finished))
+                keeper.put_rows(name, finished)
+            rows += finished
+            on_progress(len(rows))
+    answers, confidences, cut = zip(*rows, strict=True)
+    predictions = TopLabelPredictions(
+        [question.id for question in questions],
+        [confidence or 0.0 for confidence in confidences],
+        [is_right(answer, question) for answer, question in zip(answers, questions, strict=True)],
+        {
+            "model": source.id,
+            "confidence": request.confidence,
+            "answers": {question.id: answer for answer, question in zip(answers, questions, strict=True)},
+        },
+    )
+    return Generated(predictions, answers, sum(cut), confidences.count(None), len(parts), n_reused)
+
+
+def _answered(
+    writer: _Writer, request: GenerationRequest, questions: Sequence[OpenQuestion]
+) -> Iterator[_Row]:
+    for question in questions:
+        prompt = request.text(question)
+        written = writer.write(prompt, max_new_tokens=request.max_new_tokens, stop=request.stop)
+        answer = written.text.strip()
+        yield answer, _confidence(writer, request, f"{prompt} {answer}", written), written.truncated
 
 
 def _confidence(
@@ -162,7 +201,12 @@ class _Writer:
 
         ids = torch.tensor([list(tokens)], device=self._device)
         hidden = self._body(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
-        return self._logits(hidden[0, -1:]).float().log_softmax(dim=-1)[0]
+        row = self._logits(hidden[0, -1:]).float().log_softmax(dim=-1)[0]
+        if row.isnan().any():
+            raise InputError(
+                f"{self._source.id} answered with NaN or infinite logits; is its compute dtype too narrow?"
+            )
+        return row
 
     def _encoded(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bool]:
         tokens: list[int] = self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"]

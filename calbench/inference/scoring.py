@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +13,7 @@ from calbench.errors import InputError
 from calbench.inference.choices import choice_method
 from calbench.inference.classification import encode, text_method
 from calbench.inference.methods import Method
+from calbench.inference.shards import NoShards, Shards, plan_hash
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
@@ -25,28 +24,6 @@ Request = ClassificationRequest | ChoiceRequest
 MAX_ROWS = 64
 TOKENS_PER_SHARD = 16_384
 N_REPEATED = 8
-
-
-class Shards(Protocol):
-    """Where parts of a run are kept, so that one that was killed goes on where it stopped."""
-
-    def get(self, name: str, shape: tuple[int, int]) -> Float32 | None:
-        """Return a finished shard, or None."""
-        ...
-
-    def put(self, name: str, values: Float32) -> None:
-        """Keep a finished shard."""
-        ...
-
-
-class NoShards:
-    """Keeps nothing."""
-
-    def get(self, name: str, shape: tuple[int, int]) -> Float32 | None:
-        """Find nothing."""
-
-    def put(self, name: str, values: Float32) -> None:
-        """Keep nothing."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +105,7 @@ def score(
         n_done, n_reused = 0, 0
         for index, part in enumerate(parts):
             rows = [row for batch in part for row in batch]
-            name = f"{index:05}-{_plan_hash(part, items)}"
+            name = f"{index:05}-{plan_hash([[items[row].id for row in batch] for batch in part])}"
             values = shards.get(name, (len(rows), method.width))
             n_reused += values is not None
             if values is None:
@@ -188,12 +165,6 @@ def _noise_floor(method: Method, rows: Sequence[int], logits: Float32) -> float:
     alone = np.concatenate([method.read([row]) for row in chosen]).astype(np.float64)
     known = np.isfinite(alone)
     return float(np.abs(alone[known] - logits[chosen][known]).max())
-
-
-def _plan_hash(part: Sequence[list[int]], items: Sequence[LabelledItem]) -> str:
-    """Name a shard after its items and batches, so that one of another plan is never taken for it."""
-    plan = [[items[row].id for row in batch] for batch in part]
-    return hashlib.sha256(json.dumps(plan).encode()).hexdigest()[:16]
 
 
 def _different(method: Method, items: Sequence[LabelledItem]) -> dict[int, list[int]]:

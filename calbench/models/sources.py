@@ -233,7 +233,12 @@ def quantization_settings(folder: Path) -> dict[str, Any] | None:
 def _download(hub_id: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise BackendUnavailableError(
             "models need transformers and torch; pip install 'calbench[torch]'"
@@ -246,6 +251,11 @@ def _download(hub_id: str, revision: str | None) -> Path:
         raise SetupRequiredError(
             f"{hub_id!r} is not in the hub's cache and the hub cannot be reached;"
             " download it where there is a network, or give a local folder"
+        ) from error
+    except GatedRepoError as error:
+        raise SetupRequiredError(
+            f"the hub gives {hub_id!r} only to those who accepted its terms; do that on its page there, and"
+            " log in with 'hf auth login'"
         ) from error
     except HfHubHTTPError as error:
         raise InputError(f"the hub refused {hub_id!r}: {error}") from error

@@ -58,7 +58,7 @@ class CellEvidence:
             ", ".join(arms),
             *look,
             *needed(decision),
-            *(f"note: {warning}" for warning in measured.result.warnings),
+            *(f"note: {warning}" for warning in measured.warnings),
             f"records: reference {measured.reference.key}",
             f"         candidate {measured.candidate.key}",
             f"to accept it, give this requirement accepted={{{cell.id!r}: 'why'}}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from calbench.pytest_session.options import Options
 from calbench.report import document, merge, terminal, write
 from calbench.report.arms import merge_arms
 from calbench.report.results import Describes, Row
+from calbench.store import Store, keep_limit
 
 
 class Finish:
     """What is done with all results, in the process that has them all."""
 
-    def __init__(self, config: pytest.Config, options: Options, store: Describes) -> None:
-        self._config, self._options, self._store = config, options, store
+    def __init__(self, config: pytest.Config, options: Options, store: Describes, started: datetime) -> None:
+        self._config, self._options, self._store, self._started = config, options, store, started
         self._baseline_notes: list[str] = []
 
     def accept(self, reports: Sequence[pytest.TestReport], *, complete: bool) -> None:
@@ -93,6 +95,8 @@ class Finish:
             reporter.write_line(
                 f"report: {shown}/report.html, and what it shows as leaderboard.md and results.json"
             )
+        if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
+            reporter.write_line(note)
         page = os.environ.get(github.VARIABLE)
         if page:
             github.append(Path(page), rows, gates, [line.text for line in notes])

@@ -11,7 +11,7 @@ import pytest
 
 import calbench
 from calbench.comparison import Comparison, Record, compare
-from calbench.experiments import Cell
+from calbench.experiments import Cell, Grid
 from calbench.pytest_session.arms import ArmsUnderTest
 from calbench.pytest_session.evidence import ComparisonEvidence
 from calbench.pytest_session.judge import Judge
@@ -34,32 +34,23 @@ class CalbenchFixture:
         The ids of the model, task, quantizer and calibrator; None in a test without a grid.
     """
 
-    def __init__(self, session: Session, test: str, suite: str, cell: Cell | None, log: TestLog) -> None:
+    def __init__(
+        self, session: Session, test: str, suite: str, grid: Grid, cell: Cell | None, log: TestLog
+    ) -> None:
         self.cell = cell
-        self._session, self._test, self._suite, self._log = session, test, suite, log
+        self._session, self._test, self._suite, self._grid, self._log = session, test, suite, grid, log
 
     def transfer(self) -> TransferUnderTest:
         """Fit the cell's calibrator on the full-precision model and use it on the quantized one."""
-        if self.cell is None:
-            pytest.fail(
-                f"{self._test} has no cell to transfer a calibrator in;"
-                " put pytestmark = calbench.grid() at the top of its module",
-                pytrace=False,
-            )
-        judge = Judge(self._session.options, self._test, self.cell.id)
+        cell = self._given_cell("transfer a calibrator")
+        judge = Judge(self._session.options, self._test, cell.id)
         return TransferUnderTest(
-            self._session.measured(self.cell), judge, self._log, self._session.baselines(self._suite)
+            self._session.measured(cell), judge, self._log, self._session.baselines(self._suite)
         )
 
     def arms(self) -> ArmsUnderTest:
         """Compare tuning, quantization and distillation as arms on the same items, for the first seed."""
-        cell = self.cell
-        if cell is None:
-            pytest.fail(
-                f"{self._test} has no cell to compare arms in;"
-                " put pytestmark = calbench.grid() at the top of its module",
-                pytrace=False,
-            )
+        cell = self._given_cell("compare arms")
         judge = Judge(self._session.options, self._test, cell.id)
         result, row = judge.guarded(lambda: self._session.arms(cell))
         self._log.arms.append(row)
@@ -102,6 +93,20 @@ class CalbenchFixture:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(calbench, name)
+
+    def _given_cell(self, purpose: str) -> Cell:
+        """Return the cell; fail without one, skip where a pattern picked what cannot be had here."""
+        if self.cell is None:
+            pytest.fail(
+                f"{self._test} has no cell to {purpose} in;"
+                " put pytestmark = calbench.grid() at the top of its module",
+                pytrace=False,
+            )
+        obstacle = self._session.excused(self.cell, self._grid)
+        if obstacle is not None:
+            self._log.skipped.append((obstacle.what, obstacle.reason))
+            pytest.skip(obstacle.reason)
+        return self.cell
 
 
 class ComparisonUnderTest:

@@ -29,7 +29,7 @@ class TestLog:
     baselines
         What it would have accepted as baselines.
     skipped
-        Quantizers that cannot run here, and why.
+        Quantizers that cannot run here, or models and tasks that cannot be had, and why.
     unasked
         How many requirements against a baseline were not asked because none was named.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from calbench.experiments import (
 )
 from calbench.experiments.cells import AXES
 from calbench.experiments.imported import ImportedBench, read_records
+from calbench.experiments.obstacles import Obstacle, Obstacles
+from calbench.pytest_options import MARKER
 from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
 from calbench.pytest_session.finish import Finish
@@ -36,7 +39,7 @@ from calbench.pytest_session.options import Options, read_options
 from calbench.report import TerminalProgress
 from calbench.report.arms import arms_row
 from calbench.report.results import Row
-from calbench.store import Store
+from calbench.store import Store, size_limit
 
 
 class Session:
@@ -44,6 +47,8 @@ class Session:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
+        self._started = datetime.now(timezone.utc)
+        self._obstacles = Obstacles()
         self._planned: list[Cell] = []
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
@@ -92,7 +97,7 @@ class Session:
     @cached_property
     def finish(self) -> Finish:
         """What is done with all results at the end of the run."""
-        return Finish(self._config, self.options, self.imported or self.store)
+        return Finish(self._config, self.options, self.imported or self.store, self._started)
 
     def check_options(self) -> None:
         """Refuse values that cannot be used, and selections that match nothing."""
@@ -107,6 +112,7 @@ class Session:
                 " --calbench-update-baseline makes it"
             )
         try:
+            size_limit()
             self._cells(Grid())
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
@@ -153,7 +159,15 @@ class Session:
         # pytest-xdist appends the group to the id; serial and parallel runs are to read alike.
         test = request.node.nodeid
         test = test.removesuffix(f"@{cell.model}") if cell else test
-        return CalbenchFixture(self, test, request.node.path.stem, cell, log)
+        mark = request.node.get_closest_marker(MARKER)
+        grid = grid_of(**mark.kwargs) if mark else Grid()
+        return CalbenchFixture(self, test, request.node.path.stem, grid, cell, log)
+
+    def excused(self, cell: Cell, grid: Grid) -> Obstacle | None:
+        """Return what keeps a cell of a grid from being measured here, if only a pattern picked it."""
+        if self.imported is not None:
+            return None
+        return self._obstacles.excused(cell, grid, self._selection())
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
@@ -183,7 +197,7 @@ class Session:
         if log is None:
             return
         cell = _cell_of(item)
-        if cell is not None and report.skipped and isinstance(report.longrepr, tuple):
+        if cell is not None and report.skipped and isinstance(report.longrepr, tuple) and not log.skipped:
             log.skipped.append((cell.quantizer, report.longrepr[2].removeprefix("Skipped: ")))
         report.calbench = log.to_plain()  # type: ignore[attr-defined]
         accepted = [gate["accepted"] for gate in log.gates() if gate["accepted"]]

@@ -44,6 +44,11 @@ class TransferUnderTest:
         """The result with the records of the reference and of the quantized model."""
         return self._judge.guarded(lambda: self._cell.measured)
 
+    @property
+    def brier(self) -> str:
+        """Id of the Brier score that the records allow: of every class, or of the top answer alone."""
+        return "brier" if "brier" in self.row["arms"]["transferred"] else "brier_toplabel"
+
     def require(  # noqa: PLR0913 (a sentence names one limit)
         self,
         *metrics: str,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calbench.cache import publishing, sha256_of
+from calbench.cache import mark_used, publishing, sha256_of
 from calbench.errors import CorruptRecordError
 
 _MANIFEST = "calbench-manifest.json"
@@ -100,6 +100,7 @@ def verify(folder: Path, *, facts: Mapping[str, Any]) -> Manifest:
             raise _corrupt(folder, f"{name} is not in the manifest")
         if sha256_of(folder / name) != manifest.files[name]:
             raise _corrupt(folder, f"{name} does not match its checksum")
+    mark_used(folder)
     return manifest
 
 

@@ -16,13 +16,18 @@ from calbench.report.results import Row, hurts, verdict
 
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
 _HURTS = {"yes": "▼", "maybe": "▽", "": ""}
-_METRICS = ("ece", "nll", "brier", "accuracy")
+_METRICS = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
+_TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
 
 LEGEND = (
     "Each number is the ECE on the test items after a calibrator fitted on the full-precision model"
     " (fp32 itself: fitted and scored there). ✓ within the margin, ✗ shown to exceed it, ? the interval"
     " holds the margin (the suite's gate: of ECE, and at fp32 of the Brier score against no calibrator)."
     " ▼ this calibrator makes the quantized model worse than none, ▽ it may."
+)
+TOP_LABEL_LEGEND = (
+    "Where only the top answer's confidence is known, as of open questions, there is no NLL and no Brier"
+    " score of every class, and calibrators that need the logit of every class are left out."
 )
 
 
@@ -45,12 +50,12 @@ def terminal(rows: Sequence[Row]) -> RenderableType:
             found = [cells.get((calibrator, quantizer)) for quantizer in quantizers]
             table.add_row(Text(printable(calibrator)), *[_short(row) if row else Text("") for row in found])
         parts.append(table)
-    return Group(*parts, Text(LEGEND, style="dim"))
+    return Group(*parts, Text(" ".join(_legends(rows)), style="dim"))
 
 
 def markdown(rows: Sequence[Row]) -> str:
     """Return the whole leaderboard as markdown, one table per model and task."""
-    lines = ["# Leaderboard", "", LEGEND, ""]
+    lines = ["# Leaderboard", "", *(part for legend in _legends(rows) for part in (legend, ""))]
     lines += [
         "`Δ ECE` is the transferred calibrator's ECE minus that of the calibrated reference, on the"
         " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
@@ -133,6 +138,11 @@ def _by_model_and_task(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], l
         yield key, list(group)
 
 
+def _legends(rows: Sequence[Row]) -> list[str]:
+    top_label = any("nll" not in row["arms"]["transferred"] for row in rows)
+    return [LEGEND, TOP_LABEL_LEGEND] if top_label else [LEGEND]
+
+
 def _short(row: Row) -> Text:
     mark, style = _MARKS[verdict(row)]
     return Text.assemble(
@@ -168,7 +178,7 @@ def verdict_text(row: Row) -> str:
 
 
 def _title(metric: str) -> str:
-    return metric if metric == "accuracy" else metric.upper()
+    return _TITLES.get(metric, metric.upper())
 
 
 def _with_interval(estimate: dict[str, Any], sign: str = "", digits: int = 4) -> str:

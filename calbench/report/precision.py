@@ -19,6 +19,10 @@ LEGEND = (
     " quantizing. Δlogit: mean absolute change of a logit; KL: of fp32 to quantized, in nats; flips: answers"
     " that differ; all three against fp32 on the same test items. Intervals are 95%."
 )
+OPEN_LEGEND = (
+    "Open questions: only the answer that was given has a confidence, so Δlogit, KL and NLL are blank, and"
+    " calibrators that need the logit of every class are left out; flips: answers whose words differ."
+)
 CHANCE_LEGEND = (
     f"{AT_CHANCE} at chance: the accuracy is not shown to be above what never reading an item gives"
     " ({chance}); the ECE of guesses says nothing about calibration."
@@ -41,9 +45,12 @@ def precision_markdown(rows: Sequence[PrecisionRow | MissingRow]) -> str:
         calibrated = [line for row in found for line in _calibrated_cells(row)]
         if calibrated:
             lines += [_table(calibrated), ""]
+        lines += [part for row in found for note in row.notes for part in (f"{row.quantizer}: {note}.", "")]
         if any(row.at_chance for row in found):
             chance = ", ".join(sorted({f"{row.chance:.3f}" for row in found}))
             lines += [CHANCE_LEGEND.format(chance=chance), ""]
+    if any(isinstance(row, PrecisionRow) and row.logit_change is None for row in rows):
+        lines += [OPEN_LEGEND, ""]
     return "\n".join([*lines, LEGEND]) if lines else ""
 
 
@@ -64,8 +71,8 @@ def _cells(row: PrecisionRow) -> dict[str, str]:
         "MiB": f"{report['resident_bytes'] / 2**20:.1f}",
         "load s": f"{seconds['build' if reference else 'load']:.1f}",
         "build s": "" if reference else f"{seconds['build']:.1f}",
-        "Δlogit": "" if reference else f"{row.logit_change:.4f}",
-        "KL": "" if reference else _scientific(row.kl_divergence),
+        "Δlogit": "" if reference or row.logit_change is None else f"{row.logit_change:.4f}",
+        "KL": "" if reference or row.kl_divergence is None else _scientific(row.kl_divergence),
         "flips": "" if reference else f"{row.flip_rate:.1%}",
         "accuracy": _with_interval(row.accuracy) + (f" {AT_CHANCE}" if row.at_chance else ""),
         "ECE": _with_interval(row.ece),
@@ -80,7 +87,9 @@ def _calibrated_cells(row: PrecisionRow) -> list[dict[str, str]]:
             "transferred ECE": _with_interval(parts["transferred"]["ece"]),
             "refitted ECE": _with_interval(parts["native"]["ece"]),
             "lost in transfer": _with_interval(parts["degradation"]["ece"], "+"),
-            "transferred NLL": _with_interval(parts["transferred"]["nll"]),
+            "transferred NLL": _with_interval(parts["transferred"]["nll"])
+            if "nll" in parts["native"]
+            else "",
         }
         for calibrator, parts in row.calibrated.items()
     ]

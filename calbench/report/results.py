@@ -62,7 +62,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "reliability": reliability(result),
         "confidence_pairs": confidence_pairs(result),
         "resamples": packed_resamples(result.measured("transferred", "ece").values),
-        "warnings": list(result.warnings),
+        "warnings": list(first.warnings),
         "gates": [],
     }
 

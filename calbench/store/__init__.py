@@ -1,6 +1,16 @@
 """Predictions and quantized checkpoints on disk."""
 
-from calbench.store.maintenance import Entry, Listed, collect, entries, listed, parse_size, verify
+from calbench.store.maintenance import (
+    Entry,
+    Listed,
+    collect,
+    entries,
+    keep_limit,
+    listed,
+    parse_size,
+    size_limit,
+    verify,
+)
 from calbench.store.records import Record, Store, key_of
 
 __all__ = [
@@ -10,8 +20,10 @@ __all__ = [
     "Store",
     "collect",
     "entries",
+    "keep_limit",
     "key_of",
     "listed",
     "parse_size",
+    "size_limit",
     "verify",
 ]

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from calbench.errors import CorruptRecordError, InputError
 from calbench.store.records import Store, read_header, read_manifest, read_record
 from calbench.store.writing import explaining
 
+LIMIT_VARIABLE = "CALBENCH_STORE_MAX_SIZE"
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -32,12 +34,15 @@ class Entry:
         Of all its files.
     written
         When its newest file was written.
+    used
+        When it was last read or written.
     """
 
     kind: str
     folder: Path
     size_bytes: int
     written: datetime
+    used: datetime
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,14 @@ def verify(store: Store) -> Iterator[tuple[Entry, str]]:
             yield entry, ""
 
 
-def collect(store: Store, *, max_bytes: int | None = None) -> list[Entry]:
-    """Delete leftovers, and then the oldest until the rest fits; returns what was deleted.
+def collect(
+    store: Store,
+    *,
+    max_bytes: int | None = None,
+    used_since: datetime | None = None,
+    timeout_seconds: float = -1,
+) -> list[Entry]:
+    """Delete leftovers, and then the least recently used until the rest fits; returns what was deleted.
 
     Nothing is deleted while another process runs models for this store. Unfinished shards go before
     all else that can be made again.
@@ -96,22 +107,65 @@ def collect(store: Store, *, max_bytes: int | None = None) -> list[Entry]:
         What to make room in.
     max_bytes
         How much may stay; None deletes leftovers only.
+    used_since
+        What was used since then stays, whatever the limit.
+    timeout_seconds
+        How long to wait for another process; -1 for as long as it takes.
+
+    Raises
+    ------
+    TimeoutError
+        Another process ran models for that long.
     """
     if max_bytes is not None and max_bytes < 0:
         raise InputError(f"a store cannot be limited to {max_bytes} bytes; give 0 or more")
-    with store.computing(), explaining(store.root):
+    with store.computing(timeout_seconds=timeout_seconds), explaining(store.root):
         everything = entries(store)
         deleted = [entry for entry in everything if entry.kind == "leftovers"]
         kept = [entry for entry in everything if entry.kind != "leftovers"]
-        kept.sort(key=lambda entry: (entry.kind != "shards", entry.written))
         total = sum(entry.size_bytes for entry in kept)
-        while max_bytes is not None and kept and total > max_bytes:
-            oldest = kept.pop(0)
+        idle = [entry for entry in kept if used_since is None or entry.used < used_since]
+        idle.sort(key=lambda entry: (entry.kind != "shards", entry.used))
+        while max_bytes is not None and idle and total > max_bytes:
+            oldest = idle.pop(0)
             total -= oldest.size_bytes
             deleted.append(oldest)
         for entry in deleted:
             shutil.rmtree(entry.folder)
     return deleted
+
+
+def size_limit() -> int | None:
+    """Return how many bytes ``$CALBENCH_STORE_MAX_SIZE`` lets a store keep after a run; None without it."""
+    text = os.environ.get(LIMIT_VARIABLE)
+    return parse_size(text) if text else None
+
+
+def keep_limit(store: Store, *, used_since: datetime) -> str:
+    """Hold a store to :func:`size_limit`, and say so in a line; ``""`` if there was nothing to do.
+
+    What was used since the run began stays, and so does all where another process runs models.
+    """
+    max_bytes = size_limit()
+    if max_bytes is None:
+        return ""
+    try:
+        # A file system's clock lags a little behind.
+        since = used_since - timedelta(seconds=1)
+        deleted = collect(store, max_bytes=max_bytes, used_since=since, timeout_seconds=0)
+    except TimeoutError:
+        return f"the store {store.root} is in use by another process, and was not held to ${LIMIT_VARIABLE}"
+    left = sum(entry.size_bytes for entry in entries(store))
+    freed = sum(entry.size_bytes for entry in deleted)
+    parts = []
+    if deleted:
+        parts.append(f"{len(deleted):,} least recently used parts deleted, {freed / 1e6:,.1f} MB")
+    if left > max_bytes:
+        parts.append(f"{left / 1e6:,.1f} MB are kept beyond the limit: this run used them")
+    if not parts:
+        return ""
+    limit = f"{max_bytes / 1e6:,.1f} MB (${LIMIT_VARIABLE})"
+    return f"the store {store.root} is held to {limit}: {'; '.join(parts)}"
 
 
 def parse_size(text: str) -> int:
@@ -135,12 +189,13 @@ def _entries(folder: Path, pattern: str, kind: str) -> Iterator[Entry]:
             own = place.stat()
         except FileNotFoundError:
             continue  # another process is busy with it
-        written = max([own.st_mtime, *(fact.st_mtime for fact in facts)])
+        written = max((fact.st_mtime for fact in facts), default=own.st_mtime)
         yield Entry(
             "leftovers" if place.name.startswith(".") else kind,
             place,
             sum(fact.st_size for fact in facts),
             datetime.fromtimestamp(written, timezone.utc),
+            datetime.fromtimestamp(max(written, own.st_mtime), timezone.utc),
         )
 
 

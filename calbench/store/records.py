@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.cache import cache_dir, lock, publishing, sha256_of
-from calbench.errors import CorruptRecordError
-from calbench.predictions import Predictions
+from calbench.cache import cache_dir, lock, mark_used, publishing, sha256_of
+from calbench.errors import CorruptRecordError, InputError
+from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.record_files import read_record as read_file
 from calbench.record_files import replacing
 from calbench.store.remote import RemoteRecords
 from calbench.store.shards import ShardFolder
@@ -33,7 +34,7 @@ class Record:
     key
         SHA-256 of the identity, 64 hexadecimal digits.
     predictions
-        The predictions.
+        The predictions: class vectors, or of open questions the top answers.
     identity
         All that could change the predictions.
     provenance
@@ -41,9 +42,19 @@ class Record:
     """
 
     key: str
-    predictions: Predictions
+    predictions: Predictions | TopLabelPredictions
     identity: Mapping[str, Any]
     provenance: Mapping[str, Any]
+
+    @property
+    def class_vectors(self) -> Predictions:
+        """The predictions, if they hold every class; raises :class:`InputError` for top answers alone."""
+        if isinstance(self.predictions, TopLabelPredictions):
+            raise InputError(
+                f"the record {self.key} holds the top answer's confidence only, and the logits of every class"
+                " are needed; choose a task of classification or multiple choice"
+            )
+        return self.predictions
 
 
 def key_of(identity: Mapping[str, Any]) -> str:
@@ -113,6 +124,7 @@ class Store:
         folder = self.folder(key)
         if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
             return None
+        mark_used(folder)
         try:
             return read_record(folder, key)
         except CorruptRecordError:
@@ -123,7 +135,10 @@ class Store:
             return None
 
     def put(
-        self, identity: Mapping[str, Any], predictions: Predictions, provenance: Mapping[str, Any]
+        self,
+        identity: Mapping[str, Any],
+        predictions: Predictions | TopLabelPredictions,
+        provenance: Mapping[str, Any],
     ) -> Record:
         """Write a record and return it."""
         key = key_of(identity)
@@ -177,6 +192,7 @@ class Store:
             with explaining(self.root), replacing(path) as temporary:
                 temporary.write_text(json.dumps({"value": value, "checksum": key_of({"value": value})}))
             return value
+        mark_used(path.parent)
         try:
             kept = json.loads(content)
             value, intact = kept["value"], kept["checksum"] == key_of({"value": kept["value"]})
@@ -192,15 +208,20 @@ class Store:
         return self.root / "checkpoints"
 
     @contextmanager
-    def computing(self) -> Iterator[None]:
+    def computing(self, *, timeout_seconds: float = -1) -> Iterator[None]:
         """Hold the right to run models for this store: one process at a time.
 
         Inference uses every core, so two at once would only slow each other down; and the
         numbers do not depend on how many processes share the machine.
+
+        Raises
+        ------
+        TimeoutError
+            Another process held it for that long; -1 waits for as long as it takes.
         """
         with ExitStack() as held:
             with explaining(self.root):
-                held.enter_context(lock(self.root / "computing"))
+                held.enter_context(lock(self.root / "computing", timeout_seconds=timeout_seconds))
             yield
 
 
@@ -237,7 +258,7 @@ def read_record(folder: Path, key: str) -> Record:
         raise CorruptRecordError(
             f"{data} does not match its checksum; delete {folder} to have it computed again"
         )
-    return Record(key, Predictions.read(data), manifest["identity"], manifest["provenance"])
+    return Record(key, read_file(data), manifest["identity"], manifest["provenance"])
 
 
 def read_header(folder: Path) -> tuple[int, dict[str, Any]]:

@@ -4,11 +4,12 @@ from calbench.tasks.classification import ClassificationRequest, SequenceClassif
 from calbench.tasks.generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
 from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks.registry import Task, get, names, registry, task
+from calbench.tasks.registry import ClosedTask, Task, closed, get, names, registry, task
 
 __all__ = [
     "ChoiceRequest",
     "ClassificationRequest",
+    "ClosedTask",
     "Dataset",
     "Generation",
     "GenerationRequest",
@@ -21,6 +22,7 @@ __all__ = [
     "SequenceClassification",
     "Split",
     "Task",
+    "closed",
     "get",
     "names",
     "registry",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.models.sources import ModelSource
 from calbench.tasks.items import Dataset, Item, LabelledItem, Partition
 
@@ -75,18 +75,18 @@ class SequenceClassification:
 
         Raises
         ------
-        InputError
+        UnanswerableError
             The model's head has other classes, or the task has no prompt for a causal LM.
         """
         if source.architecture == "causal-lm":
             if self.prompt is None:
-                raise InputError(
+                raise UnanswerableError(
                     f"task {self.id!r} has no prompt and label words, which the causal LM {source.id!r} needs"
                 )
             return ClassificationRequest("label-words", self.prompt, self.label_words)
         if sorted(source.classes) != sorted(self.classes):
             heads = ", ".join(source.classes) or "(none named)"
-            raise InputError(
+            raise UnanswerableError(
                 f"model {source.id!r} has the classes {heads} but task {self.id!r} has"
                 f" {', '.join(self.classes)}; name the head's outputs in the model's 'classes'"
             )

@@ -10,9 +10,10 @@ from typing import Any
 from calbench.configuration import Table, declared
 from calbench.errors import InputError
 from calbench.tasks.classification import SequenceClassification
+from calbench.tasks.generation import Generation, OpenQuestion
 from calbench.tasks.hub import hub_files
 from calbench.tasks.items import Item
-from calbench.tasks.mapped import QuestionColumns, TextColumns
+from calbench.tasks.mapped import OpenColumns, QuestionColumns, TextColumns
 from calbench.tasks.multiple_choice import MultipleChoice, Question
 from calbench.tasks.registry import Task, registry
 from calbench.tasks.tables import Row, exploded, read_rows
@@ -52,6 +53,16 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "prompt": str,
     "label_words": list,
 }
+_GENERATION: dict[str, Any] = _SOURCE | {
+    "question": str,
+    "answers": (str, list),
+    "prompt": str,
+    "confidence": str,
+    "n_shots": int,
+    "max_new_tokens": int,
+    "stop": list,
+}
+_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization")
 _FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization")
 
 
@@ -66,6 +77,7 @@ def task_of(table: Table) -> Task:
     kinds: dict[str, Callable[[Table], Task]] = {
         "multiple-choice": _multiple_choice,
         "classification": _classification,
+        "generation": _generation,
     }
     kind = table.values.get("kind")
     if not isinstance(kind, str) or kind not in kinds:
@@ -125,6 +137,25 @@ def _classification(table: Table) -> Task:
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
         n_quantization=given.get("n_quantization", 128),
+    )
+
+
+def _generation(table: Table) -> Task:
+    table.check(_GENERATION, required=("file", "question", "answers"))
+    given = table.values
+    answers = [given["answers"]] if isinstance(given["answers"], str) else given["answers"]
+    if not answers:
+        raise table.error("answers", "answers is []; name one column or more")
+    columns = OpenColumns(given["question"], answers, given.get("id"))
+
+    def load() -> list[OpenQuestion]:
+        return columns.read(_rows(table, "file"))
+
+    return Generation(
+        table.name[-1],
+        load,
+        stop=tuple(given.get("stop", ("\n",))),
+        **{name: given[name] for name in _ASKED if name in given},
     )
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import string
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.models.sources import ModelSource
 from calbench.tasks.items import Dataset, LabelledItem, Partition
 
@@ -39,9 +40,7 @@ class OpenQuestion:
 
     def problem(self, n_classes: int) -> str | None:  # noqa: ARG002 (the protocol's)
         """Say what makes the question unusable, if anything does."""
-        if any(normal_form(answer) for answer in self.answers):
-            return None
-        return "has no accepted answer; drop it"
+        return None if accepted(self) else "has no accepted answer; drop it"
 
     def row(self) -> list[Any]:
         """Every field, as plain JSON."""
@@ -68,6 +67,8 @@ class Generation:
         How many answered questions the prompt begins with; they are set aside for it.
     max_new_tokens, stop
         Where an answer ends at the latest, and the texts that end it.
+    n_quantization
+        Items set aside for quantizers to read.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Generation:
     n_shots: int = 0
     max_new_tokens: int = 32
     stop: tuple[str, ...] = ("\n",)
+    n_quantization: int = 128
 
     def __post_init__(self) -> None:
         if "{question}" not in self.prompt:
@@ -95,15 +97,29 @@ class Generation:
     @cached_property
     def partition(self) -> Partition:
         """The questions' disjoint parts; answered examples are not asked."""
-        return self.dataset.partition(n_training=self.n_shots, n_quantization=0)
+        return self.dataset.partition(n_training=self.n_shots, n_quantization=self.n_quantization)
+
+    @cached_property
+    def chance(self) -> float:
+        """Accuracy of giving one answer to everything: the one that most evaluation items accept."""
+        items = self.partition.evaluation
+        counts = Counter(form for item in items for form in accepted(open_question(item)))
+        return max(counts.values()) / len(items)
 
     def request(self, source: ModelSource) -> GenerationRequest:
-        """Return how this model is asked; raises :class:`InputError` if it cannot write."""
+        """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
         if source.architecture != "causal-lm":
-            raise InputError(f"task {self.id!r} wants answers in words, which {source.id!r} cannot write")
-        bare = GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop)
-        shots = [f"{bare.text(s)} {open_question(s).answers[0]}\n\n" for s in self.partition.training]
-        return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, "".join(shots))
+            raise UnanswerableError(
+                f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"
+                " its own) cannot write; choose a causal LM"
+            )
+        return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, self._preamble)
+
+    @cached_property
+    def _preamble(self) -> str:
+        shown = self.partition.training if self.n_shots else ()
+        bare = GenerationRequest(self.prompt)
+        return "".join(f"{bare.text(item)} {open_question(item).answers[0]}\n\n" for item in shown)
 
 
 @dataclass(frozen=True)
@@ -116,14 +132,23 @@ class GenerationRequest:
     stop: tuple[str, ...] = ("\n",)
     preamble: str = ""
 
+    @property
+    def scoring(self) -> str:
+        """The kind of request, for whoever must tell kinds apart."""
+        return "generation"
+
     def text(self, item: LabelledItem) -> str:
         """Return what comes before the answer."""
-        return self.preamble + self.prompt.replace("{question}", item.text)
+        return self.preamble + self.sample(item)
+
+    def sample(self, item: LabelledItem) -> str:
+        """Return what a quantizer may read of an item: not the answered examples, which all share."""
+        return self.prompt.replace("{question}", item.text)
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change an answer or its confidence."""
         return {
-            "scoring": "generation",
+            "scoring": self.scoring,
             "prompt": self.prompt,
             "preamble": self.preamble,
             "confidence": self.confidence,
@@ -149,6 +174,11 @@ def normal_form(text: str) -> str:
     return " ".join(words)
 
 
+def accepted(question: OpenQuestion) -> set[str]:
+    """Return the normal forms of the accepted answers; what has no words is none."""
+    return {form for answer in question.answers if (form := normal_form(answer))}
+
+
 def is_right(answer: str, question: OpenQuestion) -> bool:
     """Whether an answer is, in its normal form, one of those accepted."""
-    return normal_form(answer) in {form for a in question.answers if (form := normal_form(a))}
+    return normal_form(answer) in accepted(question)

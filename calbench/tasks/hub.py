@@ -17,7 +17,7 @@ def hub_files(hub_id: str, pattern: str, *, revision: str | None = None) -> list
     InputError
         It is no hub id, the hub refuses it, or no file matches.
     SetupRequiredError
-        It is not in the cache and the hub cannot be reached.
+        It is not in the cache and the hub cannot be reached, or wants its terms accepted first.
     """
     folder = Path(hub_id).expanduser()
     if not folder.is_dir():
@@ -31,7 +31,12 @@ def hub_files(hub_id: str, pattern: str, *, revision: str | None = None) -> list
 def _download(hub_id: str, pattern: str, revision: str | None) -> Path:
     try:
         from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            GatedRepoError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise BackendUnavailableError(
             "data sets on the hub need huggingface_hub; pip install 'calbench[torch]'"
@@ -46,6 +51,11 @@ def _download(hub_id: str, pattern: str, revision: str | None) -> Path:
         raise SetupRequiredError(
             f"the data set {hub_id!r} is not in the hub's cache and the hub cannot be reached;"
             " download it where there is a network, or give a local folder"
+        ) from error
+    except GatedRepoError as error:
+        raise SetupRequiredError(
+            f"the hub gives the data set {hub_id!r} only to those who accepted its terms; do that on its page"
+            " there, and log in with 'hf auth login'"
         ) from error
     except HfHubHTTPError as error:
         raise InputError(f"the hub refused {hub_id!r}: {error}") from error

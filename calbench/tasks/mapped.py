@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from calbench.tasks.generation import OpenQuestion, normal_form
 from calbench.tasks.items import Item
 from calbench.tasks.multiple_choice import LETTERS, Question
 from calbench.tasks.tables import Row
@@ -106,6 +107,48 @@ class QuestionColumns:
         if str(value).isdecimal():
             return [str(self.answer_start + i) for i in range(len(options))]
         return list(LETTERS[: len(options)]) if len(str(value)) == 1 else list(options)
+
+
+@dataclass(frozen=True)
+class OpenColumns:
+    """Where an open question's parts are.
+
+    Parameters
+    ----------
+    question
+        A column, a path or a template.
+    answers
+        Columns or paths of which each holds one accepted answer, or a list of them. The first answer
+        is the one that examples show; what is empty is no answer.
+    id
+        The column that names an item; by default the file and line do.
+    """
+
+    question: str
+    answers: Sequence[str]
+    id: str | None = None
+
+    def read(self, rows: Iterable[Row]) -> list[OpenQuestion]:
+        """Return the questions; raises :class:`InputError` with place and column."""
+        return [
+            OpenQuestion(
+                str(row.get(self.id)) if self.id else row.id, row.text(self.question), self._answers(row)
+            )
+            for row in rows
+        ]
+
+    def _answers(self, row: Row) -> tuple[str, ...]:
+        found = [answer for column in self.answers for answer in self._of(row, column)]
+        if not any(map(normal_form, found)):
+            raise row.error(self.answers[0], f"gives {found!r}; an accepted answer, in words, is wanted")
+        return tuple(dict.fromkeys(found))
+
+    def _of(self, row: Row, column: str) -> list[str]:
+        value = row.get(column)
+        parts = value if isinstance(value, list) else [value]
+        if odd := [part for part in parts if not isinstance(part, str | int | float | None)]:
+            raise row.error(column, f"holds {odd[0]!r}; an answer or a list of answers is wanted")
+        return [text for part in parts if part is not None and (text := str(part).strip())]
 
 
 @dataclass(frozen=True)

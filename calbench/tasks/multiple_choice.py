@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_args
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.models.sources import ModelSource
 from calbench.tasks.items import Dataset, LabelledItem, Partition
 
@@ -138,11 +138,13 @@ class MultipleChoice:
 
         Raises
         ------
+        UnanswerableError
+            The model is no causal LM.
         InputError
-            The model is no causal LM, or there are too few examples for the prompt.
+            There are too few examples for the prompt.
         """
         if source.architecture != "causal-lm":
-            raise InputError(
+            raise UnanswerableError(
                 f"task {self.id!r} is multiple choice, which {source.id!r} (a classifier with a head of its"
                 " own) cannot answer; choose a causal LM"
             )

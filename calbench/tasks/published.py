@@ -9,7 +9,7 @@ from calbench.tasks.classification import SequenceClassification
 from calbench.tasks.generation import Generation, OpenQuestion
 from calbench.tasks.hub import hub_files
 from calbench.tasks.items import Item
-from calbench.tasks.mapped import QuestionColumns, TextColumns
+from calbench.tasks.mapped import OpenColumns, QuestionColumns, TextColumns
 from calbench.tasks.multiple_choice import MultipleChoice, Question
 from calbench.tasks.registry import task
 from calbench.tasks.tables import read_rows
@@ -115,22 +115,14 @@ def pubmedqa_full() -> MultipleChoice:
     )
 
 
+@task("triviaqa")
 def triviaqa() -> Generation:
-    """TriviaQA without context, validation part: open questions, each with its accepted aliases.
-
-    What it gives is one confidence per item and no class vector, so it is asked with
-    :func:`calbench.inference.generate` and is no task of the grid.
-    """
+    """TriviaQA without context, validation part: open questions, each with its accepted aliases."""
+    columns = OpenColumns("question", ("answer.value", "answer.aliases"), id="question_id")
 
     def load() -> list[OpenQuestion]:
-        rows = read_rows(hub_files("mandarjoshi/trivia_qa", "rc.nocontext/validation-*.parquet"))
-        return [
-            OpenQuestion(
-                row.text("question_id"),
-                row.text("question"),
-                (row.text("answer.value"), *map(str, row.get("answer.aliases"))),
-            )
-            for row in rows
-        ]
+        return columns.read(
+            read_rows(hub_files("mandarjoshi/trivia_qa", "rc.nocontext/validation-*.parquet"))
+        )
 
     return Generation("triviaqa", load)

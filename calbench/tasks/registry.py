@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from calbench.errors import InputError
 from calbench.registry import Registry, Spec
 from calbench.tasks.classification import SequenceClassification
+from calbench.tasks.generation import Generation
 from calbench.tasks.multiple_choice import MultipleChoice
 
-Task = SequenceClassification | MultipleChoice
+ClosedTask = SequenceClassification | MultipleChoice
+Task = ClosedTask | Generation
+
+# What an id may give in brackets; the rest is the task's own.
+_ARGUMENTS: dict[type[Task], dict[str, type[int | str]]] = {
+    MultipleChoice: {"rule": str, "n_shots": int},
+    Generation: {"confidence": str, "n_shots": int, "max_new_tokens": int},
+}
 
 registry: Registry[Callable[[], Task]] = Registry(
     "task",
@@ -27,7 +36,8 @@ task = registry.register
 def get(name: str) -> Task:
     """Return the task with this id; its items load when they are first needed.
 
-    A multiple-choice task takes arguments in brackets: ``mmlu[rule=sum,n_shots=5]``.
+    A multiple-choice task takes arguments in brackets, ``mmlu[rule=sum,n_shots=5]``, and so does one
+    of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``.
 
     Raises
     ------
@@ -41,18 +51,30 @@ def get(name: str) -> Task:
     return _with_arguments(found, spec) if spec.arguments else found
 
 
+def closed(asked: Task) -> ClosedTask:
+    """Return a task whose answers are classes or options; raises :class:`InputError` for open questions."""
+    if isinstance(asked, Generation):
+        raise InputError(
+            f"the questions of {asked.id!r} are open: there is no probability of every answer to compare, or"
+            " to train on; choose a task of classification or multiple choice"
+        )
+    return asked
+
+
 def names() -> tuple[str, ...]:
     """Ids of all tasks, sorted."""
     return registry.names()
 
 
 def _with_arguments(found: Task, spec: Spec) -> Task:
-    if not isinstance(found, MultipleChoice):
+    taken = _ARGUMENTS.get(type(found))
+    if taken is None:
         raise InputError(f"the task {spec.name!r} takes no arguments, and {spec.id!r} gives some")
-    given = dict(spec.arguments)
-    rule, n_shots = given.pop("rule", found.rule), given.pop("n_shots", str(found.n_shots))
-    if given:
-        raise InputError(f"{spec.id!r}: a multiple-choice task takes rule and n_shots, not {min(given)!r}")
-    if not n_shots.isdecimal():
-        raise InputError(f"{spec.id!r}: n_shots is {n_shots!r}; give a whole number")
-    return replace(found, id=spec.id, rule=rule, n_shots=int(n_shots))  # type: ignore[arg-type]  # checked there
+    given: dict[str, Any] = {}
+    for name, text in spec.arguments:
+        if name not in taken:
+            raise InputError(f"{spec.id!r}: this task takes {' and '.join(taken)}, not {name!r}")
+        if taken[name] is int and not text.isdecimal():
+            raise InputError(f"{spec.id!r}: {name} is {text!r}; give a whole number")
+        given[name] = taken[name](text)
+    return replace(found, id=spec.id, **given)

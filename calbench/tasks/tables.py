@@ -38,6 +38,8 @@ class Row:
     def get(self, path: str) -> Any:
         """Return what is at a path: ``"stem"``, ``"question.stem"``, ``"choices[].text"`` (of each).
 
+        A list may also be a text that holds it as JSON, as csv files do.
+
         Raises
         ------
         InputError
@@ -78,10 +80,20 @@ class Row:
             known = ", ".join(map(repr, value)) if isinstance(value, dict) else repr(value)
             raise self.error(path, f"is missing; there are {known}")
         if each:
-            if not isinstance(value[name], list):
+            parts = _list_of(value[name])
+            if parts is None:
                 raise self.error(path, f"is {value[name]!r}; a list is wanted")
-            return [self._walk(part, names[1:], path) for part in value[name]]
+            return [self._walk(part, names[1:], path) for part in parts]
         return self._walk(value[name], names[1:], path)
+
+
+def _list_of(value: Any) -> list[Any] | None:
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError:
+            return None
+    return value if isinstance(value, list) else None
 
 
 def read_rows(files: Sequence[Path], *, columns: Sequence[str] | None = None) -> Iterator[Row]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -114,6 +115,36 @@ def test_what_is_made_is_a_record_that_the_file_commands_read(decoder, tmp_path)
     np.testing.assert_array_equal(read.confidences, made.confidences)
 
 
+def test_the_record_keeps_what_was_written_by_item(decoder):
+    made = generate(*decoder, REQUEST, ITEMS)
+    written = made.predictions.metadata["answers"]
+    assert [written[item.id] for item in ITEMS] == list(made.answers)
+
+
+def test_logits_without_a_number_are_refused(decoder):
+    import torch
+
+    model, tokenizer, source = decoder
+
+    def broken(*_, **__):
+        return SimpleNamespace(last_hidden_state=torch.full((1, 1, 64), float("nan")))
+
+    class Broken:
+        base_model = staticmethod(broken)
+
+        def __getattr__(self, name):
+            return getattr(model, name)
+
+    with pytest.raises(InputError, match="answered with NaN"):
+        generate(Broken(), tokenizer, source, REQUEST, ITEMS[:1])
+
+
+def test_chance_is_the_answer_that_most_questions_accept():
+    known = [("yes",), ("Yes!", "yes"), ("no",), ("yes", "no")]
+    items = [OpenQuestion(f"i{n}", f"w{n}", answers) for n, answers in enumerate(known)]
+    assert Generation("t", lambda: items, n_quantization=0).chance == 0.75
+
+
 @pytest.mark.parametrize(
     ("answer", "right"),
     [("paris", True), ("The Paris.", True), ("city of light", True), ("Paris, France", False), ("", False)],
@@ -132,7 +163,7 @@ def test_other_items_and_models_are_refused(decoder):
 
 
 def test_examples_are_shown_answered_and_not_asked(decoder):
-    task = Generation("t", lambda: ITEMS, n_shots=2)
+    task = Generation("t", lambda: ITEMS, n_shots=2, n_quantization=0)
     shown = task.partition.training
     preamble = task.request(decoder[2]).preamble
     assert [preamble.count(f"Question: {item.text}\nAnswer: w1\n\n") for item in shown] == [1, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from datetime import datetime, timezone
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import pytest
 from calbench import cli
 from calbench.errors import InputError
 from calbench.predictions import Predictions
-from calbench.store import Store, collect, entries, listed, parse_size, verify
+from calbench.store import Store, collect, entries, keep_limit, listed, parse_size, size_limit, verify
 
+NOW = datetime.now(timezone.utc)
 NAMES = {"model": "m", "quantizer": "q", "task": "t"}
 PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [0, 1], NAMES)
 
@@ -91,6 +93,53 @@ def test_a_limit_takes_unfinished_shards_first_and_then_the_oldest(store):
     deleted = collect(store, max_bytes=2 * size)
     assert [entry.kind for entry in deleted] == ["shards", "record"]
     assert record_folders(store) == folders[1:]
+
+
+def test_a_limit_takes_what_was_not_read_for_longest(store):
+    first, *rest = record_folders(store)
+    written = entries(store)[0].written
+    assert Store(store.root).get({"i": 0}) is not None
+    assert entries(store)[0].written == written
+    assert [entry.folder for entry in collect(store, max_bytes=_size(first))] == rest
+
+
+def _size(folder):
+    return sum(file.stat().st_size for file in folder.iterdir())
+
+
+class TestLimit:
+    @pytest.fixture
+    def limit(self, monkeypatch):
+        return lambda text: monkeypatch.setenv("CALBENCH_STORE_MAX_SIZE", text)
+
+    def test_without_one_nothing_goes(self, store, monkeypatch):
+        monkeypatch.delenv("CALBENCH_STORE_MAX_SIZE", raising=False)
+        assert keep_limit(store, used_since=NOW) == ""
+        assert len(record_folders(store)) == 3
+
+    def test_what_a_run_did_not_use_goes_and_is_said(self, store, limit):
+        limit("1B")
+        kept = record_folders(store)[1]
+        assert Store(store.root).get({"i": 1}) is not None
+        note = keep_limit(store, used_since=NOW)
+        assert "2 least recently used parts deleted" in note
+        assert "are kept beyond the limit: this run used them" in note
+        assert record_folders(store) == [kept]
+
+    def test_a_store_within_its_limit_is_not_mentioned(self, store, limit):
+        limit("1GB")
+        assert keep_limit(store, used_since=NOW) == ""
+
+    def test_a_store_that_another_process_uses_is_left_alone(self, store, limit):
+        limit("1B")
+        with store.computing():
+            assert "in use by another process" in keep_limit(store, used_since=NOW)
+        assert len(record_folders(store)) == 3
+
+    def test_one_that_cannot_be_read_is_refused(self, limit):
+        limit("much")
+        with pytest.raises(InputError, match="cannot read the size 'much'"):
+            size_limit()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from calbench.inference import scoring
 from calbench.models import ModelSource
 from calbench.store import Store, key_of
 from calbench.store.shards import ShardFolder
-from calbench.tasks import MultipleChoice, Question
+from calbench.tasks import Generation, MultipleChoice, OpenQuestion, Question
 
 N_KILLS = 20
 RNG = random.Random(0)
@@ -41,11 +41,20 @@ QUESTIONS = [
 TASK = MultipleChoice("resumed", lambda: QUESTIONS, "Text: {question} Sentiment:", n_quantization=10)
 
 
+OPEN = Generation(
+    "open",
+    lambda: [OpenQuestion(question.id, question.text, ("w1",)) for question in QUESTIONS],
+    "Text: {question} Sentiment:",
+    max_new_tokens=2,
+    n_quantization=10,
+)
+
+
 @pytest.fixture(autouse=True)
 def known(tiny_decoder, monkeypatch):
     """Make the tiny model and the tasks known by name, for this test only."""
     found = {"tiny": ModelSource("tiny", "causal-lm", str(tiny_decoder), max_length=120)}
-    asked = {"resumed": TASK, "other": dataclasses.replace(TASK, id="other", rule="sum")}
+    asked = {"resumed": TASK, "other": dataclasses.replace(TASK, id="other", rule="sum"), "open": OPEN}
     monkeypatch.setattr(models, "get", found.__getitem__)
     monkeypatch.setattr(tasks, "get", asked.__getitem__)
     monkeypatch.setattr(scoring, "TOKENS_PER_SHARD", 64)
@@ -56,16 +65,16 @@ def known(tiny_decoder, monkeypatch):
 @pytest.fixture(autouse=True)
 def log(monkeypatch, tmp_path):
     """Note each part that is computed, in which store, and whether it was already there."""
-    path, put = tmp_path / "log", ShardFolder.put
+    path, write = tmp_path / "log", ShardFolder._write
 
-    def noted(self, name, values):
-        again = (self.folder / f"{name}.f32").exists()
-        put(self, name, values)
+    def noted(self, name, data):
+        again = (self.folder / name).exists()
+        write(self, name, data)
         with path.open("a") as file:
             file.write(f"{self.folder.parents[1].name} {self.folder.name} {name} {again}\n")
         time.sleep(0.01)  # long enough to be killed in the middle
 
-    monkeypatch.setattr(ShardFolder, "put", noted)
+    monkeypatch.setattr(ShardFolder, "_write", noted)
     return path
 
 
@@ -102,12 +111,13 @@ def contents(root):
     return (folder / "predictions.safetensors").read_bytes(), manifest
 
 
-def test_a_run_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path, log):
-    record(tmp_path / "undisturbed")
+@pytest.mark.parametrize("task", ["resumed", "open"])
+def test_a_run_killed_at_random_moments_ends_like_an_undisturbed_one(task, tmp_path, log):
+    record(tmp_path / "undisturbed", task)
     n_shards = len(computed(log, "undisturbed"))
     n_kills = 0
     while n_kills < N_KILLS:
-        process = start(record, tmp_path / "killed")
+        process = start(record, tmp_path / "killed", task)
         time.sleep(RNG.uniform(0.02, 0.25))
         n_kills += process.is_alive()
         os.kill(process.pid, signal.SIGKILL)
@@ -118,7 +128,7 @@ def test_a_run_killed_at_random_moments_ends_like_an_undisturbed_one(tmp_path, l
             shutil.rmtree(tmp_path / "killed")
             check_no_part_was_computed_twice(log, n_shards)
             log.write_text("")
-    record(tmp_path / "killed")
+    record(tmp_path / "killed", task)
     assert contents(tmp_path / "killed") == contents(tmp_path / "undisturbed")
     check_no_part_was_computed_twice(log, n_shards)
 
@@ -130,16 +140,17 @@ def check_no_part_was_computed_twice(log, n_shards):
     assert len({name for _, _, name, _ in done}) == len(done) <= n_shards
 
 
-def test_what_was_reused_is_counted(tmp_path, log):
-    found = record(tmp_path / "whole")
+@pytest.mark.parametrize("task", ["resumed", "open"])
+def test_what_was_reused_is_counted(task, tmp_path, log):
+    found = record(tmp_path / "whole", task)
     folder = Store(tmp_path / "part").shards(found.identity).folder
-    process = start(record, tmp_path / "part")
-    while not (folder.is_dir() and len(list(folder.glob("*.f32"))) >= 3):
+    process = start(record, tmp_path / "part", task)
+    while not (folder.is_dir() and len(list(folder.glob("[!.]*"))) >= 3):
         time.sleep(0.001)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    n_left = len(list(folder.glob("[!.]*.f32")))
-    resumed = record(tmp_path / "part")
+    n_left = len(list(folder.glob("[!.]*")))
+    resumed = record(tmp_path / "part", task)
     assert resumed.provenance["n_shards_reused"] == n_left
     assert resumed.provenance["n_shards"] == found.provenance["n_shards"] > n_left
 

@@ -16,6 +16,7 @@ CHOICE = '[tasks.t]\nkind = "multiple-choice"\nquestion = "q"\nn_quantization = 
 TEXTS = (
     '[tasks.t]\nkind = "classification"\nfile = "x.csv"\ntext = "text"\nlabel = "label"\nn_quantization = 1\n'
 )
+OPEN = '[tasks.t]\nkind = "generation"\nfile = "x.jsonl"\nquestion = "q"\nn_quantization = 1\n'
 
 
 @pytest.fixture
@@ -320,3 +321,66 @@ def test_a_negative_number_of_quantization_samples_is_refused(task):
     )
     with pytest.raises(InputError, match="-1"):
         _ = found.partition
+
+
+def test_open_questions_take_answers_from_several_columns(task):
+    found = task(
+        OPEN
+        + 'answers = ["a.value", "a.aliases"]\nconfidence = "p-true"\nstop = ["\\n", "."]\nn_shots = 1\n',
+        x_jsonl=jsonl({"q": "?", "a": {"value": "Paris", "aliases": ["City of Light", None, "Paris"]}}),
+    )
+    assert found.dataset.items[0].answers == ("Paris", "City of Light")
+    assert (found.confidence, found.stop, found.n_shots) == ("p-true", ("\n", "."), 1)
+
+
+def test_open_questions_read_a_list_that_a_csv_file_keeps_as_text(task):
+    found = task(
+        OPEN.replace("jsonl", "csv") + 'answers = "a[]"\n', x_csv='q,a\nwho?,"[""politician"", ""leader""]"\n'
+    )
+    assert found.dataset.items[0].answers == ("politician", "leader")
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"q": "?"}, r"x.jsonl:1: column 'a' is missing; there are 'q'"),
+        ({"q": "?", "a": ["...", None]}, r"x.jsonl:1: column 'a' gives \['...'\]; an accepted answer"),
+        ({"q": "?", "a": [{"text": "x"}]}, r"x.jsonl:1: column 'a' holds {'text': 'x'}; an answer or a list"),
+        ({"q": None, "a": "x"}, r"x.jsonl:1: column 'q' is None; a text is wanted"),
+    ],
+)
+def test_open_questions_that_cannot_be_asked_are_named_with_their_place(row, message, task):
+    found = task(OPEN + 'answers = "a"\n', x_jsonl=jsonl(row))
+    with pytest.raises(InputError, match=message):
+        _ = found.dataset
+
+
+@pytest.mark.parametrize(
+    ("declaration", "message"),
+    [
+        ('answer = "a"\n', r"calbench.toml:6:1: \[tasks.t\] has no key 'answer'; did you mean 'answers'"),
+        ("answers = []\n", r"calbench.toml:6:1: \[tasks.t\] answers is \[\]; name one column or more"),
+        ('answers = "a"\nconfidence = "gut"\n', r"calbench.toml:1:1: \[tasks.t\] .*use one of 'sequence'"),
+        ('answers = "a"\nstop = "."\n', r"calbench.toml:7:1: \[tasks.t\] stop is '.'; give a list"),
+        ("", r"calbench.toml:1:1: \[tasks.t\] lacks the key 'answers'"),
+    ],
+)
+def test_open_tasks_that_are_declared_wrongly_are_named_with_their_place(declaration, message, task):
+    with pytest.raises(InputError, match=message):
+        task(OPEN + declaration)
+
+
+def test_a_data_set_on_the_hub_may_be_a_local_folder(task, tmp_path):
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder = tmp_path / "trivia_qa" / "rc.nocontext"
+    folder.mkdir(parents=True)
+    rows = [{"question": "?", "answer": {"value": "Paris", "aliases": ["City of Light"]}}]
+    parquet.write_table(pa.Table.from_pylist(rows), folder / "validation-00000-of-00001.parquet")
+    found = task(
+        f'[tasks.t]\nkind = "generation"\nhub = "{tmp_path}/trivia_qa"\n'
+        'file = "rc.nocontext/validation-*.parquet"\nquestion = "question"\n'
+        'answers = ["answer.value", "answer.aliases"]\n'
+    )
+    assert found.dataset.items[0].answers == ("Paris", "City of Light")

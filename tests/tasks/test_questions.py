@@ -98,6 +98,7 @@ def test_arguments_change_the_rule_and_the_number_of_examples():
     ("name", "message"),
     [
         ("piqa[rule=best]", "no scoring rule is called 'best'"),
+        ("triviaqa[rule=sum]", "takes confidence and n_shots and max_new_tokens, not 'rule'"),
         ("piqa[shots=5]", "takes rule and n_shots, not 'shots'"),
         ("piqa[n_shots=some]", "give a whole number"),
         ("movie[rule=sum]", "takes no arguments"),
