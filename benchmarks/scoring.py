@@ -6,6 +6,9 @@ python benchmarks/scoring.py --mmlu DIR --subject NAME  takes the 5-shot questio
 A row compares the time that each needs from texts to log-likelihoods, tokenising included. The harness
 runs its `hf` model at the batch size that is best for the task among those tried. The machine may be
 busy with other things: the best round of each is what it costs, and processor seconds are shown too.
+`multiplications` is what the harness multiplies (each option after its context, the head on every token)
+over what calbench has to (each token of the tree once, the head where a token is looked up): where the
+model's own work is all there is, no engine that computes the same numbers can have a larger ratio.
 """
 
 from __future__ import annotations
@@ -23,9 +26,12 @@ from pathlib import Path
 
 import numpy as np
 from tabulate import tabulate
+from torch.nn import Linear
 
 from calbench import models, tasks
 from calbench.inference import score
+from calbench.inference.choice_tokens import encode_choices, shared_prefix
+from calbench.inference.trees import Tree, n_tokens
 from calbench.models.quiet import quiet
 from calbench.tasks import MultipleChoice, Question
 
@@ -109,6 +115,20 @@ def best_batch_size(model, tokenizer, source, request, items):
     return min(seconds, key=seconds.get)
 
 
+def multiplications(loaded, request, items):
+    """The harness's over calbench's, of weights and nothing else."""
+    model, tokenizer, source = loaded
+    questions, _ = encode_choices(tokenizer, request, items, max_length=source.max_length)
+    head = model.get_output_embeddings().weight.numel()
+    layers = sum(module.weight.numel() for _, module in model.named_modules() if isinstance(module, Linear))
+    body = layers - head
+    n_prefix = len(shared_prefix(questions)) if len(questions) > 1 else 0
+    rows = sum(len(q.context) + len(option) - 1 for q in questions for option in q.options)
+    tree = n_prefix + sum(n_tokens(q, n_prefix) for q in questions)
+    read = sum(len(set(Tree.of(q, 0).reads)) for q in questions)
+    return rows * (body + head) / (tree * body + read * head)
+
+
 def compare(name, task, items, loaded, rounds):
     model, tokenizer, source = loaded
     request = task.request(source)
@@ -134,6 +154,7 @@ def compare(name, task, items, loaded, rounds):
         "batch": size,
         "ratio": wall["lm-eval"] / wall["calbench"],
         "ratio, processor": processor["lm-eval"] / processor["calbench"],
+        "multiplications": multiplications(loaded, request, items),
         "wanted": WANTED[name],
         "max |Δ|": np.abs(logits["calbench"] - logits["lm-eval"])[known].max(),
         "accuracy": f"{accuracy(logits['calbench'], labels):.3f} / {accuracy(logits['lm-eval'], labels):.3f}",

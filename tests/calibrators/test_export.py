@@ -75,6 +75,7 @@ def test_the_number_of_classes_must_be_known_and_right(tmp_path):
 
 
 def test_a_plugins_fit_is_not_exported():
+    pytest.importorskip("torch", reason="export to torch needs torch")
     from calbench.calibrators.plugins import AdaptedFit
 
     with pytest.raises(InputError, match="only built-in"):
