@@ -6,9 +6,10 @@ python benchmarks/scoring.py --mmlu DIR --subject NAME  takes the 5-shot questio
 A row compares the time that each needs from texts to log-likelihoods, tokenising included. The harness
 runs its `hf` model at the batch size that is best for the task among those tried. The machine may be
 busy with other things: the best round of each is what it costs, and processor seconds are shown too.
-`multiplications` is what the harness multiplies (each option after its context, the head on every token)
-over what calbench has to (each token of the tree once, the head where a token is looked up): where the
-model's own work is all there is, no engine that computes the same numbers can have a larger ratio.
+`multiplications` is what the harness multiplies (each option after its context, options of one token
+together, the head on every token) over what calbench has to (a shared prefix once, each token of a tree once,
+the head where a token is looked up): where the model's own work is all there is, no engine that computes the
+same numbers can have a larger ratio.
 """
 
 from __future__ import annotations
@@ -123,7 +124,11 @@ def multiplications(loaded, request, items):
     layers = sum(module.weight.numel() for _, module in model.named_modules() if isinstance(module, Linear))
     body = layers - head
     n_prefix = len(shared_prefix(questions)) if len(questions) > 1 else 0
-    rows = sum(len(q.context) + len(option) - 1 for q in questions for option in q.options)
+    rows = sum(
+        len(q.context) + len(option) - 1
+        for q in questions
+        for option in (q.options if max(map(len, q.options)) > 1 else q.options[:1])
+    )
     tree = n_prefix + sum(n_tokens(q, n_prefix) for q in questions)
     read = sum(len(set(Tree.of(q, 0).reads)) for q in questions)
     return rows * (body + head) / (tree * body + read * head)
