@@ -90,6 +90,11 @@ OPTIONS = {
         default=False,
         is_flag=True,
     ),
+    "device": Option(
+        "where models run: auto (a GPU where torch sees one), cpu, cuda or cuda:N"
+        " (default: $CALBENCH_DEVICE, or auto)",
+        "DEVICE",
+    ),
     "replay": Option("use stored predictions only: never load a model", default=False, is_flag=True),
 }
 

@@ -11,7 +11,7 @@ from calbench.inference import encode_texts
 from calbench.inference.choice_tokens import Choices, encode_choices
 from calbench.inference.classification import single_token
 from calbench.inference.heads import log_probs_of, vocabulary_logits
-from calbench.inference.methods import device_of, padded
+from calbench.inference.methods import at_last_token, device_of, padded
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
@@ -55,7 +55,7 @@ class Encoded(Protocol):
         ...
 
     def label_words(self, rows: Sequence[int]) -> Tensor:
-        """Return the token id of each row's right label word ``(n,)``."""
+        """Return the token id of each row's right label word ``(n,)``, on the CPU."""
         ...
 
 
@@ -96,16 +96,13 @@ class EncodedTexts:
 
     def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
         """See :class:`Encoded`; a decoder's head is applied to the last token only."""
-        import torch
-
         request = student.request
         ids, mask = self._batch(student, rows)
         if isinstance(request, ClassificationRequest) and request.scoring == "head":
             logits: Tensor = student.module(input_ids=ids, attention_mask=mask).logits
             return logits[:, list(request.columns)]
         hidden = _hidden(student, ids, mask)
-        last = hidden[torch.arange(len(ids), device=ids.device), mask.sum(dim=1) - 1]
-        found: Tensor = vocabulary_logits(student.module)(last)
+        found: Tensor = vocabulary_logits(student.module)(at_last_token(hidden, mask))
         return found[:, self.words]
 
     def sequence(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -128,7 +125,7 @@ class EncodedTexts:
         """See :class:`Encoded`."""
         import torch
 
-        return torch.tensor([self.words[self.labels[row]] for row in rows])
+        return torch.tensor([self.words[self.labels[row]] for row in rows], device="cpu")
 
     def _batch(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:
         return padded([self.tokens[row] for row in rows], self.pad, device_of(student.module))
@@ -168,15 +165,18 @@ class EncodedQuestions:
             read += [(text, len(question.context) - 1 + j, token) for j, token in enumerate(option)]
             owners += [owner] * len(option)
         ids, mask = padded(list(texts), self.pad, device_of(student.module))
-        where = torch.tensor(read, device=ids.device)
-        hidden = _hidden(student, ids, mask)[where[:, 0], where[:, 1]]
-        wanted = torch.stack([torch.arange(len(read), device=ids.device), where[:, 2]], dim=1)
-        found = log_probs_of(vocabulary_logits(student.module), hidden, wanted)
-        sums = torch.zeros(len(options)).index_add(0, torch.tensor(owners), found)
-        lengths = torch.tensor([self.lengths[rows[i]][o] for i, o in options])
-        places = tuple(torch.tensor(options).T)
+        whole = _hidden(student, ids, mask)
+        device = whole.device
+        where = torch.tensor(read, device=device)
+        wanted = torch.stack([torch.arange(len(read), device=device), where[:, 2]], dim=1)
+        found = log_probs_of(vocabulary_logits(student.module), whole[where[:, 0], where[:, 1]], wanted)
+        sums = torch.zeros(len(options), device=device)
+        sums = sums.index_add(0, torch.tensor(owners, device=device), found)
+        lengths = torch.tensor([self.lengths[rows[i]][o] for i, o in options], device=device)
+        places = tuple(torch.tensor(options, device=device).T)
         width = max(len(question.options) for question in self.questions)
-        return torch.full((len(rows), width), -torch.inf).index_put(places, sums / lengths)
+        blank = torch.full((len(rows), width), -torch.inf, device=device)
+        return blank.index_put(places, sums / lengths)
 
     def sequence(self, student: Student, rows: Sequence[int]) -> tuple[Tensor, Tensor]:  # noqa: ARG002
         """Refuse: a question has as many sequences as options."""

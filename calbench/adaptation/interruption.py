@@ -122,8 +122,8 @@ def load_state(
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[f"adapter/{name}"])
         optimizer.state[parameter] = {
-            "step": torch.tensor(float(plain["step"])),
-            **{moment: tensors[f"{moment}/{name}"].clone() for moment in _MOMENTS},
+            "step": torch.tensor(float(plain["step"]), device="cpu"),  # where AdamW keeps it
+            **{moment: tensors[f"{moment}/{name}"].to(parameter.device, copy=True) for moment in _MOMENTS},
         }
     best = {
         name.removeprefix("best/"): tensor for name, tensor in tensors.items() if name.startswith("best/")

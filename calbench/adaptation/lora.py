@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from calbench import devices
 from calbench.adaptation.recipe import Recipe
 from calbench.errors import BackendUnavailableError, InputError, QuantizationError
 from calbench.models.quiet import quiet
@@ -85,7 +86,7 @@ def attach(model: nn.Module, recipe: Recipe, *, compute_dtype: str = "float32") 
             raise BackendUnavailableError("adapters need peft; pip install 'calbench[embedded]'") from error
         import torch
 
-        with torch.random.fork_rng(devices=[]), _announced(model):
+        with torch.random.fork_rng(devices=devices.seeded_cards()), _announced(model):
             torch.manual_seed(recipe.seed)
             inject_adapter_in_model(lora_config(recipe, names), model, _ADAPTER)
     for parameter in adapter_parameters(model).values():

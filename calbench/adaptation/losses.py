@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from calbench.inference.methods import at_last_token
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -82,10 +84,9 @@ def sequence_distillation_loss(
     words : (n,) int
         Token id of each row's right label word.
     """
-    import torch
     from torch.nn import functional
 
     each = divergence(student, teacher, temperature=temperature)
     soft = (each * mask).sum() / mask.sum()
-    last = student[torch.arange(len(mask), device=mask.device), mask.sum(dim=1) - 1]
-    return alpha * temperature**2 * soft + (1 - alpha) * functional.cross_entropy(last, words)
+    last = functional.cross_entropy(at_last_token(student, mask), words)
+    return alpha * temperature**2 * soft + (1 - alpha) * last

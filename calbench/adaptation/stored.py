@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calbench import devices
 from calbench.adaptation.answers import Request
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.lora import lora_config
 from calbench.adaptation.recipe import Recipe
-from calbench.inference.methods import DEVICE
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
 from calbench.quantizers.availability import installed_versions
@@ -90,7 +90,7 @@ def adapter_identity(
         "items": data.identity(),
         "recipe": recipe.identity(),
         "teacher": dict(teacher) if teacher is not None else None,
-        "device": DEVICE,
+        "device": devices.kind(),
         "versions": installed_versions(("torch", "transformers", "tokenizers", "peft", "numpy")),
     }
 
@@ -143,4 +143,5 @@ def merge_into(module: nn.Module, state: Mapping[str, Tensor], recipe: Recipe) -
             if ".lora_A." in name:
                 layer, _, _ = name.partition(".lora_A.")
                 update = state[f"{layer}.lora_B.weight"].float() @ a.float()
-                module.get_parameter(f"{layer}.weight").add_(update, alpha=scale)
+                weight = module.get_parameter(f"{layer}.weight")
+                weight.add_(update.to(weight.device), alpha=scale)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from calbench import devices
 from calbench.adaptation.answers import Student, encode
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.interruption import TrainingState, forget, load_state, save_state
@@ -159,7 +160,7 @@ class _Run:
         state = load_state(self.checkpoints, self.parameters, optimizer, identity=self.identity)
         looks = recipe.evaluation_steps(self.n_steps)
         started = time.perf_counter() - state.seconds
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=devices.seeded_cards()):
             while state.step < self.n_steps and not state.stale(recipe.patience):
                 state.losses.append(self._step(state.step, optimizer))
                 state.step += 1
@@ -200,19 +201,22 @@ class _Run:
         from torch.nn import functional
 
         student, teacher, distillation = self.student, self.teacher, self.recipe.distillation
-        labels = torch.tensor([self.data.training[row].label for row in rows])
+        labels = torch.tensor([self.data.training[row].label for row in rows], device="cpu")
         if distillation is None or teacher is None:
-            return functional.cross_entropy(self.encoded.answers(student, rows), labels)
+            found = self.encoded.answers(student, rows)
+            return functional.cross_entropy(found, labels.to(found.device))
         weights = {"alpha": distillation.alpha, "temperature": distillation.temperature}
         if teacher.model is not None:
             ours, mask = self.encoded.sequence(student, rows)
             with torch.no_grad():
                 theirs, _ = self.encoded.sequence(teacher.model, rows)
-            words = self.encoded.label_words(rows)
+            words = self.encoded.label_words(rows).to(ours.device)
+            theirs, mask = theirs.to(ours.device), mask.to(ours.device)
             return sequence_distillation_loss(ours, theirs, mask, words, **weights)
         assert teacher.logits is not None  # noqa: S101 (checked when the run began)
-        answers = torch.from_numpy(teacher.logits[list(rows)])
-        return distillation_loss(self.encoded.answers(student, rows), answers, labels, **weights)
+        found = self.encoded.answers(student, rows)
+        answers = torch.from_numpy(teacher.logits[list(rows)]).to(found.device)
+        return distillation_loss(found, answers, labels.to(found.device), **weights)
 
     def _look(self, state: TrainingState) -> None:
         student, watched = self.student, self.data.watched

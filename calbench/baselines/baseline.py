@@ -110,7 +110,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
         scoring=measured.candidate.identity["task"]["request"],
         settings={"profile": profile, "seed": measured.seed},
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
-        versions={"calbench": calbench.__version__, **measured.candidate.identity["versions"]},
+        versions={"calbench": calbench.__version__, **_made_with(measured.candidate.identity)},
     )
 
 
@@ -148,6 +148,12 @@ def check_comparable(accepted: Baseline, today: Baseline, *, metric: str) -> Non
         odd = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
         shown = ", ".join(f"{name}: {before.get(name)} then, {now.get(name)} now" for name in odd)
         raise BaselineRefusedError(f"its {metric} was defined differently ({shown})")
+
+
+def _made_with(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Versions, and the device where that is not the CPU: it changes the last digits as a version does."""
+    device = identity["device"]
+    return {**identity["versions"], **({} if device == "cpu" else {"device": device})}
 
 
 def changed_versions(accepted: Baseline, today: Baseline) -> list[str]:

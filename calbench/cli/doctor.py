@@ -27,11 +27,16 @@ def doctor(
 
     Example: calbench doctor bnb-nf4 "gptq-int4[backend=gptqmodel]"
     """
+    from calbench import devices
     from calbench import quantizers as library
     from calbench.cache import cache_dir
     from calbench.quantizers.diagnosis import diagnose, packages
 
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "device": _device()}
+    machine = {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": devices.describe(),
+    }
     setup = _embedded_models()
     found = []
     if not as_json:
@@ -65,14 +70,6 @@ def _print_facts(title: str, facts: dict[str, str]) -> None:
     typer.secho(title, bold=True)
     for name, value in facts.items():
         typer.echo(f"  {name:<12} {value}")
-
-
-def _device() -> str:
-    try:
-        import torch
-    except ImportError:
-        return "cpu (torch is not installed)"
-    return "cpu and cuda; calbench runs on cpu" if torch.cuda.is_available() else "cpu"
 
 
 def _embedded_models() -> dict[str, str]:

@@ -40,6 +40,15 @@ StoreFolder = Annotated[
 ]
 
 
+Device = Annotated[
+    str,
+    typer.Option(
+        envvar="CALBENCH_DEVICE",
+        help="Where models run: auto (a GPU where torch sees one), cpu, cuda or cuda:N.",
+    ),
+]
+
+
 class ProfileName(str, Enum):
     """How many items of each task to use."""
 

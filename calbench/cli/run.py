@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import AsJson, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli.options import AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
 from calbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def run(
     store: StoreFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
     n_resamples: Resamples = 2000,
+    device: Device = "auto",
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
     executor: Annotated[Executor, typer.Option(help="Who runs the models.")] = Executor.local,
     ray_address: Annotated[
@@ -52,6 +53,7 @@ def run(
     """
     from rich.console import Console
 
+    from calbench import devices
     from calbench.experiments import PROFILES, Bench, Cell, grid_of
     from calbench.experiments.cells import REFERENCE, Selection
     from calbench.experiments.obstacles import Obstacles
@@ -61,6 +63,9 @@ def run(
     from calbench.store import Store, keep_limit, size_limit
 
     size_limit()  # one that cannot be read is refused before the work
+    devices.choose(device)
+    if executor is Executor.local and not replay:
+        devices.device()
     started = datetime.now(timezone.utc)
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)

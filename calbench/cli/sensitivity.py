@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli.application import app
-from calbench.cli.options import AsJson, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli.options import AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
 from calbench.cli.output import print_json
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def sensitivity(
     store: StoreFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
     n_resamples: Resamples = 2000,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Measure what quantizing each block and head costs, and say which to keep at a budget of bytes.
@@ -52,11 +53,14 @@ def sensitivity(
     """
     from rich.console import Console
 
+    from calbench import devices
     from calbench.experiments import PROFILES, Bench
     from calbench.experiments.sensitivity import Sensitivity
     from calbench.report import TerminalProgress
     from calbench.store import Store
 
+    devices.choose(device)
+    devices.device()
     bench = Bench(
         Store.at(store),
         PROFILES[profile.value],

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
+from calbench import devices
 from calbench.inference import generate, score
 from calbench.inference.generation import ENGINE
 from calbench.inference.methods import check_device
@@ -85,7 +86,7 @@ class Asking:
             **counted,
             "n_duplicates_dropped": self.task.dataset.n_duplicates,
             "baseline": self.source.baseline,
-            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+            "machine": _machine(loaded.module),
             "quantization": loaded.report.to_dict(),
         }
         named = predictions.with_metadata({**predictions.metadata, **metadata})
@@ -133,6 +134,13 @@ class Asking:
             "engine": ENGINE,
             "noise_floor": 0.0,
         }
+
+
+def _machine(module: Any) -> dict[str, Any]:
+    named: dict[str, Any] = {"processor": platform.machine(), "cores": os.cpu_count()}
+    if cards := devices.card_names(module):
+        named["gpus"] = cards
+    return named
 
 
 def unreported(record: Record) -> str:

@@ -9,14 +9,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from calbench import models, quantizers, tasks
+from calbench import devices, models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
 from calbench.experiments.asking import Asking, unreported
 from calbench.experiments.cells import REFERENCE, Cell, Profile
 from calbench.experiments.sides import Side
 from calbench.experiments.top_label_sides import TopLabelSide, metrics_of, side_of
 from calbench.experiments.transfer import TransferResult, transfer_between
-from calbench.inference.methods import DEVICE
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
@@ -224,7 +223,7 @@ class Bench:
                 "items": hash_items(self.items(source.model, asked)),
                 "request": asked.request(source.model).identity(),
             },
-            "device": DEVICE,
+            "device": devices.kind(),
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 

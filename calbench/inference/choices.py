@@ -145,7 +145,7 @@ def _tree_engine(module: Any) -> Callable[[Sequence[Choices], int, Any], list[fl
             past_key_values=cache,
             use_cache=cache is not None,
         ).last_hidden_state
-        found = log_probs_of(logits, hidden.flatten(0, 1)[batch.places], batch.wanted)
+        found = log_probs_of(logits, hidden.flatten(0, 1)[batch.places.to(hidden.device)], batch.wanted)
         if not checked:
             _check(module, questions[0], found)
             checked = True
@@ -194,4 +194,4 @@ def _check(module: Any, question: Choices, found: Any) -> None:
     tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
     whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
     own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]
-    check_agreement(module, found[start : start + len(last)].cpu(), own.cpu())
+    check_agreement(module, found[start : start + len(last)], own)

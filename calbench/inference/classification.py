@@ -9,7 +9,7 @@ from typing import Any
 from calbench.arrays import Float32
 from calbench.errors import InputError
 from calbench.inference.heads import check_agreement, vocabulary_logits
-from calbench.inference.methods import device_of, padded
+from calbench.inference.methods import at_last_token, device_of, padded
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
@@ -106,16 +106,13 @@ def _head_values(module: Any, request: ClassificationRequest) -> Callable[[Any, 
 
 
 def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
-    import torch
-
     body, head = module.base_model, vocabulary_logits(module)
     checked = False
 
     def values(ids: Any, mask: Any) -> Any:
         nonlocal checked
         hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        last = hidden[torch.arange(len(ids), device=ids.device), mask.sum(dim=1) - 1]
-        logits = head(last)[:, words]
+        logits = head(at_last_token(hidden, mask))[:, words]
         if not checked:
             n_tokens = int(mask[-1].sum())
             whole = module(

@@ -29,7 +29,9 @@ def vocabulary_logits(module: Any) -> Callable[[Any], Any]:
             values = values * scale
         if divisor is not None:
             values = values / divisor
-        return values if cap is None else cap * torch.tanh(values / cap)
+        values = values if cap is None else cap * torch.tanh(values / cap)
+        # The head of a model that is divided over GPUs may lie on another one than its last block.
+        return values.to(hidden.device)
 
     return logits
 
@@ -42,6 +44,7 @@ def log_probs_of(logits: Callable[[Any], Any], hidden: Any, wanted: Any) -> Any:
     """
     import torch
 
+    wanted = wanted.to(hidden.device)
     found = torch.empty(len(wanted), dtype=torch.float32, device=hidden.device)
     for start in range(0, len(hidden), POSITIONS_PER_CALL):
         # torch's logsumexp takes six times as long as this on a CPU, more than the head itself.
@@ -54,6 +57,7 @@ def log_probs_of(logits: Callable[[Any], Any], hidden: Any, wanted: Any) -> Any:
 
 def check_agreement(module: Any, found: Any, own: Any) -> None:
     """Compare what was read with the model's own forward pass, which may do more after the head."""
+    own, found = own.cpu(), found.cpu()
     if float((own - found).abs().max()) > 0.05 * max(1.0, float(own.abs().max())):
         raise InputError(
             f"{type(module).__name__} changes its logits after the head (it says {own.tolist()}, the head"

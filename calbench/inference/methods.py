@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any, Protocol
 
+from calbench import devices
 from calbench.arrays import Float32
 from calbench.errors import InputError
-
-# Where models run, and so part of the identity of each record and adapter: another device rounds otherwise.
-DEVICE = "cpu"
 
 
 class Method(Protocol):
@@ -55,21 +53,30 @@ def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, A
     import torch
 
     width = max(map(len, rows))
-    ids = torch.full((len(rows), width), pad, dtype=torch.long)
+    ids = torch.full((len(rows), width), pad, dtype=torch.long, device="cpu")
     mask = torch.zeros_like(ids)
     for i, tokens in enumerate(rows):
-        ids[i, : len(tokens)] = torch.tensor(tokens)
+        ids[i, : len(tokens)] = torch.tensor(tokens, device="cpu")
         mask[i, : len(tokens)] = 1
     return ids.to(device), mask.to(device)
 
 
+def at_last_token(values: Any, mask: Any) -> Any:
+    """Return each row's values at its last token ``(n, k)``, from those at all tokens ``(n, t, k)``."""
+    import torch
+
+    # Of a model that is divided over GPUs, values lie where its last part is.
+    last = (mask.sum(dim=1) - 1).to(values.device)
+    return values[torch.arange(len(values), device=values.device), last]
+
+
 def check_device(module: Any) -> None:
     """Raise :class:`InputError` unless the model lies where identities say that it runs."""
-    device = device_of(module).type
-    if device != DEVICE:
+    device, expected = device_of(module).type, devices.kind()
+    if device != expected:
         raise InputError(
-            f"{type(module).__name__} was loaded on {device!r}, and records are kept under {DEVICE!r};"
-            " load it there, or hide the accelerator (CUDA_VISIBLE_DEVICES=-1)"
+            f"{type(module).__name__} was loaded on {device!r}, and records are kept under {expected!r};"
+            f" load it there, or choose the other with ${devices.ENVIRONMENT_VARIABLE}"
         )
 
 

@@ -6,9 +6,11 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from calbench import devices
 from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
 from calbench.models.quiet import quiet
@@ -144,20 +146,32 @@ class ModelSource:
         return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
 
     def load(self, dtype: torch.dtype | None = None) -> Any:
-        """Load the model in evaluation mode, in float32 unless told otherwise.
+        """Load the model in evaluation mode, in float32 unless told otherwise, where models run.
+
+        A model that is too large for one GPU is divided over all of them.
 
         Returns
         -------
         transformers.PreTrainedModel
+
+        Raises
+        ------
+        BackendUnavailableError
+            The device is not here or too small, or a package is missing.
+        InputError
+            The folder lacks weights of the architecture.
         """
+        device = devices.device()
         with quiet():
             import torch
             import transformers
 
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
+            placed = self._placed(device, dtype or torch.float32)
             loaded, info = kind.from_pretrained(
                 self.location,
                 dtype=dtype or torch.float32,
+                **placed,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -170,7 +184,38 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
-        return loaded.eval()
+        if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
+            raise self._too_large("some of it was put elsewhere")
+        return (loaded if placed else loaded.to(device)).eval()
+
+    def _placed(self, device: str, dtype: torch.dtype) -> dict[str, Any]:
+        """Return what transformers is told about the device; nothing where the model is moved there."""
+        if quantization_settings(self.folder) is not None:
+            # Left to itself, transformers puts such weights on a GPU wherever it sees one.
+            return {"device_map": {"": device}}
+        if device == "cpu":
+            return {}
+        import torch
+
+        n_bytes = sum(p.numel() for p in self.skeleton().parameters()) * dtype.itemsize
+        if n_bytes <= torch.cuda.mem_get_info(device)[0]:
+            return {}
+        cards = range(torch.cuda.device_count()) if device == "cuda" else ()
+        n_free = sum(torch.cuda.mem_get_info(card)[0] for card in cards)
+        if n_bytes > n_free:
+            raise self._too_large(f"it takes {n_bytes / 2**30:.1f} GiB as {dtype}")
+        if find_spec("accelerate") is None:
+            raise BackendUnavailableError(
+                f"model {self.id!r} is too large for one GPU, and dividing it needs accelerate;"
+                " pip install 'calbench[torch]'"
+            )
+        return {"device_map": "auto"}
+
+    def _too_large(self, why: str) -> BackendUnavailableError:
+        return BackendUnavailableError(
+            f"model {self.id!r} does not fit into the free memory of the device"
+            f" {devices.wanted()!r}: {why}; free or add GPUs ('cuda' uses all of them), or choose cpu"
+        )
 
     def skeleton(self) -> Any:
         """Build the model without weights: its layers' names and shapes, for free.

@@ -26,8 +26,10 @@ class Options:
         What becomes of gates.
     report, store, records, baseline
         Folders.
-    update_baseline, replay
-        Whether to accept today's numbers, and whether models may be loaded.
+    update_baseline
+        Whether to accept today's numbers.
+    device, replay
+        Where models run, and whether any may be loaded.
     """
 
     models: str | None
@@ -46,6 +48,7 @@ class Options:
     records: Path | None
     baseline: Path | None
     update_baseline: bool
+    device: str | None
     replay: bool
 
 

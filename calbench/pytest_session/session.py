@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from calbench import models
+from calbench import devices, models
 from calbench.errors import CalbenchError, InputError
 from calbench.experiments import (
     PROFILES,
@@ -113,9 +114,17 @@ class Session:
             )
         try:
             size_limit()
+            if options.device is not None:
+                self._choose(options.device)
             self._cells(Grid())
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
+
+    def _choose(self, device: str) -> None:
+        """Ask for a device until the run ends; worker processes read the option themselves."""
+        before = os.environ.get(devices.ENVIRONMENT_VARIABLE, "")
+        self._config.add_cleanup(lambda: os.environ.update({devices.ENVIRONMENT_VARIABLE: before}))
+        devices.choose(device)
 
     def parametrize(self, metafunc: pytest.Metafunc, mark: pytest.Mark) -> None:
         """Make one test of each cell that a grid picks and the command line leaves."""
@@ -138,7 +147,7 @@ class Session:
         )
 
     def plan(self, items: Sequence[pytest.Item]) -> None:
-        """Remember the selected cells; stop at once if ``calbench setup`` has not been run."""
+        """Remember the selected cells; stop at once if the device or an embedded model is not here."""
         cells = [c for item in items if (c := _cell_of(item)) is not None]
         self._planned[:] = dict.fromkeys(cells)
         worker = getattr(self._config, "workeroutput", None)
@@ -147,6 +156,8 @@ class Session:
         if self._config.option.collectonly or not self._planned or self.imported is not None:
             return
         try:
+            if not self.options.replay:
+                devices.device()
             for name in dict.fromkeys(cell.model for cell in self._planned):
                 models.get(name).check_set_up()
         except CalbenchError as error:

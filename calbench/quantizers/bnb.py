@@ -112,7 +112,9 @@ class Int8(_Bitsandbytes):
             threshold=self.threshold,
             device="meta",
         )
-        new.weight = library.nn.Int8Params(layer.weight.data, requires_grad=False, has_fp16_weights=False)
+        # The library quantizes what is moved from the CPU, and takes all else to be quantized already.
+        weight = layer.weight.data.cpu()
+        new.weight = library.nn.Int8Params(weight, requires_grad=False, has_fp16_weights=False)
         new.bias = layer.bias
         module: nn.Module = new.to(layer.weight.device)
         return module

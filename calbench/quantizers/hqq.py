@@ -95,7 +95,8 @@ class Hqq:
         options = settings["weight_quant_params"] | {"optimize": self.optimize}
         for name in self.targets(model):
             layer: Any = model.get_submodule(name)
-            codes, meta = library.Quantizer.quantize(layer.weight.data, device="cpu", **options)
+            weight = layer.weight.data
+            codes, meta = library.Quantizer.quantize(weight, device=str(weight.device), **options)
             tensors = {"qweight": codes, "scale": meta["scale"].half(), "zero": meta["zero"].half()}
             put(model, name, HqqLinear(layer, library.Quantizer, self.bits, self.group_size, tensors))
         return model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from calbench import __version__
+from calbench import __version__, devices
 from calbench.errors import InputError
 from calbench.models.sources import ModelSource
 from calbench.quantizers.availability import installed_versions
@@ -30,6 +30,10 @@ def identity(
     It is known before anything is loaded, and holds no time, path or name. Where the quantizer
     reads no samples, or no seed, these are ``None``: one model serves every seed.
 
+    A checkpoint serves the kind of device that it was made on. Sums are rounded otherwise on another,
+    so that GPTQ may choose other codes there; were they shared, what a record holds would depend on
+    which device came first. The CPU goes without saying.
+
     Parameters
     ----------
     quantizer, source, samples, seed
@@ -43,8 +47,10 @@ def identity(
         The quantizer is not registered, so that its arguments cannot be told.
     """
     wanted = chosen_samples(quantizer, samples)
+    device = devices.kind()
     return {
         **_method(quantizer),
+        **({} if device == "cpu" else {"device": device}),
         "architecture": source.architecture,
         "weights": source.weights_hash,
         "samples": wanted.hash if wanted else None,

@@ -7,8 +7,10 @@ from torch import nn
 
 
 def put(model: nn.Module, name: str, layer: nn.Module) -> None:
-    """Replace the module of that dotted name, in place."""
+    """Replace the module of that dotted name, in place; codes are moved to where its weight was."""
     parent, _, child = name.rpartition(".")
+    if isinstance(layer, DequantizedLinear):
+        layer.to(model.get_submodule(name).get_parameter("weight").device)
     setattr(model.get_submodule(parent), child, layer)
 
 

@@ -25,7 +25,7 @@ def probe_logits(model: nn.Module, probe: Sequence[Sequence[int]]) -> torch.Tens
         for ids in probe:
             row = torch.tensor([list(ids)], device=device)
             logits = model(input_ids=row, attention_mask=torch.ones_like(row)).logits
-            rows.append((logits[:, -1] if logits.ndim == 3 else logits)[0].double().cpu())
+            rows.append((logits[:, -1] if logits.ndim == 3 else logits)[0].cpu().double())
     return torch.stack(rows)
 
 

@@ -100,7 +100,8 @@ def _is_float(module: nn.Module | None, original: nn.Module) -> bool:
 
 
 def _relative_error(name: str, weight: torch.Tensor, original: nn.Module) -> float:
-    expected = original.get_parameter("weight").detach()
+    # A model that is divided over GPUs need not be divided as its reference is.
+    expected = original.get_parameter("weight").detach().to(weight.device)
     if weight.shape != expected.shape:
         raise QuantizationError(
             f"{name}: the dequantized weight is {tuple(weight.shape)}, expected {tuple(expected.shape)}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calbench import devices
 from calbench.cache import lock
 from calbench.models.sources import ModelSource
 from calbench.quantizers import checkpoints
@@ -72,7 +73,7 @@ def quantize(
     Raises
     ------
     BackendUnavailableError
-        A package is missing; the message names the extra.
+        A package or the device is missing; the message names the remedy.
     InputError
         An argument, the samples or the probe cannot be used.
     QuantizationError
@@ -80,6 +81,7 @@ def quantize(
     CorruptRecordError
         A checkpoint does not match its manifest.
     """
+    devices.device()
     quantizer.check_available()
     check_probe(probe)
     if not source.folder.is_dir():

@@ -36,16 +36,16 @@ def model_tensors(
 
 def size_bytes(tensors: Iterable[torch.Tensor]) -> int:
     """Bytes that tensors take, each storage counted once."""
-    seen: dict[int, int] = {}
+    seen: dict[tuple[str, int], int] = {}
     for tensor in tensors:
         for part in _flattened(tensor):
-            storage = part.untyped_storage()
-            seen[storage.data_ptr()] = max(seen.get(storage.data_ptr(), 0), part.nbytes)
+            place = str(part.device), part.untyped_storage().data_ptr()
+            seen[place] = max(seen.get(place, 0), part.nbytes)
     return sum(seen.values())
 
 
 def tensors_hash(tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    """SHA-256 over names, types, shapes and bytes, in the order of the names, wherever the tensors lie."""
     import torch
 
     digest = hashlib.sha256()

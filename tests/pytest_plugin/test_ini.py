@@ -26,6 +26,7 @@ VALUES = {
     "records": ("imported", "imported"),
     "baseline": ("accepted", "accepted"),
     "update_baseline": ("true", True),
+    "device": ("cuda:1", "cuda:1"),
     "replay": ("yes", True),
 }
 

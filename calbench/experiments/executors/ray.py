@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from calbench import cache, configuration
+from calbench import cache, configuration, devices
 from calbench.errors import BackendUnavailableError
 from calbench.experiments.executors.jobs import Failure, Job, run_job
 
@@ -26,15 +26,15 @@ class RayExecutor:
     n_retries
         How often a job is tried again whose process or machine was lost.
     cpus_per_job, gpus_per_job
-        What each job is given.
+        What each job is given; by default one GPU where models run on one.
     environment
-        Variables that the workers get besides the cache and the configuration of this process.
+        Variables that the workers get besides the cache, the device and the configuration of this process.
     """
 
     address: str | None = None
     n_retries: int = 3
     cpus_per_job: float = 1
-    gpus_per_job: float = 0
+    gpus_per_job: float | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def run(
@@ -61,16 +61,22 @@ class RayExecutor:
         Raises
         ------
         BackendUnavailableError
-            Ray is not installed.
+            Ray is not installed, or the cluster has no GPU and models run on one.
         """
         ray = _ray()
+        n_gpus = float(devices.kind() == "cuda") if self.gpus_per_job is None else self.gpus_per_job
         started_here = not ray.is_initialized()
         if started_here:
             ray.init(address=self.address, log_to_driver=False, logging_level="ERROR")
         try:
+            if n_gpus > ray.cluster_resources().get("GPU", 0):  # such a job would wait for ever
+                raise BackendUnavailableError(
+                    f"each job takes {n_gpus:g} GPU and the Ray cluster has fewer; add a machine that has"
+                    " them, or choose the device cpu"
+                )
             remote = ray.remote(run_job).options(
                 num_cpus=self.cpus_per_job,
-                num_gpus=self.gpus_per_job,
+                num_gpus=n_gpus,
                 max_retries=self.n_retries,
                 runtime_env={"env_vars": self._variables()},
             )
@@ -87,6 +93,8 @@ class RayExecutor:
 
     def _variables(self) -> dict[str, str]:
         found = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        # Records are looked for under what this machine says; which of several GPUs is Ray's to say.
+        found[devices.ENVIRONMENT_VARIABLE] = devices.kind()
         declarations = configuration.find()
         if declarations is not None:
             found[configuration.ENVIRONMENT_VARIABLE] = str(declarations.resolve())

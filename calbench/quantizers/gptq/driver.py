@@ -151,7 +151,8 @@ def _solved(
 
 def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
     """Pad samples on the right, texts of like length together."""
-    vocabulary = int(model.get_input_embeddings().num_embeddings)  # type: ignore[operator]
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    vocabulary = int(embedding.num_embeddings)
     rows = sorted(samples.token_ids, key=len)
     largest = max(map(max, rows))
     if largest >= vocabulary:
@@ -161,17 +162,17 @@ def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
         if grouped[-1] and (len(grouped[-1]) + 1) * len(row) > _BATCH_TOKENS:
             grouped.append([])
         grouped[-1].append(row)
-    return [_padded(group) for group in grouped]
+    return [_padded(group, embedding.weight.device) for group in grouped]
 
 
-def _padded(rows: list[tuple[int, ...]]) -> _Batch:
+def _padded(rows: list[tuple[int, ...]], device: torch.device) -> _Batch:
     width = len(rows[-1])
-    token_ids = torch.zeros(len(rows), width, dtype=torch.int64)
+    token_ids = torch.zeros(len(rows), width, dtype=torch.int64, device="cpu")
     mask = torch.zeros_like(token_ids)
     for index, row in enumerate(rows):
-        token_ids[index, : len(row)] = torch.tensor(row)
+        token_ids[index, : len(row)] = torch.tensor(row, device="cpu")
         mask[index, : len(row)] = 1
-    return _Batch(token_ids, mask)
+    return _Batch(token_ids.to(device), mask.to(device))
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,8 @@ def _record_calls(
     """Learn what every block is called with, per batch, without running any of them."""
     calls: dict[str, list[_Call]] = {name: [] for name in stack}
     first = next(iter(stack))
+    # A model that is divided over GPUs has forward methods of its own.
+    own = {name: block.__dict__["forward"] for name, block in stack.items() if "forward" in block.__dict__}
 
     def recorder(name: str, batch: _Batch) -> Callable[..., torch.Tensor]:
         def record(*args: Any, **kwargs: Any) -> torch.Tensor:
@@ -207,8 +210,10 @@ def _record_calls(
             # Without its head: the logits of every token of a batch would take gigabytes.
             _run_model(getattr(model, "base_model", model), 0, batch)
     finally:
-        for block in stack.values():
+        for name, block in stack.items():
             del block.forward
+            if name in own:
+                block.forward = own[name]
     return calls
 
 

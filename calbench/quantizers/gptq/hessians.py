@@ -110,5 +110,5 @@ class Collector:
         rows = tensor.detach().reshape(-1, tensor.shape[-1]).float()
         # A head or a pooler reads one row per text: there is no padding to leave out.
         if self.mask is not None and len(rows) == self.mask.numel():
-            rows = rows[self.mask.reshape(-1).bool()]
+            rows = rows[self.mask.reshape(-1).bool().to(rows.device)]
         return rows

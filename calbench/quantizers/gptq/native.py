@@ -22,6 +22,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
+from calbench import devices
 from calbench.errors import CorruptRecordError, InputError, QuantizationError
 from calbench.models.sources import ModelSource, quantization_settings
 from calbench.quantizers.gptq.driver import Settings
@@ -142,6 +143,16 @@ def _plus_one(qzeros: torch.Tensor, bits: int, out_features: int) -> torch.Tenso
     return pack(((zeros + 1) & ((1 << bits) - 1)).T, bits).T.contiguous()
 
 
+def _visible_cards() -> dict[str, str]:
+    """Show gptqmodel no other GPUs than those that models run on: it takes what it sees."""
+    name = "CUDA_VISIBLE_DEVICES"
+    device, _, index = devices.device().partition(":")
+    if device == "cpu":
+        return {name: "-1"}
+    seen = os.environ.get(name, "").split(",")
+    return {name: seen[int(index)] if seen != [""] else index} if index else {}
+
+
 def _run(job: dict[str, Any], place: Path) -> None:
     description, log = place / "job.json", place / "log.txt"
     description.write_text(json.dumps(job), encoding="utf-8")
@@ -149,6 +160,7 @@ def _run(job: dict[str, Any], place: Path) -> None:
         # Without it gptqmodel asks for more workers than a machine with two cores grants.
         "GPTQMODEL_CPU_WORKERS": str(min(2, os.cpu_count() or 1)),
         **os.environ,
+        **_visible_cards(),
         "HF_HUB_OFFLINE": "1",
     }
     with log.open("wb") as output:

@@ -24,10 +24,10 @@ def pack(codes: torch.Tensor, bits: int) -> torch.Tensor:
     """
     n, m = codes.shape
     chunks = -(-n // _CHUNK)
-    padded = torch.zeros(chunks * _CHUNK, m, dtype=torch.int64)
+    padded = torch.zeros(chunks * _CHUNK, m, dtype=torch.int64, device=codes.device)
     padded[:n] = codes
     padded = padded.reshape(chunks, _CHUNK, m)
-    words = torch.zeros(chunks, bits, m, dtype=torch.int64)
+    words = torch.zeros(chunks, bits, m, dtype=torch.int64, device=codes.device)
     for index in range(_CHUNK):
         word, shift = divmod(index * bits, 32)
         words[:, word] |= padded[:, index] << shift
@@ -42,7 +42,7 @@ def unpack(words: torch.Tensor, bits: int, n: int) -> torch.Tensor:
     """Undo :func:`pack`: ``(n, m)`` uint8 codes."""
     chunks, m = len(words) // bits, words.shape[1]
     grouped = words.reshape(chunks, bits, m)
-    codes = torch.empty(chunks, _CHUNK, m, dtype=torch.uint8)
+    codes = torch.empty(chunks, _CHUNK, m, dtype=torch.uint8, device=words.device)
     mask = (1 << bits) - 1
     for index in range(_CHUNK):
         word, shift = divmod(index * bits, 32)
@@ -95,11 +95,12 @@ class PackedLinear(DequantizedLinear):
         """Pack what the solver returned."""
         out_features, in_features = codes.codes.shape
         group_size = in_features // codes.scales.shape[1]
+        columns = torch.arange(in_features, device=codes.codes.device)
         tensors = {
             "qweight": pack(codes.codes.T, bits),
             "qzeros": pack(codes.zeros, bits).T.contiguous(),
             "scales": codes.scales.T.contiguous(),
-            "g_idx": (torch.arange(in_features) // group_size).to(torch.int32),
+            "g_idx": (columns // group_size).to(torch.int32),
         }
         return cls(in_features, out_features, bits=bits, tensors=tensors, bias=bias)
 

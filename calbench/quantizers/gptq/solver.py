@@ -129,12 +129,16 @@ def solve(
     QuantizationError
         The damped Hessian is not positive definite.
     """
-    order = _importance(hessian, grid.group_size) if act_order else torch.arange(len(hessian))
+    order = (
+        _importance(hessian, grid.group_size)
+        if act_order
+        else torch.arange(len(hessian), device=hessian.device)
+    )
     upper = _inverse_factor(hessian, damp, order)
     remaining = weight.float().T[order].contiguous()  # a column of the weight is a contiguous row
     columns, rows = remaining.shape
     groups = columns // grid.group_size
-    scales, zeros = torch.empty(groups, rows), torch.empty(groups, rows)
+    scales, zeros = torch.empty(2, groups, rows, device=remaining.device)
     codes = torch.empty_like(remaining)
     block = grid.group_size if grid.group_size <= 2 * _BLOCK else math.gcd(grid.group_size, _BLOCK)
     for start in range(0, columns, block):
@@ -202,7 +206,7 @@ def _inverse_factor(hessian: torch.Tensor, damp: float, order: torch.Tensor) -> 
             f"the Hessian is not positive definite with damp={damp:g};"
             " raise damp in the quantizer's id, or give more quantization samples"
         )
-    identity = torch.eye(len(damped), dtype=torch.float64)
+    identity = torch.eye(len(damped), dtype=torch.float64, device=damped.device)
     upper: torch.Tensor = torch.linalg.solve_triangular(lower.flip(0, 1), identity, upper=True)
     return upper.float()
 

@@ -11,7 +11,7 @@ from calbench.quantizers.gptq.hessians import Collector
 from calbench.quantizers.gptq.packed import PackedLinear
 from calbench.quantizers.gptq.solver import Grid, round_to_nearest, solve
 from calbench.quantizers.probe import probe_logits
-from calbench.quantizers.selection import select
+from calbench.quantizers.selection import blocks, select
 
 ROUNDING = {"group_size": 64, "symmetric": True, "act_order": False, "damp": 0.01}
 
@@ -168,3 +168,24 @@ def test_8_bits_are_refused_where_they_mean_nothing(spec, message):
 def test_8_bits_for_a_layer_that_is_not_quantized_are_refused(source):
     with pytest.raises(InputError, match="'first:1' matches only layers that are not quantized"):
         get("gptq-int4[int8=first:1,skip=first:1]").targets(source.skeleton())
+
+
+def test_forward_methods_of_a_divided_model_stay(source, samples):
+    """A model that is divided over GPUs moves its inputs in a forward method of each block's own."""
+    model, plain, n_calls = source.load(), quantized(source, samples), []
+    stack = blocks(model)
+
+    def moving(whole):
+        def forward(*arguments, **options):
+            n_calls.append(1)
+            return whole(*arguments, **options)
+
+        return forward
+
+    for block in stack.values():
+        block.forward = moving(block.forward)
+    quantize_model(model, samples, Settings(dict.fromkeys(select(model), 4), **ROUNDING))
+    n_calls.clear()
+    found = probe_logits(model, samples.token_ids[:3])
+    assert len(n_calls) == 3 * len(stack)
+    assert torch.equal(found, probe_logits(plain, samples.token_ids[:3]))
