@@ -23,24 +23,35 @@ def test_slow(calbench):
 """
 )
 
+# What a shell runs in the background ignores SIGINT, and so does whatever it starts.
+PYTEST_THAT_HEEDS_CTRL_C = """
+import signal, sys, pytest
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
 
 @pytest.mark.parametrize("workers", [(), ("-n", "1")], ids=["serial", "xdist"])
 def test_ctrl_c_prints_what_is_done(pytester, workers):
     pytester.makepyfile(test_slow=SLOW)
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *workers]
-    process = subprocess.Popen(
+    command = [sys.executable, "-c", PYTEST_THAT_HEEDS_CTRL_C, "-p", "no:cacheprovider", *workers]
+    with subprocess.Popen(
         command,
         cwd=pytester.path,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    while not Path("reached").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    ) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while not Path("reached").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGINT)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
     assert "gates: 1 passed, 1 failed, 1 inconclusive" in out
     assert "pass         test_same" in out
