@@ -74,10 +74,11 @@ class FitData:
         is taken off where exponentials of ``scale`` times the logits are safe as they are: finding
         each row's largest costs as much as taking exponentials.
         """
-        # In single precision e**40 leaves room for a fourth power and a sum.
-        safe = self.extent * scale < (300 if dtype is np.float64 else 40)
+        # In single precision e**35 leaves room for a fifth power and a sum.
+        safe = self.extent * scale < (300 if dtype is np.float64 else 35)
         rows = max(1, BLOCK // np.dtype(dtype).itemsize // self.n_classes)
-        copied = not safe or self.logits.dtype != dtype
+        # Arithmetic on rows that lie apart costs more than to copy them.
+        copied = not safe or self.logits.dtype != dtype or not self.logits.flags.c_contiguous
         copy = np.empty((min(rows, self.n_samples) if copied else 0, self.n_classes), dtype)
         for start in range(0, self.n_samples, rows):
             block = slice(start, start + rows)

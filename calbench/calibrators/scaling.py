@@ -42,30 +42,35 @@ def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Fl
 def scale_cumulants(
     data: FitData, scale: float, order: int, dtype: type[np.floating[Any]] = np.float64
 ) -> list[float]:
-    r"""Mean derivatives, first to ``order``-th (at most 4), of the loss of softmax(q z), one q for all.
+    r"""Mean derivatives, first to ``order``-th (at most 5), of the loss of softmax(q z), one q for all.
 
     The first is the mean of :math:`E_p[z] - z_y`, the others are the mean cumulants of z under p,
     computed in the precision of ``dtype``.
     """
-    sums, scratch = np.zeros(order), None
-    for _, z, target in data.blocks(scale=scale, dtype=dtype):
+    targets, *moments = found = np.empty((1 + order, data.n_samples))
+    scratch = None
+    for block, z, target in data.blocks(scale=scale, dtype=dtype):
         scratch = np.empty_like(z) if scratch is None else scratch[: len(z)]
         weights = np.multiply(z, dtype(scale), out=scratch)
-        _, *moments = _moments(z, np.exp(weights, out=weights), order)
-        first, *others = _cumulants(moments)
-        sums += [(first - target).sum(), *(cumulant.sum() for cumulant in others)]
-    return list((sums / data.n_samples).tolist())
+        found[1:, block] = _moments(z, np.exp(weights, out=weights), order)[1:]
+        targets[block] = target
+    first, *others = _cumulants(moments)
+    return [float((first - targets).mean()), *(float(cumulant.mean()) for cumulant in others)]
 
 
 def _cumulants(moments: list[Float64]) -> list[Float64]:
     """Return as many cumulants as there are raw moments, each ``(n,)``."""
-    one, two, three, four = moments + [np.zeros_like(moments[0])] * (4 - len(moments))
-    variance = two - one**2
+    one, two, three, four, five = moments + [np.zeros_like(moments[0])] * (5 - len(moments))
+    square, variance = one**2, two - one**2
     return [
         one,
         variance,
-        three - one * (3 * two - 2 * one**2),
-        four - 4 * one * three - 3 * variance**2 + one**2 * (6 * two - 3 * one**2),
+        three - one * (3 * two - 2 * square),
+        four - 4 * one * three - 3 * variance**2 + square * (6 * two - 3 * square),
+        five
+        - 5 * one * four
+        - 10 * three * (two - 2 * square)
+        + one * (30 * two**2 - 60 * two * square + 24 * square**2),
     ][: len(moments)]
 
 

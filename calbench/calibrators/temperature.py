@@ -18,7 +18,7 @@ from calbench.calibrators.solvers import TOLERANCE, increasing_root
 from calbench.errors import InputError
 
 _SUBSAMPLE = 50
-_EXTREME = 1e4  # logits of which single precision cannot take the fourth power
+_EXTREME = 5e3  # logits of which single precision cannot take the fifth power
 _ROUNDING = 1e-7  # of a single-precision number, about
 
 
@@ -126,7 +126,7 @@ def _inverse_temperature(data: FitData, bounds: tuple[float, float]) -> tuple[fl
 
 def _guess(data: FitData, bounds: tuple[float, float], start: float) -> float:
     """Come within some percent of the root, from ever more of the rows."""
-    for step in (100, 5):
+    for step in (100, 10):
         some = data.every(step)
         if some.n_samples >= _SUBSAMPLE:
             start, _ = increasing_root(
@@ -145,8 +145,8 @@ def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tup
     root; the second finds the slope of the loss there, which the polynomial's curvature leads to
     zero. Returns β and a bound, roughly, of what β times the slope is there.
     """
-    first, second, third, fourth = scale_cumulants(data, guess, 4, np.float32)
-    slope = np.polynomial.Polynomial([first, second, third / 2, fourth / 6])
+    first, second, third, fourth, fifth = scale_cumulants(data, guess, 5, np.float32)
+    slope = np.polynomial.Polynomial([first, second, third / 2, fourth / 6, fifth / 24])
     curvature = slope.deriv()
     step = 0.0
     for _ in range(4):
@@ -159,7 +159,7 @@ def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tup
     (left,) = scale_cumulants(data, inverse, 1)
     # What is left after the chord's step is what the curvature is wrong by: its series ends, and
     # single precision rounds the moments.
-    lost = abs(step / guess) ** 3 + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
+    lost = abs(step / guess) ** 4 + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
     return inverse - float(left / curvature(step)), inverse * abs(left) * lost
 
 
