@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from calbench.errors import InputError
 from calbench.inference import encode_texts
 from calbench.inference.choice_tokens import Choices, encode_choices
+from calbench.inference.choices import longest, option_log_probs, takes_trees
 from calbench.inference.classification import single_token
-from calbench.inference.heads import log_probs_of, vocabulary_logits
+from calbench.inference.heads import vocabulary_logits
 from calbench.inference.methods import at_last_token, device_of, padded
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
@@ -62,17 +63,17 @@ class Encoded(Protocol):
 def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
     """Encode items as scoring does."""
     request, tokenizer, source = student.request, student.tokenizer, student.source
-    pad = tokenizer.pad_token_id or 0
     if isinstance(request, ChoiceRequest):
         questions, _ = encode_choices(tokenizer, request, items, max_length=source.max_length)
         lengths = [
             tuple(request.lengths(item, list(map(len, question.options))))
             for item, question in zip(items, questions, strict=True)
         ]
-        return EncodedQuestions(questions, lengths, pad)
+        trees = takes_trees(student.module.config.get_text_config(), longest(questions))
+        return EncodedQuestions(questions, lengths, trees)
     words = [single_token(tokenizer, word) for word in request.label_words]
     texts = encode_texts(tokenizer, source, request, items)
-    return EncodedTexts(texts, [item.label for item in items], words, pad)
+    return EncodedTexts(texts, [item.label for item in items], words, tokenizer.pad_token_id or 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,35 +142,23 @@ class EncodedQuestions:
         In tokens.
     lengths
         What each option's log-likelihood is divided by.
-    pad
-        Token id to pad with, on the right.
+    trees
+        Whether the options of a question share one row, as they do in scoring.
     """
 
     questions: list[Choices]
     lengths: list[tuple[int, ...]]
-    pad: int
+    trees: bool
 
     def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
         """See :class:`Encoded`; where an item has fewer options the rest is ``-inf``."""
         import torch
 
-        texts: dict[tuple[int, ...], int] = {}
-        read: list[tuple[int, int, int]] = []  # text, place of the token before, token
-        owners: list[int] = []
-        options = [(i, o) for i, row in enumerate(rows) for o in range(len(self.questions[row].options))]
-        for owner, (i, o) in enumerate(options):
-            question = self.questions[rows[i]]
-            option = question.options[o]
-            # The last token is predicted, never read; options of one letter share their text.
-            text = texts.setdefault((*question.context, *option[:-1]), len(texts))
-            read += [(text, len(question.context) - 1 + j, token) for j, token in enumerate(option)]
-            owners += [owner] * len(option)
-        ids, mask = padded(list(texts), self.pad, device_of(student.module))
-        whole = _hidden(student, ids, mask)
-        device = whole.device
-        where = torch.tensor(read, device=device)
-        wanted = torch.stack([torch.arange(len(read), device=device), where[:, 2]], dim=1)
-        found = log_probs_of(vocabulary_logits(student.module), whole[where[:, 0], where[:, 1]], wanted)
+        questions = [self.questions[row] for row in rows]
+        found = option_log_probs(student.module, questions, trees=self.trees)
+        device = found.device
+        options = [(i, o) for i, question in enumerate(questions) for o in range(len(question.options))]
+        owners = [owner for owner, (i, o) in enumerate(options) for _ in questions[i].options[o]]
         sums = torch.zeros(len(options), device=device)
         sums = sums.index_add(0, torch.tensor(owners, device=device), found)
         lengths = torch.tensor([self.lengths[rows[i]][o] for i, o in options], device=device)

@@ -94,8 +94,7 @@ def choice_method(
         (question, tuple(request.lengths(item, list(map(len, question.options)))))
         for question, item in zip(questions, items, strict=True)
     ]
-    longest = max(len(q.context) + max(map(len, q.options)) for q in questions)
-    trees = takes_trees(module.config.get_text_config(), longest)
+    trees = takes_trees(module.config.get_text_config(), longest(questions))
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
     if not trees or len(prefix) < MIN_PREFIX:
         prefix = ()
@@ -108,17 +107,22 @@ def choice_method(
         sum(cut),
         f"trees after a prefix of {len(prefix)} tokens" if trees else "one option per row",
         module,
-        _tree_engine(module) if trees else _row_engine(module),
+        _engine(module, trees=trees),
     )
 
 
-def takes_trees(config: Any, longest: int) -> bool:
-    """Whether every layer of a model attends to all of ``longest`` tokens, placed by rotary positions."""
+def longest(questions: Sequence[Choices]) -> int:
+    """Return how many tokens the longest text of a context and an option has."""
+    return max(len(question.context) + max(map(len, question.options)) for question in questions)
+
+
+def takes_trees(config: Any, length: int) -> bool:
+    """Whether every layer of a model attends to all of ``length`` tokens, placed by rotary positions."""
     rotary = getattr(config, "rope_parameters", None) is not None
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None)
     if "sliding_attention" in kinds or getattr(config, "layer_types", None) is None:
-        covered = window is None or longest <= window
+        covered = window is None or length <= window
     else:
         covered = True
     return rotary and kinds <= {"full_attention", "sliding_attention"} and covered
@@ -131,52 +135,69 @@ def _length(question: Choices, prefix: tuple[int, ...], *, trees: bool) -> int:
     return n_tokens(question, len(prefix) if shares else 0)
 
 
-def _tree_engine(module: Any) -> Callable[[Sequence[Choices], int, Any], list[float]]:
-    body, logits = module.base_model, vocabulary_logits(module)
+def option_log_probs(
+    module: Any, questions: Sequence[Choices], *, trees: bool, n_prefix: int = 0, cache: Any = None
+) -> Any:
+    """Log-probability of each token of each option in turn, ``(n,)`` float32 on the model's device.
+
+    Gradients are kept where torch keeps them.
+
+    Parameters
+    ----------
+    module
+        A causal language model.
+    questions
+        In tokens.
+    trees
+        Whether the options of a question share one row; see :func:`takes_trees`.
+    n_prefix, cache
+        How many tokens all contexts begin with that the model has read, and what it kept of them;
+        for trees only.
+    """
+    if trees:
+        hidden, places, wanted = _read_trees(module, questions, n_prefix, cache)
+    else:
+        hidden, places, wanted = _read_rows(module, questions)
+    return log_probs_of(vocabulary_logits(module), hidden.flatten(0, 1)[places.to(hidden.device)], wanted)
+
+
+def _read_trees(module: Any, questions: Sequence[Choices], n_prefix: int, cache: Any) -> tuple[Any, Any, Any]:
+    batch = tree_batch(questions, n_prefix=n_prefix, dtype=module.dtype, device=device_of(module))
+    hidden = module.base_model(
+        input_ids=batch.ids,
+        attention_mask=batch.mask,
+        position_ids=batch.positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+    ).last_hidden_state
+    return hidden, batch.places, batch.wanted
+
+
+def _read_rows(module: Any, questions: Sequence[Choices]) -> tuple[Any, Any, Any]:
+    import torch
+
+    rows: dict[tuple[int, ...], int] = {}  # options of one letter share their text
+    reads: list[tuple[int, int, int]] = []  # row, token before, token
+    for question in questions:
+        for option in question.options:
+            # The last token is predicted, never read.
+            row = rows.setdefault((*question.context, *option[:-1]), len(rows))
+            reads += [(row, len(question.context) - 1 + i, token) for i, token in enumerate(option)]
+    device = device_of(module)
+    ids, mask = padded(list(rows), 0, device)
+    hidden = module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+    width = ids.shape[1]
+    places: dict[int, int] = {}
+    wanted = [(places.setdefault(row * width + before, len(places)), token) for row, before, token in reads]
+    return hidden, torch.tensor(list(places), device=device), torch.tensor(wanted, device=device)
+
+
+def _engine(module: Any, *, trees: bool) -> Callable[[Sequence[Choices], int, Any], list[float]]:
     checked = False
 
     def likelihoods(questions: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
         nonlocal checked
-        batch = tree_batch(questions, n_prefix=n_prefix, dtype=module.dtype, device=device_of(module))
-        hidden = body(
-            input_ids=batch.ids,
-            attention_mask=batch.mask,
-            position_ids=batch.positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-        ).last_hidden_state
-        found = log_probs_of(logits, hidden.flatten(0, 1)[batch.places.to(hidden.device)], batch.wanted)
-        if not checked:
-            _check(module, questions[0], found)
-            checked = True
-        return list(found.tolist())
-
-    return likelihoods
-
-
-def _row_engine(module: Any) -> Callable[[Sequence[Choices], int, Any], list[float]]:
-    import torch
-
-    body, logits = module.base_model, vocabulary_logits(module)
-    checked = False
-
-    def likelihoods(questions: Sequence[Choices], _n_prefix: int, _cache: Any) -> list[float]:
-        nonlocal checked
-        rows, places, wanted = list[tuple[int, ...]](), list[int](), list[tuple[int, int]]()
-        for question in questions:
-            for option in question.options:
-                start = len(question.context) - 1
-                wanted += [(len(places) + i, token) for i, token in enumerate(option)]
-                places += [(len(rows) << 32) + start + i for i in range(len(option))]
-                rows.append((*question.context, *option[:-1]))
-        ids, mask = padded(rows, 0, device_of(module))
-        hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        flat = [(place >> 32) * ids.shape[1] + (place & 0xFFFFFFFF) for place in places]
-        found = log_probs_of(
-            logits,
-            hidden.flatten(0, 1)[torch.tensor(flat, device=hidden.device)],
-            torch.tensor(wanted, device=hidden.device),
-        )
+        found = option_log_probs(module, questions, trees=trees, n_prefix=n_prefix, cache=cache)
         if not checked:
             _check(module, questions[0], found)
             checked = True
