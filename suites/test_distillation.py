@@ -2,7 +2,9 @@
 
 import calbench
 
-pytestmark = calbench.grid(calibrators="identity", by_default={"tasks": "tweets", "quantizers": "bnb-nf4"})
+pytestmark = calbench.grid(
+    calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}
+)
 
 
 def test_distilling_from_the_reference_leaves_calibration_no_worse(calbench):

@@ -6,7 +6,9 @@ does and what quantization does are told apart.
 
 import calbench
 
-pytestmark = calbench.grid(calibrators="identity", by_default={"tasks": "tweets", "quantizers": "bnb-nf4"})
+pytestmark = calbench.grid(
+    calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}
+)
 
 
 def test_qlora_is_calibrated_no_worse_than_quantizing_after_tuning(calbench):

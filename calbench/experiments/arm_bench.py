@@ -98,6 +98,11 @@ class _Setting:
     def __post_init__(self) -> None:
         self.open = self.bench.source(self.model)
         self.source: ModelSource = self.open.model
+        if self.budget.n_asked is not None:
+            sizes = [{self.source.architecture: n} for n in self.budget.n_asked]
+            profile = replace(self.bench.profile, n_calibration=sizes[0], n_test=sizes[1])
+            # What was asked more widely is another record.
+            self.bench = replace(self.bench, profile=profile, _records={}, _sides={})
         self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
         self.request = self.task.request(self.source)
         self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)

@@ -1,4 +1,4 @@
-"""How much an adapter is trained in a comparison of arms; the same for every arm."""
+"""How much an adapter is trained, and how much an arm is asked; the same for every arm of a comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from calbench.models.sources import Architecture
 
 @dataclass(frozen=True)
 class Budget:
-    """What every adapter of a comparison gets.
+    """What every adapter of a comparison gets, and every arm is asked.
 
     Parameters
     ----------
@@ -23,12 +23,16 @@ class Budget:
         Shape and schedule.
     distillation
         For the arms that have a teacher.
+    n_asked
+        Calibration and test items that every arm is asked; None for as many as the profile asks a
+        model elsewhere.
     """
 
     n_training: int | None
     n_watched: int
     recipe: Recipe
     distillation: Distillation
+    n_asked: tuple[int, int] | None = None
 
 
 _TAUGHT = Distillation(alpha=0.7, temperature=2.0)
@@ -42,7 +46,7 @@ BUDGETS: Mapping[str, Mapping[Architecture, Budget]] = {
     },
     "default": {
         "sequence-classification": Budget(800, 400, _ENCODER, _TAUGHT),
-        "causal-lm": Budget(320, 64, _DECODER, _TAUGHT),
+        "causal-lm": Budget(240, 64, _DECODER, _TAUGHT, (200, 400)),
     },
     "full": {
         "sequence-classification": Budget(None, 400, _ENCODER, _TAUGHT),

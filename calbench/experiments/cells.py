@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calbench import calibrators, models, quantizers, tasks
-from calbench.errors import CalbenchError, UnknownNameError
+from calbench.errors import CalbenchError, UnanswerableError, UnknownNameError
 from calbench.experiments.top_label_sides import takes_confidences
 from calbench.models.sources import Architecture
 from calbench.registry import Spec, select, split_patterns, unknown
@@ -115,7 +115,8 @@ class Grid:
     wanted
         What the grid names.
     by_default
-        What it names on the axes that the command line leaves open; the command line replaces it.
+        What it names on the axes that the command line leaves open; the command line replaces it. Of
+        tasks a model gets those that it can be asked, the first ones of them in a short profile.
     """
 
     wanted: Selection = field(default_factory=Selection)
@@ -171,9 +172,12 @@ class Grid:
         return replaced
 
     def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
-        if self._wanted("tasks", command_line) or command_line.tasks:
+        if self.wanted.tasks or command_line.tasks:
             return self._pick("tasks", command_line)
         own = models.get(model).default_tasks
+        if named := self.by_default.tasks:
+            able = [task for task in self._pick("tasks", command_line) if _can_be_asked(model, task)]
+            own = tuple(sorted(able, key=lambda task: named.index(task) if task in named else len(named)))
         return own[: profile.max_tasks]
 
 
@@ -248,6 +252,17 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
 
 def _is_among(patterns: Iterable[str], wanted: str) -> bool:
     return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+
+
+def _can_be_asked(model: str, task: str) -> bool:
+    """Whether a model can answer a task at all; what else is wrong with the two their cell says."""
+    try:
+        tasks.get(task).request(models.get(model))
+    except UnanswerableError:
+        return False
+    except CalbenchError:
+        return True
+    return True
 
 
 def _can_fit(calibrator: str, task: str) -> bool:

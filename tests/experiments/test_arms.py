@@ -182,6 +182,16 @@ def test_a_task_without_training_items_is_refused(model, store, monkeypatch):
         ArmBench(bench(store).bench, none).compare(model, TASK, "bnb-nf4", seed=42)
 
 
+def test_a_budget_may_ask_fewer_items_than_the_profile(model, store):
+    short = {name: replace(budget, n_asked=(30, 50)) for name, budget in BUDGETS.items()}
+    found = ArmBench(bench(store).bench, short).compare(
+        model, TASK, "bnb-nf4", seed=42, arms=("base", "base-ptq")
+    )
+    for side in found.sides.values():
+        assert (len(side.calibration), len(side.test)) == (30, 50)
+    assert {len(record.predictions) for record in found.records.values()} == {80}
+
+
 def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text(encoding="utf-8")

@@ -103,6 +103,18 @@ def test_what_a_grid_names_by_default_is_replaced_by_the_command_line():
     assert picked(quantizers=("bnb-fp4",)) == {("tweets", "bnb-fp4")}
 
 
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        ("default", [("minilm", "tweets"), ("smollm2", "tweets"), ("smollm2", "siqa")]),
+        ("quick", [("minilm", "tweets"), ("smollm2", "tweets")]),
+    ],
+)
+def test_a_model_gets_the_default_tasks_that_it_can_be_asked(profile, expected):
+    grid = grid_of(calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "fp32"})
+    assert [(c.model, c.task) for c in grid.cells(Selection(), PROFILES[profile])] == expected
+
+
 def test_a_default_of_an_axis_that_does_not_exist_is_refused():
     with pytest.raises(UnknownNameError, match="no axis of a grid is called 'task'; did you mean 'tasks'"):
         grid_of(by_default={"task": "tweets"})
