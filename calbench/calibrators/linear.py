@@ -44,29 +44,36 @@ class SoftmaxLoss:
         self._kept: FloatArray = self.probs
         self._current = False
 
-    def at(self, scores: Float64) -> tuple[float, Float64]:
-        """Loss and its gradient by the scores ``(n, k)``, which are overwritten."""
-        n = len(scores)
+    def at(self, scores: Float64, fold: Callable[[Float64], Float64]) -> tuple[float, Float64]:
+        """Loss, and its gradient by the scores ``(n, k)`` as a linear ``fold`` reduces it.
+
+        The scores are overwritten, and belong to the loss from then on.
+        """
+        rows, labels = self.rows, self.design.labels
         if self.padded:
             scores[~self.design.present] = -np.inf
         scores -= scores.max(axis=1, keepdims=True)
-        target = scores[self.rows, self.design.labels]
+        target = scores[rows, labels]
         np.exp(scores, out=scores)
         total = scores.sum(axis=1, keepdims=True)
         scores /= total
         self.probs, self._current = scores, False
-        slope = scores / n
-        slope[self.rows, self.design.labels] -= 1 / n
+        right = scores[rows, labels]
+        scores[rows, labels] -= 1
+        slope = fold(scores) / len(scores)
+        scores[rows, labels] = right
         return float((np.log(total[:, 0]) - target).mean()), slope
 
-    def curvature(self, change: FloatArray) -> FloatArray:
-        """Return the derivative of the gradient along a change of the scores ``(n, k)``, in its dtype."""
+    def curvature(self, change: FloatArray, fold: Callable[[FloatArray], FloatArray]) -> FloatArray:
+        """Return, folded, the derivative of the gradient along a change of the scores, in its dtype.
+
+        The change ``(n, k)`` is overwritten.
+        """
         if self._kept.dtype != change.dtype or not self._current:
-            self._kept, self._current = self.probs.astype(change.dtype), True
-        weighted = self._kept * change
-        weighted -= self._kept * weighted.sum(axis=1, keepdims=True)
-        weighted /= len(weighted)
-        return weighted
+            self._kept, self._current = self.probs.astype(change.dtype, copy=False), True
+        change -= np.einsum("ij,ij->i", self._kept, change)[:, None]
+        change *= self._kept
+        return fold(change) / len(change)
 
     def weights(self) -> Float64:
         """P (1 − p), ``(n, k)``: how much each score matters."""
@@ -88,14 +95,14 @@ class PerClass:
 
     def evaluate(self, x: Float64) -> tuple[float, Float64]:
         """Value and gradient."""
-        loss, slope = self.loss.at(self.design.x * x[0] + x[1])
+        loss, slope = self.loss.at(self.design.x * x[0] + x[1], self._fold)
         away = x - self.neutral
-        return loss + self.ridge / 2 * float(np.vdot(away, away)), self._fold(slope) + self.ridge * away
+        return loss + self.ridge / 2 * float(np.vdot(away, away)), slope + self.ridge * away
 
     def curvature(self, direction: Float64) -> Float64:
         """Hessian times a direction."""
         change = self.design.x * direction[0] + direction[1]
-        return self._fold(self.loss.curvature(change)) + self.ridge * direction
+        return self.loss.curvature(change, self._fold) + self.ridge * direction
 
     def precondition(self) -> Callable[[Float64], Float64]:
         """Invert the 2 × 2 block of every class."""
@@ -130,22 +137,25 @@ class FullMatrix:
         self.centre = centre
         self.inputs = np.hstack([design.x, np.ones((len(design.x), 1))])
         self.inputs32 = self.inputs.astype(np.float32)
+        self._scores, self._change = (np.empty(design.x.shape, dtype) for dtype in (np.float64, np.float32))
         self._value = np.inf
         self._kept: tuple[float, Float64, Float64, Float64] | None = None
 
     def evaluate(self, x: Float64) -> tuple[float, Float64]:
         """Value and gradient."""
-        loss, slope = self.loss.at(self.inputs @ x.T)
+        scores = np.matmul(self.inputs, x.T, out=self._scores)
+        loss, slope = self.loss.at(scores, lambda slope: slope.T @ self.inputs)
         away = x - self.centre
         pull = self.strength * away
         self._value = loss + float(np.vdot(pull, away))
-        return self._value, slope.T @ self.inputs + 2 * pull
+        return self._value, slope + 2 * pull
 
     def curvature(self, direction: Float64) -> Float64:
         """Hessian times a direction."""
         # In single precision: the steps that these products find are corrected by exact gradients.
-        change = self.loss.curvature(self.inputs32 @ direction.T.astype(np.float32))
-        return np.asarray(change.T @ self.inputs32 + 2 * self.strength * direction)
+        change = np.matmul(self.inputs32, direction.T.astype(np.float32), out=self._change)
+        bend = self.loss.curvature(change, lambda change: change.T @ self.inputs32)
+        return np.asarray(bend + 2 * self.strength * direction)
 
     def precondition(self) -> Callable[[Float64], Float64]:
         """Take the inputs' second moments as the same for every class: a Kronecker product.
@@ -165,13 +175,15 @@ class FullMatrix:
         return inverse
 
     def _moments(self) -> tuple[Float64, Float64, Float64]:
-        weights = self.loss.weights()
-        per_row, per_class = weights.sum(axis=1), weights.mean(axis=0)
-        moments = self.inputs.T @ (self.inputs * per_row[:, None]) / max(per_row.sum(), 1e-300)
+        probs = self.loss.probs
+        per_row = 1 - np.einsum("ij,ij->i", probs, probs)
+        per_class = probs.mean(axis=0) - np.einsum("ij,ij->j", probs, probs) / len(probs)
+        moments = self.inputs32.T @ (self.inputs32 * per_row[:, None].astype(np.float32))
+        moments = moments.astype(np.float64) / max(per_row.sum(), 1e-300)
         penalty = 2 * self.strength.mean(axis=0)
         root = np.sqrt(penalty)
         values, vectors = np.linalg.eigh(moments / np.outer(root, root))
-        return penalty, vectors / root[:, None], per_class[:, None] * np.maximum(values, 0) + 1
+        return penalty, vectors / root[:, None], np.maximum(per_class[:, None] * values, 0) + 1
 
 
 def per_class_formula(ops: Ops, x: Any, scale: Float64, bias: Float64) -> Any:

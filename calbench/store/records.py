@@ -97,9 +97,16 @@ class Store:
 
         An address is a store that machines share; locks, shards and quantized checkpoints of this
         machine stay in its cache.
+
+        Raises
+        ------
+        InputError
+            The place is a file.
         """
         if place is None or "://" not in str(place):
             folder = Path(place).expanduser() if place else cache_dir() / "store"
+            if folder.is_file():
+                raise InputError(f"{folder} is a file, and a store is a folder of records; name the folder")
             return cls(folder, on_corrupt=on_corrupt)
         remote = RemoteRecords(str(place))
         return cls(cache_dir() / "stores" / remote.name, remote, on_corrupt)

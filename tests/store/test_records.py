@@ -10,7 +10,7 @@ import time
 import pytest
 
 from calbench import Predictions
-from calbench.errors import CorruptRecordError
+from calbench.errors import CorruptRecordError, InputError
 from calbench.store import Store, key_of
 
 IDENTITY = {"model": {"weights": "w", "quantizer": "fp32"}, "tokenizer": "t", "versions": {"torch": "2"}}
@@ -28,6 +28,13 @@ def test_a_record_comes_back_from_disk(tmp_path):
     assert found.predictions.logits.tolist() == PREDICTIONS.logits.tolist()
     assert found.provenance == {"seconds": 1.5}
     assert found.key == key_of(IDENTITY)
+
+
+def test_a_file_is_no_store(tmp_path):
+    file = tmp_path / "record.csv"
+    file.touch()
+    with pytest.raises(InputError, match=r"record\.csv is a file, and a store is a folder"):
+        Store.at(file)
 
 
 def test_nothing_is_found_under_another_identity(tmp_path):
