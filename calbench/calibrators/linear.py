@@ -14,8 +14,10 @@ from calbench.calibrators.array_ops import NUMPY, Ops, filled, finite, log_softm
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.inputs import FitData
 from calbench.calibrators.solvers import Solution, not_converged
+from calbench.errors import InputError
 
 F = TypeVar("F", bound=Fitted)
+_LARGEST = 1e12  # of which single precision can sum products
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +30,22 @@ class Design:
 
     @classmethod
     def of(cls, data: FitData, *, log_probs: bool) -> Design:
-        """Take logits, or log-probabilities, as inputs."""
+        """Take logits, or log-probabilities, as inputs.
+
+        Raises
+        ------
+        InputError
+            A number is too large for a linear map to be fitted to it.
+        """
         z = data.logits.astype(np.float64)
-        return cls(filled(NUMPY, log_softmax(NUMPY, z) if log_probs else z), finite(z), data.labels)
+        x = filled(NUMPY, log_softmax(NUMPY, z) if log_probs else z)
+        if (large := np.abs(x).max(axis=1) > _LARGEST).any():
+            row = int(np.argmax(large))
+            raise InputError(
+                f"logits[{row}] holds a number of the size of {np.abs(x[row]).max():.1e}, to which no linear"
+                " map can be fitted; an option that an item does not have is -inf"
+            )
+        return cls(x, finite(z), data.labels)
 
 
 class SoftmaxLoss:

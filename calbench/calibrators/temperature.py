@@ -101,16 +101,24 @@ def fit_temperature(
     if converged:
         return temperature, ()
     if inverse == bounds[1]:
-        warning = (
-            f"temperature ran to its lower bound {min_temperature:g}: every calibration sample is predicted"
-            " right (separable data), so no finite confidence is too high; use more or harder samples"
-        )
+        if (np.argmax(data.logits, axis=1) == data.labels).all():
+            why = "every calibration sample is predicted right (separable data), so no finite confidence is"
+            remedy = "too high; use more or harder samples"
+        else:
+            why = f"the logits are so small (at most {data.extent:.2g}) that the best temperature lies below;"
+            remedy = "give a lower min_temperature, or scale the logits"
+        warning = f"temperature ran to its lower bound {min_temperature:g}: {why} {remedy}"
         return min_temperature, (warning,)
     if inverse == bounds[0]:
-        warning = (
-            f"temperature ran to its upper bound {max_temperature:g}: on the calibration split the model's"
-            " logits are no better than chance, and the fit makes every class equally likely"
-        )
+        present = np.isfinite(data.logits)
+        averages = np.mean(data.logits, axis=1, where=present, dtype=np.float64)
+        if averages.mean() >= data.targets.mean(dtype=np.float64):
+            why = "on the calibration split the model's logits are no better than chance, and the fit makes"
+            remedy = "every class equally likely"
+        else:
+            why = f"the logits are so large (up to {data.extent:.2g}) that the best temperature lies above;"
+            remedy = "give a higher max_temperature, or scale the logits"
+        warning = f"temperature ran to its upper bound {max_temperature:g}: {why} {remedy}"
         return max_temperature, (warning,)
     return temperature, ("the temperature's root was found to the last bit, but its gradient exceeds 1e-10",)
 
@@ -150,16 +158,18 @@ def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tup
     curvature = slope.deriv()
     step = 0.0
     for _ in range(4):
-        if not (curvature(step) > 0 and abs(step) < 0.2 * guess):
-            return guess, np.inf
-        step -= float(slope(step) / curvature(step))
+        if curvature(step) > 0:
+            step -= float(slope(step) / curvature(step))
     inverse = guess + step
-    if not bounds[0] < inverse < bounds[1]:
+    near = abs(step) < 0.2 * guess and curvature(step) > 0
+    if not (near and bounds[0] < inverse < bounds[1]):
         return guess, np.inf
     (left,) = scale_cumulants(data, inverse, 1)
     # What is left after the chord's step is what the curvature is wrong by: its series ends, and
-    # single precision rounds the moments.
-    lost = abs(step / guess) ** 4 + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
+    # single precision rounds the moments. A term of the series is the one before it times a step
+    # of about sqrt(fourth / second) / guess.
+    cut = max(abs(step / guess) ** 4, (step**2 * fourth / second) ** 2 / 24)
+    lost = cut + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
     return inverse - float(left / curvature(step)), inverse * abs(left) * lost
 
 

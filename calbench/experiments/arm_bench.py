@@ -16,13 +16,14 @@ from calbench.experiments.arms_result import ArmsResult
 from calbench.experiments.asking import Asking
 from calbench.experiments.bench import N_PROBE, QUANTIZATION_SEED, Bench
 from calbench.experiments.budgets import BUDGETS, Budget
-from calbench.experiments.cells import REFERENCE
+from calbench.experiments.cells import REFERENCE, Profile
 from calbench.experiments.effects import METRICS
 from calbench.experiments.sides import Side
 from calbench.models import ModelSource
+from calbench.models.sources import Architecture
 from calbench.quantizers import QuantizedModel
 from calbench.store import Record, key_of
-from calbench.tasks import ClosedTask, LabelledItem, Split, split_evaluation
+from calbench.tasks import ClosedTask, LabelledItem, MultipleChoice, Split, split_evaluation
 from calbench.tasks.items import hash_items
 
 
@@ -70,6 +71,7 @@ class ArmBench:
                 for name, record in records.items()
                 if "training" in record.provenance
             },
+            n_training=len(setting.data.training),
             level=self.bench.level,
         )
 
@@ -82,6 +84,11 @@ class ArmBench:
                 f" ArmBench(bench, budgets={{{architecture!r}: Budget(...)}})"
             )
         return own or BUDGETS[profile][architecture]
+
+
+def _with_sizes(profile: Profile, architecture: Architecture, sizes: tuple[int, int]) -> Profile:
+    n_calibration, n_test = sizes
+    return replace(profile, n_calibration={architecture: n_calibration}, n_test={architecture: n_test})
 
 
 @dataclass(eq=False)
@@ -98,17 +105,10 @@ class _Setting:
     def __post_init__(self) -> None:
         self.open = self.bench.source(self.model)
         self.source: ModelSource = self.open.model
-        if self.budget.n_asked is not None:
-            sizes = [{self.source.architecture: n} for n in self.budget.n_asked]
-            profile = replace(self.bench.profile, n_calibration=sizes[0], n_test=sizes[1])
-            # What was asked more widely is another record.
-            self.bench = replace(self.bench, profile=profile, _records={}, _sides={})
         self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
         self.request = self.task.request(self.source)
+        n_calibration = self._narrow()
         self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
-        n_calibration, _ = self.bench.profile.sizes(
-            self.source.architecture, len(self.task.partition.evaluation)
-        )
         self.split: Split = split_evaluation(
             [item.id for item in self.items], n_calibration=n_calibration, seed=self.seed
         )
@@ -119,10 +119,33 @@ class _Setting:
             test=[by_id[name] for name in self.split.test],
         )
 
+    def _narrow(self) -> int:
+        """Ask no more than the budget says, and leave items to train on; returns the calibration's size."""
+        architecture, profile = self.source.architecture, self.bench.profile
+        if self.budget.n_asked is not None:
+            profile = _with_sizes(profile, architecture, self.budget.n_asked)
+        n_items, n_training = len(self.task.partition.evaluation), len(self._training_part())
+        wanted = self.budget.n_training
+        missing = n_items // 5 * (not n_training) if wanted is None else max(0, wanted - n_training)
+        sizes = profile.sizes(architecture, n_items - min(missing, n_items // 3))
+        if sizes != self.bench.profile.sizes(architecture, n_items):
+            # What was asked more widely is another record, and neighbours are planned that widely.
+            self.bench = replace(
+                self.bench,
+                profile=_with_sizes(profile, architecture, sizes),
+                planned=(),
+                _records={},
+                _sides={},
+            )
+        return sizes[0]
+
+    def _training_part(self) -> tuple[LabelledItem, ...]:
+        """Return the task's training items; those that a prompt shows with their answers teach nothing."""
+        return () if isinstance(self.task, MultipleChoice) else self.task.partition.training
+
     def _pool(self) -> tuple[LabelledItem, ...]:
         """Return what may be trained on: the task's training part, and evaluation items nobody is asked."""
-        partition = self.task.partition
-        return (*partition.training, *partition.evaluation[len(self.items) :])
+        return (*self._training_part(), *self.task.partition.evaluation[len(self.items) :])
 
     def record(self, arm: ArmDesign) -> Record:
         """Return an arm's predictions of all evaluation items, making them if need be."""

@@ -35,6 +35,8 @@ class ArmsResult:
         Each arm's stored record.
     training
         What each adapter's training saw; empty for arms without one.
+    n_training
+        Items that every adapter learned from.
     level
         Of all intervals.
     """
@@ -47,6 +49,7 @@ class ArmsResult:
     sides: Mapping[str, Side] = field(repr=False)
     records: Mapping[str, Record] = field(repr=False)
     training: Mapping[str, Mapping[str, Any]] = field(default_factory=dict, repr=False)
+    n_training: int = 0
     level: float = 0.95
 
     def side(self, arm: str) -> Side:

@@ -116,7 +116,8 @@ class Grid:
         What the grid names.
     by_default
         What it names on the axes that the command line leaves open; the command line replaces it. Of
-        tasks a model gets those that it can be asked, the first ones of them in a short profile.
+        tasks a model gets those that it can be asked, or its own if there are none, and the first
+        ones of them in a short profile.
     """
 
     wanted: Selection = field(default_factory=Selection)
@@ -176,8 +177,10 @@ class Grid:
             return self._pick("tasks", command_line)
         own = models.get(model).default_tasks
         if named := self.by_default.tasks:
-            able = [task for task in self._pick("tasks", command_line) if _can_be_asked(model, task)]
-            own = tuple(sorted(able, key=lambda task: named.index(task) if task in named else len(named)))
+            picked = self._pick("tasks", command_line)
+            picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
+            # Where none fits and the model has none of its own, each cell says why it cannot be measured.
+            own = tuple(task for task in picked if _can_be_asked(model, task)) or own or picked
         return own[: profile.max_tasks]
 
 

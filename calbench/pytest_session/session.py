@@ -54,7 +54,7 @@ class Session:
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
-        self._arms: dict[Cell, tuple[ArmsResult, Row]] = {}
+        self._arms: dict[Cell, tuple[ArmsResult, Row] | CalbenchError] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -191,11 +191,17 @@ class Session:
                 raise InputError(
                     "arms are trained here, and no record holds them; run without --calbench-records"
                 )
-            result = ArmBench(self.bench).compare(
-                cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0]
-            )
-            self._arms[cell] = result, arms_row(result)
-        result, row = self._arms[cell]
+            try:
+                result = ArmBench(self.bench).compare(
+                    cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0]
+                )
+                self._arms[cell] = result, arms_row(result)
+            except CalbenchError as error:
+                self._arms[cell] = error  # every other test of the cell would meet it again
+        found = self._arms[cell]
+        if isinstance(found, CalbenchError):
+            raise found
+        result, row = found
         return result, {**row, "gates": []}
 
     def baselines(self, suite: str) -> Baselines:

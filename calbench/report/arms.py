@@ -50,6 +50,7 @@ def arms_row(result: ArmsResult) -> Row:
         "quantizer": result.quantizer,
         "seed": result.seed,
         "level": result.level,
+        "n_training": result.n_training,
         "n_calibration": len(first.calibration),
         "n_test": len(first.test),
         "arms": {
@@ -122,8 +123,8 @@ def arms_markdown(rows: Sequence[Row]) -> str:
 
 def _headline(row: Row) -> str:
     return (
-        f"{row['model']} on {row['task']}, {row['quantizer']}: {len(row['arms'])} arms on"
-        f" {row['n_test']:,} test items, seed {row['seed']}"
+        f"{row['model']} on {row['task']}, {row['quantizer']}: {len(row['arms'])} arms, adapters of"
+        f" {row['n_training']:,} items, {row['n_test']:,} test items, seed {row['seed']}"
     )
 
 

@@ -152,6 +152,8 @@ class MultipleChoice:
 
     @cached_property
     def _preamble(self) -> str:
+        if self.n_shots == 0:
+            return f"{self.description}\n\n" if self.description else ""
         if self.load_shots is None:
             shots = [_question(item) for item in self.partition.training]
         else:

@@ -60,6 +60,15 @@ def test_regularised_methods_flag_fewer_samples_than_parameters(name):
 
 
 @pytest.mark.parametrize("name", ["vector", "affine", "matrix", "dirichlet"])
+def test_a_mask_that_is_no_infinity_is_refused_by_linear_maps(name):
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(60, 3)), rng.integers(2, size=60)
+    logits[7:30, 2] = np.finfo(np.float32).min
+    with pytest.raises(InputError, match=r"logits\[7\] holds a number of the size of 3\.4e\+38"):
+        calibrators.get(name).fit(logits, labels)
+
+
+@pytest.mark.parametrize("name", ["vector", "affine", "matrix", "dirichlet"])
 def test_separable_data_and_missing_classes_are_flagged(name):
     logits, _ = overconfident(300, 3)
     fitted = fit(name, logits, logits.argmax(axis=1))

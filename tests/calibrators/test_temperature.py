@@ -49,6 +49,13 @@ def test_separable_data_run_to_the_lower_bound_and_say_so():
     assert "lower bound 0.001" in fitted.warnings[0]
 
 
+@pytest.mark.parametrize(("scale", "reason"), [(1e-4, "so small"), (2e3, "so large")])
+def test_a_scale_outside_of_the_bounds_is_not_taken_for_a_fault_of_the_model(scale, reason):
+    logits, labels = overconfident(200, 3, padded=True)
+    (warning,) = calibrators.get("temperature").fit(scale * logits, labels).warnings
+    assert reason in warning
+
+
 def test_a_model_worse_than_chance_runs_to_the_upper_bound_and_says_so():
     logits, _ = overconfident()
     fitted = calibrators.get("temperature[max_temperature=50]").fit(logits, logits.argmin(axis=1))

@@ -192,6 +192,18 @@ def test_a_budget_may_ask_fewer_items_than_the_profile(model, store):
     assert {len(record.predictions) for record in found.records.values()} == {80}
 
 
+@pytest.mark.parametrize(("n_training", "sizes", "left"), [(120, (76, 114), 94), (None, (91, 137), 56)])
+def test_items_are_left_to_train_on_where_a_task_sets_none_aside(
+    model, store, monkeypatch, n_training, sizes, left
+):
+    task = replace(tasks.get(TASK), n_training=0)
+    monkeypatch.setattr(tasks, "get", lambda name: task)
+    wide = Bench(store, replace(PROFILE, n_calibration=None, n_test=None))
+    setting = _Setting(wide, model, TASK, "bnb-nf4", 42, replace(BUDGET, n_training=n_training))
+    found = len(setting.split.calibration), len(setting.split.test)
+    assert (found, len(setting.data.training)) == (sizes, left)
+
+
 def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = (Path(__file__).parents[2] / "docs" / "adaptation.md").read_text(encoding="utf-8")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from calbench.errors import InputError, UnknownNameError
@@ -113,6 +115,21 @@ def test_what_a_grid_names_by_default_is_replaced_by_the_command_line():
 def test_a_model_gets_the_default_tasks_that_it_can_be_asked(profile, expected):
     grid = grid_of(calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "fp32"})
     assert [(c.model, c.task) for c in grid.cells(Selection(), PROFILES[profile])] == expected
+
+
+def test_a_model_that_no_default_task_fits_gets_its_own():
+    grid = grid_of(calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "fp32"})
+    cells = grid.cells(Selection(models=("minilm", "finbert")), PROFILES["default"])
+    assert {(c.model, c.task) for c in cells} == {("minilm", "tweets"), ("finbert", "financial-sentiment")}
+
+
+def test_a_model_without_any_task_keeps_those_that_say_why(monkeypatch):
+    monkeypatch.setattr("calbench.experiments.cells._can_be_asked", lambda model, task: False)
+    monkeypatch.setattr(
+        "calbench.experiments.cells.models.get", lambda name: SimpleNamespace(default_tasks=())
+    )
+    grid = grid_of(models="minilm", by_default={"tasks": "siqa", "quantizers": "fp32"})
+    assert {c.task for c in grid.cells(Selection(), PROFILES["default"])} == {"siqa"}
 
 
 def test_a_default_of_an_axis_that_does_not_exist_is_refused():

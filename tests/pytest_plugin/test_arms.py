@@ -77,7 +77,7 @@ def test_a_suite_of_arms_prints_and_reports_them_and_a_replay_agrees(
     run("--calbench-report", "report").stdout.fnmatch_lines(
         [
             "*calbench arms*",
-            "*tiny-arms on agree, bnb-nf4: 8 arms on 500 test items, seed 42*",
+            "*tiny-arms on agree, bnb-nf4: 8 arms, adapters of * items, 500 test items, seed 42*",
             "*base-ptq*",
             "*tuning × quantization*",
             "*temperature*",
