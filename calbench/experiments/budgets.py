@@ -46,7 +46,7 @@ BUDGETS: Mapping[str, Mapping[Architecture, Budget]] = {
     },
     "default": {
         "sequence-classification": Budget(800, 400, _ENCODER, _TAUGHT),
-        "causal-lm": Budget(240, 64, _DECODER, _TAUGHT, (200, 400)),
+        "causal-lm": Budget(240, 64, _DECODER, _TAUGHT, (150, 350)),
     },
     "full": {
         "sequence-classification": Budget(None, 400, _ENCODER, _TAUGHT),
