@@ -25,8 +25,7 @@ _UNREADABLE = (
     TypeError,
     AttributeError,
     ArithmeticError,
-    NotImplementedError,
-    RecursionError,
+    RuntimeError,  # of an encrypted zip, or one packed in a way that zipfile does not know
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,

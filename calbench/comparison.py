@@ -11,12 +11,11 @@ import numpy.typing as npt
 from calbench.errors import CalbenchError, GateFailedError, InputError
 from calbench.explanation import Pair, figures, headline, what_moved
 from calbench.metrics import Items, Metric
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.predictions import AnyRecord, Predictions, TopLabelPredictions
 from calbench.requirements import Limits, Requirement, requirements
 from calbench.statistics import Change, GateDecision, Resampled, Resamples, change, resample, resamples_for
 from calbench.statistics.gate import check_same_items
 
-Record = Predictions | TopLabelPredictions
 LEVEL, N_RESAMPLES = 0.95, 2000
 
 
@@ -32,8 +31,8 @@ class Comparison:
         Of the intervals.
     """
 
-    reference: Record
-    candidate: Record
+    reference: AnyRecord
+    candidate: AnyRecord
     level: float = LEVEL
     n_resamples: int = N_RESAMPLES
     seed: int = 0
@@ -130,8 +129,8 @@ class Comparison:
 
 
 def compare(
-    reference: npt.ArrayLike | Record,
-    candidate: npt.ArrayLike | Record,
+    reference: npt.ArrayLike | AnyRecord,
+    candidate: npt.ArrayLike | AnyRecord,
     labels: npt.ArrayLike | None = None,
     *,
     level: float = LEVEL,
@@ -186,7 +185,7 @@ def compare(
     return Comparison(first, second, level, n_resamples, seed)  # type: ignore[arg-type]
 
 
-def _record(logits: npt.ArrayLike | Record, labels: npt.ArrayLike, side: str) -> Predictions:
+def _record(logits: npt.ArrayLike | AnyRecord, labels: npt.ArrayLike, side: str) -> Predictions:
     values = np.asarray(logits)
     try:
         return Predictions(range(len(np.atleast_1d(values))), values, labels)

@@ -133,7 +133,7 @@ class Predictions:
 
         csv keeps no metadata. The others do, and a checksum that is verified when they are read.
         """
-        from calbench.record_files import write_record
+        from calbench.record_writing import write_record
 
         write_record(self, Path(path))
 
@@ -254,7 +254,7 @@ class TopLabelPredictions:
 
     def write(self, path: str | Path) -> None:
         """Write the record, atomically; see :meth:`Predictions.write`."""
-        from calbench.record_files import write_record
+        from calbench.record_writing import write_record
 
         write_record(self, Path(path))
 
@@ -284,6 +284,9 @@ class TopLabelPredictions:
         return TopLabelPredictions(
             self.item_ids[rows], self.confidences[rows], self.correct[rows], self.metadata
         )
+
+
+AnyRecord = Predictions | TopLabelPredictions
 
 
 def _rows(ids: Strings, wanted: Strings) -> npt.NDArray[np.intp]:

@@ -33,7 +33,8 @@ def grid(
     Each argument is a list of patterns, or a string of them separated by commas: ids, globs,
     ``all`` and ``not X``. What names something picks from all that is registered; what only
     excludes, or is left out, starts from the default set. The command line narrows further; what it
-    replaces altogether goes into ``by_default={"tasks": "tweets"}``. The test asks for the fixture
+    replaces altogether goes into ``by_default={"tasks": "tweets"}``; of such tasks a model gets those
+    that it can be asked, and in a short profile the first of them. The test asks for the fixture
     ``calbench``.
 
     >>> grid(quantizers="not fp32").name

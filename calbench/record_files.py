@@ -1,27 +1,22 @@
-"""Records from and to files: which columns hold what, and that what was written is what is read."""
+"""Records from files: which columns hold what, and that what is read is what was written."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-import os
 import re
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from calbench.column_files import ColumnFile, by_suffix, open_columns, reading
+from calbench.column_files import ColumnFile, open_columns, reading
 from calbench.errors import CorruptRecordError, InputError
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.predictions import AnyRecord, Predictions, TopLabelPredictions
+from calbench.record_writing import digest
 
-Record = Predictions | TopLabelPredictions
-SUFFIXES = (".parquet", ".jsonl", ".csv", ".npz", ".safetensors")
 # Columns that say of which experiment a row is; a record is of one.
 _MIXED = ("model", "task", "benchmark", "quantizer", "precision", "condition")
 _LETTERS = {letter: place for place, letter in enumerate("ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
@@ -71,7 +66,9 @@ def read_predictions(path: Path, *, item_id: str, label: str, logits: str | Sequ
     return record
 
 
-def read_record(path: Path, names: ColumnNames | None = None, *, kind: type[Record] | None = None) -> Record:
+def read_record(
+    path: Path, names: ColumnNames | None = None, *, kind: type[AnyRecord] | None = None
+) -> AnyRecord:
     """Read a record from a file of columns.
 
     Parameters
@@ -96,7 +93,7 @@ def read_record(path: Path, names: ColumnNames | None = None, *, kind: type[Reco
     return record_of(file, names, kind=kind)
 
 
-def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[Record] | None = None) -> Record:
+def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[AnyRecord] | None = None) -> AnyRecord:
     """Build a record from opened columns; see :func:`read_record`."""
     if kind is None:
         kind = _kind(file, names)
@@ -115,7 +112,7 @@ def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[Record] | None
     return record
 
 
-def _kind(file: ColumnFile, names: ColumnNames) -> type[Record]:
+def _kind(file: ColumnFile, names: ColumnNames) -> type[AnyRecord]:
     if names.confidence or names.correct or names.predicted:
         return TopLabelPredictions
     vector = names.logits or names.probs or "logits" in file or "logits_0" in file
@@ -295,138 +292,3 @@ def _are_letters(texts: Sequence[str]) -> bool:
 
 def _are_numbers(texts: Sequence[str]) -> bool:
     return all(text.isdecimal() for text in texts if text)
-
-
-def write_record(record: Record, path: Path) -> None:
-    """See :meth:`calbench.Predictions.write`."""
-    writer = by_suffix(path, _WRITERS)
-    with replacing(path) as temporary:
-        writer(record, temporary)
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; on success it replaces ``path`` in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        # mkstemp makes it private; give it the mode that a new file would have.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def digest(record: Record) -> str:
-    """SHA-256 of all that a record holds, metadata included."""
-    state = hashlib.sha256("\x00".join(record.item_ids.tolist()).encode(errors="surrogatepass"))
-    if isinstance(record, Predictions):
-        state.update(record.labels.astype("<i8").tobytes())
-        state.update(np.ascontiguousarray(record.logits, dtype="<f4").tobytes())
-    else:
-        state.update(record.confidences.astype("<f8").tobytes())
-        state.update(record.correct.tobytes())
-    state.update(_metadata(record).encode())
-    return state.hexdigest()
-
-
-def _metadata(record: Record) -> str:
-    return json.dumps(dict(record.metadata), sort_keys=True)
-
-
-def _arrow(record: Record) -> Any:
-    import pyarrow as pa
-
-    columns: dict[str, Any] = {"item_id": record.item_ids.tolist()}
-    if isinstance(record, Predictions):
-        flat = pa.array(record.logits.ravel())
-        columns["label"] = pa.array(record.labels)
-        columns["logits"] = pa.FixedSizeListArray.from_arrays(flat, record.n_classes)
-    else:
-        columns["confidence"] = pa.array(record.confidences)
-        columns["correct"] = pa.array(record.correct)
-    header = {"calbench": _metadata(record), "calbench_digest": digest(record)}
-    return pa.table(columns).replace_schema_metadata(header)
-
-
-def _write_parquet(record: Record, path: Path) -> None:
-    from pyarrow import parquet
-
-    parquet.write_table(_arrow(record), path, write_page_checksum=True)
-
-
-def _write_csv(record: Record, path: Path) -> None:
-    import pyarrow as pa
-    from pyarrow import csv
-
-    columns = {"item_id": pa.array(record.item_ids.tolist())}
-    if isinstance(record, Predictions):
-        columns["label"] = pa.array(record.labels)
-        for k in range(record.n_classes):
-            # Written as the shortest text that gives the float32 back.
-            columns[f"logits_{k}"] = pa.array([str(v) for v in record.logits[:, k]])
-    else:
-        columns["confidence"] = pa.array([repr(float(v)) for v in record.confidences])
-        columns["correct"] = pa.array(record.correct)
-    csv.write_csv(pa.table(columns), path, csv.WriteOptions(quoting_style="needed"))
-
-
-def _write_jsonl(record: Record, path: Path) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        header = {"calbench_metadata": dict(record.metadata), "calbench_digest": digest(record)}
-        file.write(json.dumps(header, sort_keys=True) + "\n")
-        for row in _json_rows(record):
-            file.write(json.dumps(row) + "\n")
-
-
-def _json_rows(record: Record) -> Iterator[dict[str, Any]]:
-    if isinstance(record, TopLabelPredictions):
-        for item, confidence, right in zip(record.item_ids, record.confidences, record.correct, strict=True):
-            yield {"item_id": str(item), "confidence": float(confidence), "correct": bool(right)}
-        return
-    for item, label, row in zip(record.item_ids, record.labels, record.logits, strict=True):
-        # Padding is left out: JSON has no -inf, and the reader pads again.
-        values = [float(str(v)) for v in row]
-        while values and values[-1] == -np.inf:
-            values.pop()
-        yield {"item_id": str(item), "label": int(label), "logits": values}
-
-
-def _arrays(record: Record) -> dict[str, Any]:
-    if isinstance(record, Predictions):
-        return {"label": record.labels, "logits": record.logits}
-    return {"confidence": record.confidences, "correct": record.correct}
-
-
-def _write_npz(record: Record, path: Path) -> None:
-    header = {"calbench_metadata": _metadata(record), "calbench_digest": digest(record)}
-    texts: dict[str, Any] = {name: np.array(text) for name, text in header.items()}
-    np.savez(path, item_id=record.item_ids, **_arrays(record), **texts)
-
-
-def _write_safetensors(record: Record, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    header = {
-        "item_ids": json.dumps(record.item_ids.tolist()),
-        "calbench": _metadata(record),
-        "calbench_digest": digest(record),
-    }
-    tensors: dict[str, Any] = {name: np.ascontiguousarray(a) for name, a in _arrays(record).items()}
-    save_file(tensors, path, metadata=header)
-
-
-_WRITERS = {
-    ".parquet": _write_parquet,
-    ".jsonl": _write_jsonl,
-    ".csv": _write_csv,
-    ".npz": _write_npz,
-    ".safetensors": _write_safetensors,
-}

@@ -14,8 +14,8 @@ import sys
 from pathlib import Path
 
 from calbench import metrics
+from calbench.cache import replacing
 from calbench.experiments import PROFILES, Grid, Selection
-from calbench.record_files import replacing
 from calbench.report import read_results, summary, write_json
 
 CALIBRATOR = "temperature"

@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from calbench import Predictions
 from calbench.errors import InputError
-from calbench.record_files import SUFFIXES
+from calbench.record_writing import SUFFIXES
 
 RECORD = Predictions(
     ["007", 'b,"x"', "é\n"],
@@ -34,7 +34,7 @@ def test_round_trip_is_exact(suffix, tmp_path):
 
 
 def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
-    monkeypatch.setattr("calbench.record_files._metadata", lambda record: 1 / 0)
+    monkeypatch.setattr("calbench.record_writing._metadata", lambda record: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         RECORD.write(tmp_path / "record.parquet")
     assert list(tmp_path.iterdir()) == []
@@ -100,4 +100,18 @@ def test_pickled_arrays_are_never_read(tmp_path):
     path = tmp_path / "x.npz"
     np.savez(path, item_id=np.array(["a", None], dtype=object), label=[0, 0], logits=[[0, 1], [1, 0]])
     with pytest.raises(InputError, match="cannot be read as npz"):
+        Predictions.read(path)
+
+
+def test_an_encrypted_npz_is_refused(tmp_path):
+    path = tmp_path / "x.npz"
+    RECORD.write(path)
+    content = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(mark, at + 1)
+    path.write_bytes(bytes(content))
+    with pytest.raises(InputError, match=r"x\.npz.*cannot be read as npz.*is encrypted"):
         Predictions.read(path)

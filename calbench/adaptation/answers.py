@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from calbench.errors import InputError
 from calbench.inference import encode_texts
 from calbench.inference.choice_tokens import Choices, encode_choices
-from calbench.inference.choices import longest, option_log_probs, takes_trees
+from calbench.inference.choices import divisors, longest, option_log_probs, takes_trees
 from calbench.inference.classification import single_token
 from calbench.inference.heads import vocabulary_logits
 from calbench.inference.methods import at_last_token, device_of, padded
@@ -65,10 +65,7 @@ def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
     request, tokenizer, source = student.request, student.tokenizer, student.source
     if isinstance(request, ChoiceRequest):
         questions, _ = encode_choices(tokenizer, request, items, max_length=source.max_length)
-        lengths = [
-            tuple(request.lengths(item, list(map(len, question.options))))
-            for item, question in zip(items, questions, strict=True)
-        ]
+        lengths = divisors(request, items, questions)
         trees = takes_trees(student.module.config.get_text_config(), longest(questions))
         return EncodedQuestions(questions, lengths, trees)
     words = [single_token(tokenizer, word) for word in request.label_words]

@@ -15,10 +15,10 @@ from urllib.parse import quote
 import numpy as np
 
 from calbench.baselines.baseline import Baseline
+from calbench.cache import replacing
 from calbench.errors import BaselineRefusedError, InputError
 from calbench.experiments import Cell
 from calbench.predictions import TopLabelPredictions
-from calbench.record_files import replacing
 from calbench.store import key_of
 
 FORMAT = 1

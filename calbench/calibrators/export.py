@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from calbench.cache import replacing
 from calbench.calibrators.fitted import Fitted
 from calbench.calibrators.interface import FittedCalibrator
 from calbench.errors import InputError
-from calbench.record_files import replacing
 
 if TYPE_CHECKING:
     import torch

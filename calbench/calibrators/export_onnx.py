@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 import calbench
+from calbench.cache import replacing
 from calbench.calibrators.fitted import Fitted
 from calbench.errors import BackendUnavailableError
-from calbench.record_files import replacing
 
 try:
     import onnx

@@ -101,26 +101,37 @@ def fit_temperature(
     if converged:
         return temperature, ()
     if inverse == bounds[1]:
-        if (np.argmax(data.logits, axis=1) == data.labels).all():
-            why = "every calibration sample is predicted right (separable data), so no finite confidence is"
-            remedy = "too high; use more or harder samples"
-        else:
-            why = f"the logits are so small (at most {data.extent:.2g}) that the best temperature lies below;"
-            remedy = "give a lower min_temperature, or scale the logits"
-        warning = f"temperature ran to its lower bound {min_temperature:g}: {why} {remedy}"
-        return min_temperature, (warning,)
+        why = f"temperature ran to its lower bound {min_temperature:g}: {_why_low(data)}"
+        return min_temperature, (why,)
     if inverse == bounds[0]:
-        present = np.isfinite(data.logits)
-        averages = np.mean(data.logits, axis=1, where=present, dtype=np.float64)
-        if averages.mean() >= data.targets.mean(dtype=np.float64):
-            why = "on the calibration split the model's logits are no better than chance, and the fit makes"
-            remedy = "every class equally likely"
-        else:
-            why = f"the logits are so large (up to {data.extent:.2g}) that the best temperature lies above;"
-            remedy = "give a higher max_temperature, or scale the logits"
-        warning = f"temperature ran to its upper bound {max_temperature:g}: {why} {remedy}"
-        return max_temperature, (warning,)
+        why = f"temperature ran to its upper bound {max_temperature:g}: {_why_high(data)}"
+        return max_temperature, (why,)
     return temperature, ("the temperature's root was found to the last bit, but its gradient exceeds 1e-10",)
+
+
+def _why_low(data: FitData) -> str:
+    if (np.argmax(data.logits, axis=1) == data.labels).all():
+        return (
+            "every calibration sample is predicted right (separable data), so no finite confidence is too"
+            " high; use more or harder samples"
+        )
+    return (
+        f"the logits are so small (at most {data.extent:.2g}) that the best temperature lies below; give a"
+        " lower min_temperature, or scale the logits"
+    )
+
+
+def _why_high(data: FitData) -> str:
+    averages = np.mean(data.logits, axis=1, where=np.isfinite(data.logits), dtype=np.float64)
+    if averages.mean() >= data.targets.mean(dtype=np.float64):
+        return (
+            "on the calibration split the model's logits are no better than chance, and the fit makes every"
+            " class equally likely"
+        )
+    return (
+        f"the logits are so large (up to {data.extent:.2g}) that the best temperature lies above; give a"
+        " higher max_temperature, or scale the logits"
+    )
 
 
 def _inverse_temperature(data: FitData, bounds: tuple[float, float]) -> tuple[float, bool]:

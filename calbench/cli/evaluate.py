@@ -28,7 +28,7 @@ from calbench.cli.options import (
 from calbench.cli.output import interval, origin_notes, plain, print_json, say, table
 
 if TYPE_CHECKING:
-    from calbench.record_files import Record
+    from calbench.predictions import AnyRecord
 
 
 @app.command()
@@ -110,7 +110,7 @@ def evaluate(
     return None
 
 
-def _fitted(fit_on: Record, calibrator: str, seed: int) -> Any:
+def _fitted(fit_on: AnyRecord, calibrator: str, seed: int) -> Any:
     import numpy as np
 
     from calbench import calibrators
@@ -133,7 +133,7 @@ def _saved(path: Path) -> Any:
         raise InputError(f"{path}: {error}") from None
 
 
-def _calibrated(record: Record, fitted: Any) -> Record:
+def _calibrated(record: AnyRecord, fitted: Any) -> AnyRecord:
     """Return the record with the probabilities that a fitted calibrator gives it."""
     import numpy as np
 

@@ -21,7 +21,7 @@ from calbench.cli.options import (
 from calbench.cli.output import json_text, say
 
 if TYPE_CHECKING:
-    from calbench.record_files import Record
+    from calbench.predictions import AnyRecord
 
 Source = Annotated[Path, typer.Argument(help="Predictions.")]
 Output = Annotated[
@@ -93,7 +93,7 @@ def model_card(
 
 def _measured(
     source: Path, columns: str, metrics: str, n_resamples: int, seed: int, *, row_ids: bool
-) -> tuple[Record, Any]:
+) -> tuple[AnyRecord, Any]:
     import numpy as np
 
     from calbench import statistics
@@ -106,7 +106,7 @@ def _measured(
 
 
 def _write(text: str, output: Path | None) -> None:
-    from calbench.record_files import replacing
+    from calbench.cache import replacing
 
     if output is None:
         typer.echo(text, nl=False)

@@ -60,7 +60,7 @@ def import_(
     """
     from calbench.column_files import by_suffix
     from calbench.predictions import Predictions
-    from calbench.record_files import SUFFIXES
+    from calbench.record_writing import SUFFIXES
 
     by_suffix(output, dict.fromkeys(SUFFIXES, print_json))  # before anything is read
     record = read_record(

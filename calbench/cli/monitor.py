@@ -24,7 +24,8 @@ from calbench.cli.output import print_json
 
 if TYPE_CHECKING:
     from calbench.experiments.monitoring import Monitoring
-    from calbench.record_files import ColumnNames, Record
+    from calbench.predictions import AnyRecord
+    from calbench.record_files import ColumnNames
 
 
 @app.command()
@@ -79,7 +80,7 @@ def monitor(
     raise typer.Exit(1 if found.flags else 0)
 
 
-def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> Record:
+def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRecord:
     if path.suffix == ".json" and path.with_suffix(".npz").is_file():
         from calbench import baselines
 

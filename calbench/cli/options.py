@@ -12,8 +12,8 @@ from calbench.errors import InputError
 
 if TYPE_CHECKING:
     from calbench.interchange import Paired
-    from calbench.predictions import Predictions
-    from calbench.record_files import ColumnNames, Record
+    from calbench.predictions import AnyRecord, Predictions
+    from calbench.record_files import ColumnNames
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples, and of the split.")]
@@ -114,7 +114,7 @@ def read_record(
     answers_column: str = "",
     file_format: FileFormat = FileFormat.auto,
     **options: Any,
-) -> Record:
+) -> AnyRecord:
     """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`."""
     from calbench import interchange
 
@@ -136,7 +136,7 @@ def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options:
     )
 
 
-def class_vectors(record: Record) -> Predictions:
+def class_vectors(record: AnyRecord) -> Predictions:
     """Return a record that calibrators of logits can be fitted on, or say why it is none."""
     from calbench.predictions import Predictions
 
@@ -148,7 +148,7 @@ def class_vectors(record: Record) -> Predictions:
     return record
 
 
-def metric_names(metrics: str, record: Record | None = None) -> tuple[str, ...]:
+def metric_names(metrics: str, record: AnyRecord | None = None) -> tuple[str, ...]:
     """Read the text of ``--metrics``; left out, what the record has enough for is measured.
 
     Commas inside brackets belong to a metric's arguments.

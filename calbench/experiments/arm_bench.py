@@ -129,14 +129,7 @@ class _Setting:
         missing = n_items // 5 * (not n_training) if wanted is None else max(0, wanted - n_training)
         sizes = profile.sizes(architecture, n_items - min(missing, n_items // 3))
         if sizes != self.bench.profile.sizes(architecture, n_items):
-            # What was asked more widely is another record, and neighbours are planned that widely.
-            self.bench = replace(
-                self.bench,
-                profile=_with_sizes(profile, architecture, sizes),
-                planned=(),
-                _records={},
-                _sides={},
-            )
+            self.bench = self.bench.narrowed(_with_sizes(profile, architecture, sizes))
         return sizes[0]
 
     def _training_part(self) -> tuple[LabelledItem, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -262,6 +262,10 @@ class Bench:
             n_resamples=self.n_resamples,
             seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
         )
+
+    def narrowed(self, profile: Profile) -> Bench:
+        """Return a bench that asks as much as another profile says, of what it is asked about alone."""
+        return replace(self, profile=profile, planned=(), _records={}, _sides={})
 
     def source(self, model: str) -> _OpenSource:
         """Return a model's resolved source, opened once."""

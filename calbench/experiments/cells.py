@@ -264,7 +264,7 @@ def _can_be_asked(model: str, task: str) -> bool:
     except UnanswerableError:
         return False
     except CalbenchError:
-        return True
+        pass
     return True
 
 

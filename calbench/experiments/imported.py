@@ -17,11 +17,10 @@ from calbench.experiments.cells import PROFILES, REFERENCE, Cell, Grid, Profile,
 from calbench.experiments.top_label_sides import metrics_of, takes_confidences
 from calbench.experiments.transfer import transfer
 from calbench.interchange import pair, read
-from calbench.predictions import Predictions, TopLabelPredictions
-from calbench.record_files import SUFFIXES, digest
+from calbench.predictions import AnyRecord, Predictions
+from calbench.record_writing import SUFFIXES, digest
 from calbench.store import Record, Store
 
-AnyRecord = Predictions | TopLabelPredictions
 REFERENCES = (REFERENCE, "bf16", "fp16")
 
 

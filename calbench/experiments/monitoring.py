@@ -10,11 +10,9 @@ from scipy.stats import chi2, fisher_exact, ks_2samp
 from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics import Items, get
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.predictions import AnyRecord
 from calbench.statistics import Change, Estimate, GateDecision, resample, resamples_for
 from calbench.statistics.intervals import check_level
-
-Record = Predictions | TopLabelPredictions
 
 N_PSI_BINS = 10
 # The customary reading of the index: below it, nothing worth acting on has moved.
@@ -118,8 +116,8 @@ class Monitoring:
 
 
 def monitor(
-    sample: Record,
-    baseline: Record,
+    sample: AnyRecord,
+    baseline: AnyRecord,
     *,
     margin: float = 0.02,
     threshold: float = 0.9,
@@ -157,6 +155,7 @@ def monitor(
 
     Examples
     --------
+    >>> from calbench import TopLabelPredictions
     >>> rng = np.random.default_rng(0)
     >>> def draw(n, extra):
     ...     p = rng.uniform(0.5, 0.95, n)
@@ -210,7 +209,7 @@ def confidence_drift(sample: Float64, baseline: Float64, *, level: float = 0.99)
     return Drift(float(test.statistic), p_value, psi, limit, p_value < 1 - level and psi > limit)
 
 
-def sure_mistakes(sample: Record, baseline: Record, *, threshold: float, level: float) -> SureMistakes:
+def sure_mistakes(sample: AnyRecord, baseline: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
     """Compare how often the two are wrong with at least that confidence, and name the new cases."""
     wrong = [~record.correct & (record.confidences >= threshold) for record in (sample, baseline)]
     counts = [int(rows.sum()) for rows in wrong]
@@ -233,7 +232,7 @@ def sure_mistakes(sample: Record, baseline: Record, *, threshold: float, level: 
     )
 
 
-def _ece(record: Record, level: float, n_resamples: int, seed: int) -> Estimate:
+def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
     resamples = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed)
     metric = get("ece")
     return resample([metric], Items.from_record(record), resamples)["ece"].estimate(level, method="bounds")

@@ -16,7 +16,7 @@ from calbench.metrics import Items, evaluate
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.statistics import Resampled, Resamples, resample
 
-AnyRecord = TypeVar("AnyRecord", Predictions, TopLabelPredictions)
+R = TypeVar("R", Predictions, TopLabelPredictions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +48,7 @@ class Arm:
         return resample(self.metrics, self.items, self.resamples)
 
 
-def divided(
-    record: AnyRecord, calibration_ids: Iterable[str], test_ids: Iterable[str]
-) -> tuple[AnyRecord, AnyRecord]:
+def divided(record: R, calibration_ids: Iterable[str], test_ids: Iterable[str]) -> tuple[R, R]:
     """Return a record's calibration and test items, each in the sorted order of the ids.
 
     Raises

@@ -90,10 +90,7 @@ def choice_method(
     rotary positions, are asked one option per row.
     """
     questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
-    inputs = [
-        (question, tuple(request.lengths(item, list(map(len, question.options)))))
-        for question, item in zip(questions, items, strict=True)
-    ]
+    inputs = list(zip(questions, divisors(request, items, questions), strict=True))
     trees = takes_trees(module.config.get_text_config(), longest(questions))
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
     if not trees or len(prefix) < MIN_PREFIX:
@@ -109,6 +106,16 @@ def choice_method(
         module,
         _engine(module, trees=trees),
     )
+
+
+def divisors(
+    request: ChoiceRequest, items: Sequence[LabelledItem], questions: Sequence[Choices]
+) -> list[tuple[int, ...]]:
+    """Return what each question's options' log-likelihoods are divided by."""
+    return [
+        tuple(request.lengths(item, list(map(len, question.options))))
+        for item, question in zip(items, questions, strict=True)
+    ]
 
 
 def longest(questions: Sequence[Choices]) -> int:

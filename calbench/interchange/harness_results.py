@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from calbench.metrics import get
-from calbench.record_files import Record
+from calbench.predictions import AnyRecord
 from calbench.statistics import Estimate
 
 
-def lm_eval_results(record: Record, estimates: Mapping[str, Estimate], *, task: str) -> dict[str, Any]:
+def lm_eval_results(record: AnyRecord, estimates: Mapping[str, Estimate], *, task: str) -> dict[str, Any]:
     """Return metrics of a record as a ``results_*.json`` of lm-evaluation-harness.
 
     Standard errors are a quarter of the width of a 95% interval, which is what the harness's own

@@ -17,8 +17,7 @@ import numpy as np
 from calbench.column_files import json_document, reading
 from calbench.errors import InputError
 from calbench.interchange.origin import with_origin
-from calbench.predictions import Predictions, TopLabelPredictions
-from calbench.record_files import Record
+from calbench.predictions import AnyRecord, Predictions, TopLabelPredictions
 
 _VERSION = 2  # of the log format
 _MAX_MEMBER_BYTES = 2**30
@@ -38,7 +37,7 @@ def is_inspect(path: Path) -> bool:
     return b'"status"' in head and b'"eval"' in head and b'"version"' in head
 
 
-def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None = None) -> Record:
+def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None = None) -> AnyRecord:
     """Read the samples of inspect_ai logs into one record.
 
     Where every sample's answer is a letter among its choices and the log holds the log-probability
@@ -95,7 +94,7 @@ class _Answer:
     label: int | None
 
 
-def _record(answers: list[_Answer]) -> Record:
+def _record(answers: list[_Answer]) -> AnyRecord:
     ids = [answer.id for answer in answers]
     vectors = [a.options for a in answers if a.options is not None and a.label is not None]
     sampled_best = all(

@@ -8,7 +8,7 @@ from typing import Any
 
 from calbench.escaping import plain_json
 from calbench.metrics import get
-from calbench.record_files import Record
+from calbench.predictions import AnyRecord
 from calbench.statistics import Estimate
 
 # What the hub calls a task whose answers are classes.
@@ -16,7 +16,7 @@ _KIND = "text-classification"
 
 
 def model_index(
-    record: Record, estimates: Mapping[str, Estimate], *, model: str, task: str
+    record: AnyRecord, estimates: Mapping[str, Estimate], *, model: str, task: str
 ) -> dict[str, Any]:
     """Return metrics of a record as the metadata of a model card.
 

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import calbench
-from calbench.record_files import Record
+from calbench.predictions import AnyRecord
 
 
-def with_origin(record: Record, paths: Iterable[Path], *, format_: str, facts: Mapping[str, Any]) -> Record:
+def with_origin(
+    record: AnyRecord, paths: Iterable[Path], *, format_: str, facts: Mapping[str, Any]
+) -> AnyRecord:
     """Return the record with an ``origin`` among its metadata.
 
     Parameters

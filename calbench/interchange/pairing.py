@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from calbench.errors import InputError
-from calbench.predictions import Predictions, TopLabelPredictions
-from calbench.record_files import Record
+from calbench.predictions import AnyRecord, Predictions, TopLabelPredictions
 
 _SHOWN = 3
 
@@ -24,8 +23,8 @@ class Paired:
         Ids of the rest.
     """
 
-    reference: Record
-    candidate: Record
+    reference: AnyRecord
+    candidate: AnyRecord
     only_reference: tuple[str, ...]
     only_candidate: tuple[str, ...]
 
@@ -38,7 +37,7 @@ class Paired:
                 yield f"{len(ids):,} items are in the {name} only and were left out: {shown}"
 
 
-def pair(reference: Record, candidate: Record) -> Paired:
+def pair(reference: AnyRecord, candidate: AnyRecord) -> Paired:
     """Align two records by id.
 
     If one of them is of the top answer only, both are reduced to that.
@@ -72,5 +71,5 @@ def pair(reference: Record, candidate: Record) -> Paired:
     return Paired(reference.take(shared), candidate.take(shared), only_ours, only_theirs)
 
 
-def _top(record: Record) -> TopLabelPredictions:
+def _top(record: AnyRecord) -> TopLabelPredictions:
     return record.to_top_label() if isinstance(record, Predictions) else record

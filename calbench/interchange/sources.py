@@ -13,7 +13,8 @@ from calbench.interchange.inspect_logs import is_inspect, read_inspect
 from calbench.interchange.lm_eval import Scoring, is_samples, read_lm_eval
 from calbench.interchange.origin import with_origin
 from calbench.interchange.torch_tensors import open_tensors
-from calbench.record_files import ColumnNames, Record, record_of
+from calbench.predictions import AnyRecord
+from calbench.record_files import ColumnNames, record_of
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
 _TORCH = (".pt", ".pth")
@@ -34,7 +35,7 @@ def read(
     answers_column: str | None = None,
     scoring: Scoring = "sum",
     scorer: str | None = None,
-) -> Record:
+) -> AnyRecord:
     """Read one record from files that something else wrote.
 
     Parameters
@@ -105,7 +106,7 @@ def _format(paths: list[Path]) -> Format:
 
 def _table(
     path: Path, columns: ColumnNames, kind: Format, answers: Path | None, answers_column: str | None
-) -> Record:
+) -> AnyRecord:
     file = _opened(path, columns, kind)
     item_id = None if columns.row_ids else columns.item_id or "item_id"
     sources = [path]
@@ -125,7 +126,7 @@ def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:
     return open_columns(path, text_columns=(columns.item_id or "item_id", *columns.where))
 
 
-def _said(file: ColumnFile, record: Record) -> dict[str, str]:
+def _said(file: ColumnFile, record: AnyRecord) -> dict[str, str]:
     """Return the model, task and quantizer that a table names, in a column or in its header."""
     facts = {}
     for fact, names in _FACTS.items():

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pytest
 
 import calbench
-from calbench.comparison import Comparison, Record, compare
+from calbench.comparison import Comparison, compare
 from calbench.experiments import Cell, Grid
+from calbench.predictions import AnyRecord
 from calbench.pytest_session.arms import ArmsUnderTest
 from calbench.pytest_session.evidence import ComparisonEvidence
 from calbench.pytest_session.judge import Judge
@@ -59,8 +60,8 @@ class CalbenchFixture:
 
     def compare(
         self,
-        reference: npt.ArrayLike | Record,
-        candidate: npt.ArrayLike | Record,
+        reference: npt.ArrayLike | AnyRecord,
+        candidate: npt.ArrayLike | AnyRecord,
         labels: npt.ArrayLike | None = None,
         *,
         name: str | None = None,

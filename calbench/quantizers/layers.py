@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ def put(model: nn.Module, name: str, layer: nn.Module) -> None:
     setattr(model.get_submodule(parent), child, layer)
 
 
-class DequantizedLinear(nn.Module):
+class DequantizedLinear(nn.Module, ABC):
     """``x @ W.T + b`` whose weight is kept as codes, and computed with as it is in float32.
 
     The weight is dequantized on the first forward and that copy is kept, since unpacking at every
@@ -42,9 +44,9 @@ class DequantizedLinear(nn.Module):
         self.bias = bias
         self.dequantized_copy: torch.Tensor | None = None
 
+    @abstractmethod
     def dequantize(self) -> torch.Tensor:
         """Return the weight, ``(out_features, in_features)`` float32."""
-        raise NotImplementedError
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the layer's output, in the input's type."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from calbench.record_files import replacing
+from calbench.cache import replacing
 from calbench.report.comment import comment
 from calbench.report.csv_table import csv_table
 from calbench.report.html import html_page

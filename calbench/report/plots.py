@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calbench.arrays import Bool, Float64
+from calbench.cache import replacing
 from calbench.errors import BackendUnavailableError, InputError
 from calbench.metrics import Items, ReliabilityBins, evaluate, get
-from calbench.record_files import Record, replacing
+from calbench.predictions import AnyRecord
 from calbench.report.diagrams import flipped
 from calbench.report.leaderboard import is_reference
 from calbench.report.results import DIFFERENCES, Row
@@ -23,7 +24,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 _Z = 1.959963984540054  # of a 95% interval
 
 
-def reliability(records: Mapping[str, Record], *, n_bins: int = 15) -> Figure:
+def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure:
     """Draw accuracy against confidence in equal-width bins, with Wilson's 95% band, over a histogram.
 
     Parameters
@@ -51,7 +52,7 @@ def reliability(records: Mapping[str, Record], *, n_bins: int = 15) -> Figure:
     return figure
 
 
-def shift(reference: Record, candidate: Record) -> Figure:
+def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
     """Draw each item's confidence at full precision against the quantized one; flipped answers marked.
 
     Parameters

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calbench.experiments import Cell, Measured
-from calbench.experiments.imported import AnyRecord, ImportedBench
+from calbench.experiments.imported import ImportedBench
+from calbench.predictions import AnyRecord
 from calbench.report.results import Row, gate_of, merge, row_of
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import calbench
+from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
 from calbench.escaping import plain_json
@@ -17,7 +18,6 @@ from calbench.experiments import Measured, TransferResult
 from calbench.experiments.cells import quantizer_order
 from calbench.experiments.transfer import ARMS
 from calbench.metrics import get as get_metric
-from calbench.record_files import replacing
 from calbench.report.diagrams import confidence_pairs, packed_resamples, reliability
 from calbench.report.ranks import ranked
 from calbench.statistics import Estimate, GateDecision

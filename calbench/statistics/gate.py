@@ -10,7 +10,7 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.metrics import Items, Metric, get
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.predictions import AnyRecord, Predictions
 from calbench.statistics.intervals import (
     Resampled,
     check_paired,
@@ -22,7 +22,6 @@ from calbench.statistics.intervals import (
 from calbench.statistics.resamples import Resamples, resamples_of
 
 Outcome = Literal["pass", "fail", "inconclusive"]
-Record = Predictions | TopLabelPredictions
 
 
 @dataclass(frozen=True)
@@ -62,8 +61,8 @@ class GateDecision:
 
 
 def compare(
-    candidate: Record,
-    reference: Record,
+    candidate: AnyRecord,
+    reference: AnyRecord,
     *,
     metric: str | Metric = "ece",
     margin: float = 0.0,
@@ -102,6 +101,7 @@ def compare(
 
     Examples
     --------
+    >>> from calbench import TopLabelPredictions
     >>> rng = np.random.default_rng(0)
     >>> sure = rng.uniform(0.6, 1.0, 5000)
     >>> right = rng.random(5000) < sure
@@ -121,7 +121,7 @@ def compare(
 
 
 def ceiling(
-    record: Record,
+    record: AnyRecord,
     *,
     metric: str | Metric = "ece",
     maximum: float,
@@ -269,7 +269,7 @@ def sign_of_worse(metric: Metric) -> int:
     return 1 if metric.direction == "lower" else -1
 
 
-def check_same_items(candidate: Record, reference: Record) -> None:
+def check_same_items(candidate: AnyRecord, reference: AnyRecord) -> None:
     """Raise :class:`InputError` unless both records hold the same items with the same labels."""
     ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
     ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]

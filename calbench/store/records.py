@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from calbench.cache import cache_dir, lock, mark_used, publishing, sha256_of
+from calbench.cache import cache_dir, lock, mark_used, publishing, replacing, sha256_of
 from calbench.errors import CorruptRecordError, InputError
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.record_files import read_record as read_file
-from calbench.record_files import replacing
 from calbench.store.remote import RemoteRecords
 from calbench.store.shards import ShardFolder
 from calbench.store.writing import explaining, sort_header

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from calbench.arrays import Float32
+from calbench.cache import replacing
 from calbench.errors import CorruptRecordError
-from calbench.record_files import replacing
 from calbench.store.writing import explaining
 
 

@@ -12,7 +12,8 @@ from calbench.column_files import open_columns
 from calbench.errors import CalbenchError
 from calbench.interchange import read
 from calbench.metrics import evaluate
-from calbench.record_files import ColumnNames, digest
+from calbench.record_files import ColumnNames
+from calbench.record_writing import digest
 
 SPLICES = (
     b"NaN",

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from calbench.errors import InputError
+from calbench.experiments import ArmBench
+
 pytest.importorskip("peft", reason="adapters need peft")
 pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
 
@@ -77,7 +80,7 @@ def test_a_suite_of_arms_prints_and_reports_them_and_a_replay_agrees(
     run("--calbench-report", "report").stdout.fnmatch_lines(
         [
             "*calbench arms*",
-            "*tiny-arms on agree, bnb-nf4: 8 arms, adapters of * items, 500 test items, seed 42*",
+            "*tiny-arms on agree, bnb-nf4: 8 arms, adapters of 160 items, 500 test items, seed 42*",
             "*base-ptq*",
             "*tuning × quantization*",
             "*temperature*",
@@ -94,3 +97,20 @@ def test_a_suite_of_arms_prints_and_reports_them_and_a_replay_agrees(
     assert "| qlora - base-ptq " in text
     run("--calbench-report", "again", "--calbench-replay")
     assert json.loads((pytester.path / "again" / "arms.json").read_text())["arms"] == [row]
+
+
+def test_arms_that_cannot_be_made_are_not_tried_again(pytester, tiny_encoder, monkeypatch):
+    tried = []
+
+    def compare(self, *cell, seed):
+        tried.append(cell)
+        raise InputError("the quantizer is broken")
+
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    monkeypatch.setattr(ArmBench, "compare", compare)
+    pytester.makeconftest(CONFTEST.format(folder=str(tiny_encoder)))
+    pytester.makepyfile(test_suite=SUITE)
+    result = pytester.runpytest_inprocess("--calbench-store", "store", "-p", "no:cacheprovider")
+    result.assert_outcomes(failed=3)
+    result.stdout.fnmatch_lines(["*the quantizer is broken*"] * 3)
+    assert tried == [("tiny-arms", "agree", "bnb-nf4")]
