@@ -130,7 +130,7 @@ def multiplications(loaded, request, items):
         for option in (q.options if max(map(len, q.options)) > 1 else q.options[:1])
     )
     tree = n_prefix + sum(n_tokens(q, n_prefix) for q in questions)
-    read = sum(len(set(Tree.of(q, 0).reads)) for q in questions)
+    read = sum(len(set(Tree(0).add(q))) for q in questions)
     return rows * (body + head) / (tree * body + read * head)
 
 

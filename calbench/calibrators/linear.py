@@ -154,7 +154,7 @@ class FullMatrix:
         self.inputs32 = self.inputs.astype(np.float32)
         self._scores, self._change = (np.empty(design.x.shape, dtype) for dtype in (np.float64, np.float32))
         self._value = np.inf
-        self._kept: tuple[float, Float64, Float64, Float64] | None = None
+        self._kept: tuple[float, Callable[[Float64], Float64]] | None = None
 
     def evaluate(self, x: Float64) -> tuple[float, Float64]:
         """Value and gradient."""
@@ -173,32 +173,43 @@ class FullMatrix:
         return np.asarray(bend + 2 * self.strength * direction)
 
     def precondition(self) -> Callable[[Float64], Float64]:
-        """Take the inputs' second moments as the same for every class: a Kronecker product.
+        """Invert the blocks of the classes, taking the inputs' covariance as the same for all of them.
+
+        The block of class k is the second moment of the inputs where k is in doubt, with weights
+        P (1 - P): about their mean there, which differs between classes, a covariance that differs
+        less. So all blocks are one matrix, decomposed once, and a rank of one of each class's own.
 
         What is added to all rows of W alike leaves the softmax as it is, so there the penalty alone
         counts: without that the iterations grow tenfold on log-probabilities.
         """
-        if self._kept is None or abs(self._value - self._kept[0]) > 1e-3 * abs(self._value):
-            self._kept = self._value, *self._moments()
-        _, penalty, vectors, scale = self._kept
+        if self._kept is None or abs(self._value - self._kept[0]) > 1e-2 * abs(self._value):
+            self._kept = self._value, self._inverse()
+        return self._kept[1]
+
+    def _inverse(self) -> Callable[[Float64], Float64]:
+        n, doubt = len(self.inputs), self.loss.weights().astype(np.float32)
+        share = doubt.mean(axis=0, dtype=np.float64)
+        means = (doubt.T @ self.inputs32).astype(np.float64) / (n * np.maximum(share, 1e-300))[:, None]
+        total = (self.inputs32.T @ (self.inputs32 * doubt.sum(axis=1)[:, None])).astype(np.float64) / n
+        covariance = (total - (means.T * share) @ means) / max(share.sum(), 1e-300)
+        penalty = 2 * self.strength.mean(axis=0)
+        root = np.sqrt(penalty)
+        values, vectors = np.linalg.eigh(covariance / np.outer(root, root))
+        # In the basis in which the covariance is diagonal, and the penalty the identity.
+        basis = vectors / root[:, None]
+        scale = np.maximum(np.outer(share, values), 0) + 1
+        own = means @ basis
+        bent = own / scale
+        gain = share / (1 + share * np.einsum("ij,ij->i", own, bent))  # Sherman and Morrison
 
         def inverse(v: Float64) -> Float64:
             common = v.mean(axis=0)
-            apart = (((v - common) @ vectors) / scale) @ vectors.T
+            turned = (v - common) @ basis
+            turned = turned / scale - bent * (gain * np.einsum("ij,ij->i", bent, turned))[:, None]
+            apart = turned @ basis.T
             return np.asarray(apart - apart.mean(axis=0) + common / penalty)
 
         return inverse
-
-    def _moments(self) -> tuple[Float64, Float64, Float64]:
-        probs = self.loss.probs
-        per_row = 1 - np.einsum("ij,ij->i", probs, probs)
-        per_class = probs.mean(axis=0) - np.einsum("ij,ij->j", probs, probs) / len(probs)
-        moments = self.inputs32.T @ (self.inputs32 * per_row[:, None].astype(np.float32))
-        moments = moments.astype(np.float64) / max(per_row.sum(), 1e-300)
-        penalty = 2 * self.strength.mean(axis=0)
-        root = np.sqrt(penalty)
-        values, vectors = np.linalg.eigh(moments / np.outer(root, root))
-        return penalty, vectors / root[:, None], np.maximum(per_class[:, None] * values, 0) + 1
 
 
 def per_class_formula(ops: Ops, x: Any, scale: Float64, bias: Float64) -> Any:

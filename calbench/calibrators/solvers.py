@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -176,16 +177,20 @@ def newton_cg(problem: Convex, start: Float64, *, max_iterations: int = 100) -> 
     """Minimise a convex function of many variables, to 1e-10 in the gradient.
 
     Newton's method, its linear systems solved by preconditioned conjugate gradients only as far as
-    the distance to the minimum warrants (Nocedal and Wright 2006, algorithm 7.1).
+    the distance to the minimum warrants (Nocedal and Wright 2006, algorithm 7.1). What one system
+    showed of the Hessian helps to solve the next (Morales and Nocedal 2000, Automatic
+    Preconditioning by Limited Memory Quasi-Newton Updating).
     """
     x = start
     value, gradient = problem.evaluate(x)
+    known = _Directions()
     for iteration in range(max_iterations):
         norm = float(np.abs(gradient).max())
         if norm <= TOLERANCE:
             return Solution(x, value, norm, iteration, converged=True)
-        step = _conjugate_gradients(
-            problem, gradient, forcing=max(1e-4, 0.1 * TOLERANCE / norm, min(0.1, norm**0.5))
+        forcing = max(1e-4, 0.1 * TOLERANCE / norm, min(0.1, norm**0.5))
+        step, known = _conjugate_gradients(
+            problem, gradient, known.around(problem.precondition()), forcing=forcing
         )
         fall = float(np.vdot(gradient, step))
         size = 1.0
@@ -201,9 +206,46 @@ def newton_cg(problem: Convex, start: Float64, *, max_iterations: int = 100) -> 
     return Solution(x, value, float(np.abs(gradient).max()), max_iterations, converged=False)
 
 
-def _conjugate_gradients(problem: Convex, gradient: Float64, *, forcing: float) -> Float64:
-    """Approximately solve H step = -gradient."""
-    apply_inverse = problem.precondition()
+class _Directions:
+    """Directions in which the Hessian is known, conjugate to each other.
+
+    They are the last few: rounding makes a direction lose its conjugacy to those long before it.
+    """
+
+    def __init__(self) -> None:
+        self.directions: deque[Float64] = deque(maxlen=16)
+        self.images: deque[Float64] = deque(maxlen=16)  # the Hessian times each
+        self.curvatures: deque[float] = deque(maxlen=16)
+
+    def add(self, direction: Float64, image: Float64, curvature: float) -> None:
+        self.directions.append(direction.ravel())
+        self.images.append(image.ravel())
+        self.curvatures.append(curvature)
+
+    def around(self, inverse: Callable[[Float64], Float64]) -> Callable[[Float64], Float64]:
+        """Return an inverse Hessian that is right in the known directions, and as given elsewhere.
+
+        The update of BFGS, for all directions at once since they are conjugate.
+        """
+        if not self.directions:
+            return inverse
+        directions, images = np.array(self.directions), np.array(self.images)
+        curvatures = np.array(self.curvatures)
+
+        def better(v: Float64) -> Float64:
+            along = directions @ v.ravel() / curvatures
+            rest = inverse(v - (along @ images).reshape(v.shape))
+            along -= images @ rest.ravel() / curvatures
+            return np.asarray(rest + (along @ directions).reshape(v.shape))
+
+        return better
+
+
+def _conjugate_gradients(
+    problem: Convex, gradient: Float64, apply_inverse: Callable[[Float64], Float64], *, forcing: float
+) -> tuple[Float64, _Directions]:
+    """Approximately solve H step = -gradient; returns the step, and what the Hessian was seen to do."""
+    seen = _Directions()
     step, residual = np.zeros_like(gradient), -gradient
     scaled = apply_inverse(residual)
     direction, product = scaled, float(np.vdot(residual, scaled))
@@ -213,6 +255,7 @@ def _conjugate_gradients(problem: Convex, gradient: Float64, *, forcing: float) 
         curvature = float(np.vdot(direction, image))
         if curvature <= 0:  # a flat direction, to rounding
             break
+        seen.add(direction, image, curvature)
         size = product / curvature
         step = step + size * direction
         residual = residual - size * image
@@ -221,4 +264,4 @@ def _conjugate_gradients(problem: Convex, gradient: Float64, *, forcing: float) 
         if product <= goal:
             break
         direction = scaled + product / previous * direction
-    return step if step.any() else -gradient
+    return (step if step.any() else -gradient), seen

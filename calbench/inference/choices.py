@@ -34,7 +34,7 @@ class ChoiceMethod:
         The questions, and what their log-likelihoods are divided by.
     prefix
         Tokens with which the contexts begin that were not cut.
-    lengths, width, budget, n_truncated, engine
+    lengths, packs, width, budget, n_truncated, engine
         As the protocol has them.
     likelihoods
         The engine: from questions and a cache of their prefix (or None) to log-likelihoods.
@@ -43,6 +43,7 @@ class ChoiceMethod:
     inputs: list[tuple[Choices, tuple[int, ...]]]
     prefix: tuple[int, ...]
     lengths: list[int]
+    packs: bool
     width: int
     budget: int
     n_truncated: int
@@ -85,7 +86,7 @@ def choice_method(
 ) -> ChoiceMethod:
     """Prepare questions.
 
-    The options of a question share one row (see :mod:`calbench.inference.trees`) wherever the model
+    Questions and their options share rows (see :mod:`calbench.inference.trees`) wherever the model
     looks at all tokens alike; models with a sliding window shorter than the questions, or without
     rotary positions, are asked one option per row.
     """
@@ -99,6 +100,7 @@ def choice_method(
         inputs,
         prefix,
         [_length(question, prefix, trees=trees) for question in questions],
+        trees,
         max(len(q.options) for q in questions),
         TOKENS_PER_BATCH,
         sum(cut),
@@ -206,19 +208,22 @@ def _engine(module: Any, *, trees: bool) -> Callable[[Sequence[Choices], int, An
         nonlocal checked
         found = option_log_probs(module, questions, trees=trees, n_prefix=n_prefix, cache=cache)
         if not checked:
-            _check(module, questions[0], found)
+            _check(module, questions, found)
             checked = True
         return list(found.tolist())
 
     return likelihoods
 
 
-def _check(module: Any, question: Choices, found: Any) -> None:
-    """Ask the model itself about the first question's last option, the farthest from the context."""
+def _check(module: Any, questions: Sequence[Choices], found: Any) -> None:
+    """Ask the model itself about the shortest question's last option, the farthest from its context."""
     import torch
 
+    shortest = min(range(len(questions)), key=lambda i: len(questions[i].context))
+    question = questions[shortest]
     *before, last = question.options
-    start = sum(map(len, before))
+    options = [*(option for q in questions[:shortest] for option in q.options), *before]
+    start = sum(map(len, options))
     tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
     whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
     own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]

@@ -30,6 +30,7 @@ class TextMethod:
     pad: int
     device: Any
     values: Callable[[Any, Any], Any]
+    packs: bool = False
 
     def read(self, rows: Sequence[int]) -> Float32:
         """Ask one batch."""

@@ -24,6 +24,11 @@ class Method(Protocol):
         ...
 
     @property
+    def packs(self) -> bool:
+        """Whether short items fill the rows of long ones, or each takes as much as the longest of a batch."""
+        ...
+
+    @property
     def width(self) -> int:
         """Number of logits of an item; where it has fewer options the rest is ``-inf``."""
         ...

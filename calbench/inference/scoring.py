@@ -68,7 +68,8 @@ def score(
 ) -> Scored:
     """Ask the model about every item.
 
-    Inputs are sorted by length and batched under a token budget, so little of a batch is padding.
+    Inputs are sorted by length, batched under a token budget, and packed where the method can, so
+    little of a batch is padding.
     The same items give the same batches and shards, whatever order they come in and wherever an
     earlier run stopped.
 
@@ -131,13 +132,19 @@ def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:
     """Yield batches of rows of similar length, longest first, within the token budget."""
     batch: list[int] = []
     for row in rows:
-        longest = method.lengths[batch[0]] if batch else 0
-        if batch and (len(batch) == MAX_ROWS or (len(batch) + 1) * longest > method.budget):
+        if batch and (len(batch) == MAX_ROWS or _n_tokens(method, [*batch, row]) > method.budget):
             yield batch
             batch = []
         batch.append(row)
     if batch:
         yield batch
+
+
+def _n_tokens(method: Method, batch: Sequence[int]) -> int:
+    """Return what a batch takes of the budget; its longest item comes first."""
+    if method.packs:
+        return sum(method.lengths[row] for row in batch)
+    return len(batch) * method.lengths[batch[0]]
 
 
 def _method(
@@ -184,7 +191,7 @@ def _shards(method: Method, rows: Sequence[int]) -> Iterator[list[list[int]]]:
     n_tokens = 0
     for batch in batches(method, rows):
         part.append(batch)
-        n_tokens += len(batch) * method.lengths[batch[0]]
+        n_tokens += _n_tokens(method, batch)
         if n_tokens >= TOKENS_PER_SHARD:
             yield part
             part, n_tokens = [], 0

@@ -10,7 +10,7 @@ import pytest
 from calbench.errors import InputError
 from calbench.inference import choices, score
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
-from calbench.inference.trees import Tree
+from calbench.inference.trees import Tree, n_tokens, tree_batch
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, MultipleChoice, Question
 
@@ -127,10 +127,32 @@ def test_what_batching_changes_is_measured(decoder, monkeypatch):
 
 def test_options_that_begin_alike_are_read_once_up_to_where_they_part(decoder):
     alike = Question("a", "w1", ("w2 w3 w4 w5", "w2 w3 w6 w7", "w2 w3 w4 w5", "w2"), 0)
-    tree = Tree.of(encode_choices(decoder[1], PLAIN, [alike], max_length=99)[0][0], 0)
+    tree = Tree(0)
+    tree.add(encode_choices(decoder[1], PLAIN, [alike], max_length=99)[0][0])
     words_read = decoder[1].decode(tree.tokens)
     assert words_read == "Text: w1 Sentiment: w2 w3 w4 w6"
     assert_equals_naive(decoder, PLAIN, [alike])
+
+
+def test_questions_fill_rows_and_share_what_they_begin_with(decoder):
+    questions, _ = encode_choices(decoder[1], PLAIN, ITEMS, max_length=99)
+    batch = tree_batch(questions, n_prefix=0, dtype=decoder[0].dtype, device="cpu")
+    sizes = [n_tokens(question, 0) for question in questions]
+    n_rows, width = batch.ids.shape
+    assert n_rows < len(ITEMS)
+    # padded to the longest, a batch of these is a third padding
+    assert n_rows * width < 1.02 * sum(sizes) < 0.75 * len(sizes) * max(sizes)
+    row = Tree(0)
+    for question in questions[:2]:
+        row.add(question)
+    assert questions[0].context[0] == questions[1].context[0]
+    assert len(row.tokens) == sum(sizes[:2]) - 1
+
+
+def test_a_question_fills_a_row_of_its_own_where_it_is_alone(decoder):
+    questions, _ = encode_choices(decoder[1], PLAIN, ITEMS[:1], max_length=99)
+    batch = tree_batch(questions, n_prefix=0, dtype=decoder[0].dtype, device="cpu")
+    assert tuple(batch.ids.shape) == (1, n_tokens(questions[0], 0))
 
 
 def test_equal_questions_are_asked_once(decoder):
