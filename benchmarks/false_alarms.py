@@ -25,7 +25,7 @@ from calbench.experiments import PROFILES, Bench
 from calbench.experiments.bench import METRICS
 from calbench.experiments.sides import Side
 from calbench.experiments.transfer import transfer_between
-from calbench.inference import scoring
+from calbench.inference import classification, score
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
 from calbench.tasks import split_evaluation
@@ -46,9 +46,9 @@ def noise_floor(n_items=200):
     module, tokenizer = source.load(), source.load_tokenizer()
     module.eval()
     ask = (module, tokenizer, source, task.request(source), items)
-    usual = scoring.score(*ask).logits
-    with mock.patch.object(scoring, "TOKENS_PER_BATCH", scoring.TOKENS_PER_BATCH // 8):
-        other = scoring.score(*ask).logits
+    usual = score(*ask).logits
+    with mock.patch.object(classification, "TOKENS_PER_BATCH", classification.TOKENS_PER_BATCH // 8):
+        other = score(*ask).logits
     return float(np.abs(usual - other).max())
 
 

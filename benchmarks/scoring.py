@@ -8,8 +8,8 @@ runs its `hf` model at the batch size that is best for the task among those trie
 busy with other things: the best round of each is what it costs, and processor seconds are shown too.
 `multiplications` is what the harness multiplies (each option after its context, options of one token
 together, the head on every token) over what calbench has to (a shared prefix once, each token of a tree once,
-the head where a token is looked up): where the model's own work is all there is, no engine that computes the
-same numbers can have a larger ratio.
+the head where a token is looked up): where the model's own work is all there is, hardly an
+engine that computes the same numbers can have a larger ratio (questions of one row share a few tokens more).
 """
 
 from __future__ import annotations

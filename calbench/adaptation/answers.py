@@ -140,7 +140,7 @@ class EncodedQuestions:
     lengths
         What each option's log-likelihood is divided by.
     trees
-        Whether the options of a question share one row, as they do in scoring.
+        Whether options and questions share rows, as they do in scoring.
     """
 
     questions: list[Choices]

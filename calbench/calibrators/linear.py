@@ -177,7 +177,8 @@ class FullMatrix:
 
         The block of class k is the second moment of the inputs where k is in doubt, with weights
         P (1 - P): about their mean there, which differs between classes, a covariance that differs
-        less. So all blocks are one matrix, decomposed once, and a rank of one of each class's own.
+        less. So all blocks are one matrix, decomposed once, and a matrix of rank one of each class's
+        own. Until the loss has moved by a percent that of an earlier point will do.
 
         What is added to all rows of W alike leaves the softmax as it is, so there the penalty alone
         counts: without that the iterations grow tenfold on log-probabilities.
@@ -188,10 +189,13 @@ class FullMatrix:
 
     def _inverse(self) -> Callable[[Float64], Float64]:
         n, doubt = len(self.inputs), self.loss.weights().astype(np.float32)
+        middle = self.inputs.mean(axis=0)
+        inputs = (self.inputs - middle).astype(np.float32)  # far from 0, single precision would lose them
         share = doubt.mean(axis=0, dtype=np.float64)
-        means = (doubt.T @ self.inputs32).astype(np.float64) / (n * np.maximum(share, 1e-300))[:, None]
-        total = (self.inputs32.T @ (self.inputs32 * doubt.sum(axis=1)[:, None])).astype(np.float64) / n
+        means = (doubt.T @ inputs).astype(np.float64) / (n * np.maximum(share, 1e-300))[:, None]
+        total = (inputs.T @ (inputs * doubt.sum(axis=1)[:, None])).astype(np.float64) / n
         covariance = (total - (means.T * share) @ means) / max(share.sum(), 1e-300)
+        means += middle
         penalty = 2 * self.strength.mean(axis=0)
         root = np.sqrt(penalty)
         values, vectors = np.linalg.eigh(covariance / np.outer(root, root))

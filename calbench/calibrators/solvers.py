@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +13,7 @@ from scipy import linalg
 from calbench.arrays import Float64
 
 TOLERANCE = 1e-10
+_MOST_DIRECTIONS = 32
 Smooth = Callable[[Float64], tuple[float, Float64, Float64]]
 
 
@@ -169,7 +169,7 @@ class Convex(Protocol):
         ...
 
     def precondition(self) -> Callable[[Float64], Float64]:
-        """Return an approximate inverse Hessian at the last point evaluated, as a function."""
+        """Return an approximate inverse Hessian at about the last point evaluated, as a function."""
         ...
 
 
@@ -207,15 +207,12 @@ def newton_cg(problem: Convex, start: Float64, *, max_iterations: int = 100) -> 
 
 
 class _Directions:
-    """Directions in which the Hessian is known, conjugate to each other.
-
-    They are the last few: rounding makes a direction lose its conjugacy to those long before it.
-    """
+    """Directions in which the Hessian is known, conjugate to each other."""
 
     def __init__(self) -> None:
-        self.directions: deque[Float64] = deque(maxlen=16)
-        self.images: deque[Float64] = deque(maxlen=16)  # the Hessian times each
-        self.curvatures: deque[float] = deque(maxlen=16)
+        self.directions: list[Float64] = []
+        self.images: list[Float64] = []  # the Hessian times each
+        self.curvatures: list[float] = []
 
     def add(self, direction: Float64, image: Float64, curvature: float) -> None:
         self.directions.append(direction.ravel())
@@ -225,9 +222,10 @@ class _Directions:
     def around(self, inverse: Callable[[Float64], Float64]) -> Callable[[Float64], Float64]:
         """Return an inverse Hessian that is right in the known directions, and as given elsewhere.
 
-        The update of BFGS, for all directions at once since they are conjugate.
+        The update of BFGS, for all directions at once since they are conjugate. Of many that is no
+        longer true: rounding makes a direction lose it to those long before.
         """
-        if not self.directions:
+        if not 0 < len(self.directions) <= _MOST_DIRECTIONS:
             return inverse
         directions, images = np.array(self.directions), np.array(self.images)
         curvatures = np.array(self.curvatures)

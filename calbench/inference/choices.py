@@ -158,7 +158,7 @@ def option_log_probs(
     questions
         In tokens.
     trees
-        Whether the options of a question share one row; see :func:`takes_trees`.
+        Whether options and questions share rows; see :func:`takes_trees`.
     n_prefix, cache
         How many tokens all contexts begin with that the model has read, and what it kept of them;
         for trees only.
@@ -208,23 +208,23 @@ def _engine(module: Any, *, trees: bool) -> Callable[[Sequence[Choices], int, An
         nonlocal checked
         found = option_log_probs(module, questions, trees=trees, n_prefix=n_prefix, cache=cache)
         if not checked:
-            _check(module, questions, found)
+            _check(module, questions[-1], found)
             checked = True
         return list(found.tolist())
 
     return likelihoods
 
 
-def _check(module: Any, questions: Sequence[Choices], found: Any) -> None:
-    """Ask the model itself about the shortest question's last option, the farthest from its context."""
+def _check(module: Any, question: Choices, found: Any) -> None:
+    """Ask the model itself about the last question's last option.
+
+    It is a batch's shortest, and stands behind all else in its row: a mask that the model does not
+    heed shows here first.
+    """
     import torch
 
-    shortest = min(range(len(questions)), key=lambda i: len(questions[i].context))
-    question = questions[shortest]
-    *before, last = question.options
-    options = [*(option for q in questions[:shortest] for option in q.options), *before]
-    start = sum(map(len, options))
+    last = question.options[-1]
     tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
     whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
     own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]
-    check_agreement(module, found[start : start + len(last)], own)
+    check_agreement(module, found[-len(last) :], own)

@@ -35,7 +35,7 @@ class Method(Protocol):
 
     @property
     def budget(self) -> int:
-        """Tokens that a batch may have, padding included."""
+        """Tokens that a batch may have, with padding unless the method packs."""
         ...
 
     @property

@@ -21,7 +21,7 @@ from calbench.tasks.multiple_choice import ChoiceRequest
 
 Request = ClassificationRequest | ChoiceRequest
 
-MAX_ROWS = 64
+MAX_ITEMS = 64
 TOKENS_PER_SHARD = 16_384
 N_REPEATED = 8
 
@@ -132,7 +132,7 @@ def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:
     """Yield batches of rows of similar length, longest first, within the token budget."""
     batch: list[int] = []
     for row in rows:
-        if batch and (len(batch) == MAX_ROWS or _n_tokens(method, [*batch, row]) > method.budget):
+        if batch and (len(batch) == MAX_ITEMS or _n_tokens(method, [*batch, row]) > method.budget):
             yield batch
             batch = []
         batch.append(row)

@@ -17,12 +17,12 @@ import numpy as np
 from calbench.arrays import Bool
 from calbench.inference.choice_tokens import Choices
 
-# A token that sees this many others costs twice what its linear layers do alone (a decoder of 576 hidden
-# units; wider ones less, so for them rows could be longer still).
-VISIBLE_TOKENS_AT_TWICE_THE_COST = 3000
+# In a row of this length attention costs as much as the linear layers (a decoder of 576 hidden units, whose
+# blocks have 3.5 million weights; wider ones can have longer rows).
+ROW_LENGTH_AT_TWICE_THE_COST = 3000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tree:
     """One row, after a prefix that the model has already read.
 
@@ -39,10 +39,10 @@ class Tree:
     """
 
     n_prefix: int
-    tokens: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    _children: dict[tuple[int, int], int] = field(default_factory=dict, repr=False)
+    tokens: list[int] = field(default_factory=list, init=False)
+    parents: list[int] = field(default_factory=list, init=False)
+    positions: list[int] = field(default_factory=list, init=False)
+    _children: dict[tuple[int, int], int] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, question: Choices) -> list[int]:
         """Add a question; returns, for each token of each option in turn, after which one it is predicted."""
@@ -158,7 +158,7 @@ def _rows(sizes: Sequence[int], n_prefix: int) -> list[int]:
             length, rows[i] = filled[0]
             heapreplace(filled, (length + sizes[i], rows[i]))
         width = max(filled)[0]
-        cost = n_rows * width * (1 + (n_prefix + width) / VISIBLE_TOKENS_AT_TWICE_THE_COST)
+        cost = n_rows * width * (1 + (n_prefix + width) / ROW_LENGTH_AT_TWICE_THE_COST)
         if cost < best_cost:
             best, best_cost = rows, cost
     return best

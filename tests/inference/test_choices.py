@@ -10,7 +10,9 @@ import pytest
 from calbench.errors import InputError
 from calbench.inference import choices, score
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
-from calbench.inference.trees import Tree, n_tokens, tree_batch
+from calbench.inference.choices import choice_method
+from calbench.inference.scoring import batches
+from calbench.inference.trees import Tree, _rows, n_tokens, tree_batch
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, MultipleChoice, Question
 
@@ -98,7 +100,7 @@ def test_a_shared_prefix_is_read_once(decoder, monkeypatch):
     hook.remove()
     assert scored.engine == "trees after a prefix of 41 tokens"
     assert n_tokens.count((1, 41)) == 1
-    # the first item is also asked whole, as a check
+    # one item is also asked whole, as a check
     assert sum(rows * width for rows, width in n_tokens) < 0.6 * sum(
         len(decoder[1](PREAMBLE + item.text)["input_ids"]) * len(item.options) for item in ITEMS
     )
@@ -147,6 +149,36 @@ def test_questions_fill_rows_and_share_what_they_begin_with(decoder):
         row.add(question)
     assert questions[0].context[0] == questions[1].context[0]
     assert len(row.tokens) == sum(sizes[:2]) - 1
+
+
+def test_rows_are_as_many_as_cost_least():
+    assert _rows([5, 5], 0) == [0, 1]
+    assert _rows([6, 3, 3], 0) == [0, 1, 1]
+    assert _rows([50, 30, 10, 10], 0) == [0, 1, 1, 1]
+
+
+def test_short_questions_join_long_ones_in_a_batch(decoder):
+    long = dataclasses.replace(ITEMS[0], id="long", text=words(60))
+    items = [long, *(dataclasses.replace(ITEMS[1], id=f"s{i}", text=words(1)) for i in range(20))]
+    method = choice_method(*decoder, PLAIN, items)
+    size = sum(method.lengths)
+    assert len(items) * max(method.lengths) > 2 * size
+    for packs, n_batches in ((True, 1), (False, 2)):
+        asked = dataclasses.replace(method, packs=packs, budget=size)
+        assert len(list(batches(asked, range(len(items))))) == n_batches
+
+
+def test_a_model_that_does_not_heed_the_mask_is_refused(decoder, monkeypatch):
+    body = decoder[0].base_model
+    hook = body.register_forward_pre_hook(
+        lambda _, args, kwargs: (args, {**kwargs, "attention_mask": None}), with_kwargs=True
+    )
+    words_of_one_token = [dataclasses.replace(item, options=("w1", "w2")) for item in ITEMS]
+    try:
+        with pytest.raises(InputError, match="changes its logits"):
+            score(*decoder, PLAIN, words_of_one_token)
+    finally:
+        hook.remove()
 
 
 def test_a_question_fills_a_row_of_its_own_where_it_is_alone(decoder):
