@@ -165,12 +165,17 @@ def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tup
     zero. Returns β and a bound, roughly, of what β times the slope is there.
     """
     first, second, third, fourth, fifth = scale_cumulants(data, guess, 5, np.float32)
-    slope = np.polynomial.Polynomial([first, second, third / 2, fourth / 6, fifth / 24])
-    curvature = slope.deriv()
+
+    def slope(step: float) -> float:
+        return first + step * (second + step * (third / 2 + step * (fourth / 6 + step * fifth / 24)))
+
+    def curvature(step: float) -> float:
+        return second + step * (third + step * (fourth / 2 + step * fifth / 6))
+
     step = 0.0
     for _ in range(4):
         if curvature(step) > 0:
-            step -= float(slope(step) / curvature(step))
+            step -= slope(step) / curvature(step)
     inverse = guess + step
     near = abs(step) < 0.2 * guess and curvature(step) > 0
     if not (near and bounds[0] < inverse < bounds[1]):
@@ -181,7 +186,7 @@ def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tup
     # of about sqrt(fourth / second) / guess.
     cut = max(abs(step / guess) ** 4, (step**2 * fourth / second) ** 2 / 24)
     lost = cut + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
-    return inverse - float(left / curvature(step)), inverse * abs(left) * lost
+    return inverse - left / curvature(step), inverse * abs(left) * lost
 
 
 def _slopes(
