@@ -10,6 +10,8 @@ import numpy.typing as npt
 from calbench.arrays import Float64, FloatArray
 from calbench.calibrators.inputs import FitData
 
+_LONG_ROW = 32  # from here on a row's inner product costs less than a pass over all rows
+
 
 def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Float64, Float64]:
     r"""Per-row negative log-likelihood of softmax(q z), and its derivatives by q.
@@ -54,24 +56,42 @@ def scale_cumulants(
         weights = np.multiply(z, dtype(scale), out=scratch)
         found[1:, block] = _moments(z, np.exp(weights, out=weights), order)[1:]
         targets[block] = target
-    first, *others = _cumulants(moments)
-    return [float((first - targets).mean()), *(float(cumulant.mean()) for cumulant in others)]
+    return [float((moments[0] - targets).mean()), *_mean_cumulants(moments)]
 
 
-def _cumulants(moments: list[Float64]) -> list[Float64]:
-    """Return as many cumulants as there are raw moments, each ``(n,)``."""
-    one, two, three, four, five = moments + [np.zeros_like(moments[0])] * (5 - len(moments))
-    square, variance = one**2, two - one**2
-    return [
-        one,
-        variance,
-        three - one * (3 * two - 2 * square),
-        four - 4 * one * three - 3 * variance**2 + square * (6 * two - 3 * square),
-        five
-        - 5 * one * four
-        - 10 * three * (two - 2 * square)
-        + one * (30 * two**2 - 60 * two * square + 24 * square**2),
-    ][: len(moments)]
+def _mean_cumulants(moments: list[Float64]) -> list[float]:
+    """Average, over rows, the cumulants from the second on; as many as there are raw moments, at most five.
+
+    Their usual formulas, written so that most of it is inner products of rows' moments.
+    """
+    order, one = len(moments), moments[0]
+    sums = []
+    if order > 1:
+        two = moments[1]
+        square = one * one
+        variance = two - square
+        sums.append(variance.sum())
+    if order > 2:
+        three = moments[2]
+        sums.append(three.sum() - 3 * (one @ two) + 2 * (one @ square))
+    if order > 3:
+        four = moments[3]
+        sums.append(
+            four.sum()
+            - 4 * (one @ three)
+            - 3 * (variance @ variance)
+            + 6 * (square @ two)
+            - 3 * (square @ square)
+        )
+    if order > 4:
+        sums.append(
+            moments[4].sum()
+            - 5 * (one @ four)
+            - 10 * (three @ (variance - square))
+            + 30 * ((one * variance) @ variance)
+            - 6 * ((one * square) @ square)
+        )
+    return [float(total) / len(one) for total in sums]
 
 
 def _moments(z: FloatArray, weights: FloatArray, order: int) -> list[Float64]:
@@ -79,7 +99,9 @@ def _moments(z: FloatArray, weights: FloatArray, order: int) -> list[Float64]:
     ones = np.ones(z.shape[1], dtype=z.dtype)  # a matrix product sums rows faster than sum()
     total = (weights @ ones).astype(np.float64)
     found = [total]
-    for _ in range(order):
+    for _ in range(order - 1):
         weights *= z
         found.append((weights @ ones) / total)
-    return found
+    # Nobody needs the last product itself.
+    last = np.vecdot(weights, z) if z.shape[1] >= _LONG_ROW else np.multiply(weights, z, out=weights) @ ones
+    return [*found, last / total]
