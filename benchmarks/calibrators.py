@@ -92,6 +92,8 @@ def temperature(rounds: int) -> None:
 
 
 def dirichlet_family(name: str) -> None:
+    import jax
+
     from tests.oracles.dirichletcal_peer import regression
 
     logits, labels = data(5_000, 100, np.float64)
@@ -105,8 +107,6 @@ def dirichlet_family(name: str) -> None:
 
     method = calibrators.get(name)
     shown = "vector (log p)" if name == "affine" else name
-    import jax
-
     for which in ("first fit", "later"):
         if which == "first fit":
             jax.clear_caches()  # dirichletcal compiles in a process's first fit

@@ -207,14 +207,23 @@ def newton_cg(problem: Convex, start: Float64, *, max_iterations: int = 100) -> 
 
 
 class _Directions:
-    """Directions in which the Hessian is known, conjugate to each other."""
+    """Directions in which the Hessian is known, conjugate to each other; none if they were too many.
+
+    Rounding makes a direction lose its conjugacy to those long before it.
+    """
 
     def __init__(self) -> None:
+        self.n_seen = 0
         self.directions: list[Float64] = []
         self.images: list[Float64] = []  # the Hessian times each
         self.curvatures: list[float] = []
 
     def add(self, direction: Float64, image: Float64, curvature: float) -> None:
+        self.n_seen += 1
+        if self.n_seen > _MOST_DIRECTIONS:
+            for kept in (self.directions, self.images, self.curvatures):
+                kept.clear()
+            return
         self.directions.append(direction.ravel())
         self.images.append(image.ravel())
         self.curvatures.append(curvature)
@@ -222,10 +231,9 @@ class _Directions:
     def around(self, inverse: Callable[[Float64], Float64]) -> Callable[[Float64], Float64]:
         """Return an inverse Hessian that is right in the known directions, and as given elsewhere.
 
-        The update of BFGS, for all directions at once since they are conjugate. Of many that is no
-        longer true: rounding makes a direction lose it to those long before.
+        The update of BFGS, for all directions at once since they are conjugate.
         """
-        if not 0 < len(self.directions) <= _MOST_DIRECTIONS:
+        if not self.directions:
             return inverse
         directions, images = np.array(self.directions), np.array(self.images)
         curvatures = np.array(self.curvatures)

@@ -64,7 +64,8 @@ def test_known_directions_are_inverted_exactly_and_the_rest_stays_positive():
 
 def test_many_directions_have_lost_their_conjugacy_and_are_not_used():
     _, known = _conjugate_gradients(Quadratic(condition=1e4), gradient(), itself, forcing=1e-6)
-    assert len(known.directions) > 32
+    assert known.n_seen > 32
+    assert not known.directions
     assert known.around(itself) is itself
 
 
