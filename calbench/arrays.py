@@ -101,7 +101,7 @@ def check_correct(correct: npt.ArrayLike, n_samples: int) -> Bool:
 def _float_array(values: npt.ArrayLike, name: str) -> Float64:
     try:
         return np.array(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
         raise InputError(f"{name} is not a rectangular array of numbers: {error}") from None
 
 

@@ -21,6 +21,7 @@ from calbench.arrays import (
     Strings,
     check_confidences,
     check_correct,
+    check_labels,
     check_probs,
     checked_ids,
     checked_logits,
@@ -28,6 +29,8 @@ from calbench.arrays import (
     softmax,
 )
 from calbench.errors import InputError
+
+_LEAST_LOG_PROB = float(np.log(np.finfo(np.float64).tiny))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,12 +95,17 @@ class Predictions:
     ) -> Predictions:
         """Build a record from probabilities ``(n, k)``; each row must sum to one within 1e-3.
 
-        A probability of exactly 0 becomes a logit of ``-inf``. Log-probabilities are stored as
-        float32, so ``probs`` comes back to within about 1e-6.
+        A probability of exactly 0 becomes a logit of ``-inf``, an option that is not there; that of
+        the right class becomes log(2**-1022), since this option is there. Log-probabilities are
+        stored as float32, so ``probs`` comes back to within about 1e-6.
         """
         values = check_probs(probs)
+        right = check_labels(labels, *values.shape)
         with np.errstate(divide="ignore"):
-            return cls(item_ids, np.log(values), labels, metadata)
+            logits = np.log(values)
+        rows = np.arange(len(values))
+        logits[rows, right] = np.maximum(logits[rows, right], _LEAST_LOG_PROB)
+        return cls(item_ids, logits, right, metadata)
 
     @classmethod
     def read(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calbench import Predictions, TopLabelPredictions
+from calbench import Predictions, TopLabelPredictions, metrics
 from calbench.errors import InputError
 
 IDS, LOGITS, LABELS = ["a", "b", "c"], [[2.0, 0.0], [0.0, 1.0], [3.0, 3.0]], [0, 0, 1]
@@ -115,3 +115,9 @@ def test_top_label_record():
 def test_bad_top_label_records_are_refused(confidences, correct, message):
     with pytest.raises(InputError, match=message):
         TopLabelPredictions(["a", "b"], confidences, correct)
+
+
+def test_a_right_class_of_probability_0_is_an_option_all_the_same():
+    record = Predictions.from_probs(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], [1, 1])
+    np.testing.assert_allclose(record.logits, [[0, -708.4], [-np.inf, 0]], atol=0.01)
+    assert metrics.evaluate("nll", record) == pytest.approx(708.4 / 2, abs=0.01)

@@ -101,6 +101,7 @@ def raises_key_error(self, logits, labels, *, context):
         breaks("two results|depend on the other", fit=fits(Learning())),
         breaks("draw random numbers from context.rng", fit=draws_its_own_numbers),
         breaks("predictions changed", fit=fits(lambda z: softmax(-z))),
+        breaks("predictions changed", fit=fits(lambda z: softmax(0 * z))),
         breaks("needs is 'labels'", needs="labels"),
         breaks("preserves_prediction is 'yes'", preserves_prediction="yes"),
         breaks("not plain JSON", **saved(lambda t: {"temperature": np.array([t])})),

@@ -40,8 +40,15 @@ class FittedBeta(ConfidenceFit):
 
     def map(self, ops: Ops, log_odds: Any, number: int) -> Any:
         """Apply the beta curve."""
+        return sigmoid(ops, self._curve(ops, log_odds, number))
+
+    def rest(self, ops: Ops, log_odds: Any, number: int) -> Any:
+        """Apply it to the other side, where nothing is lost close to 1."""
+        return sigmoid(ops, -self._curve(ops, log_odds, number))
+
+    def _curve(self, ops: Ops, log_odds: Any, number: int) -> Any:
         a, b, c = (ops.constant(f"{name}_{number}", getattr(self, name)[number]) for name in "abc")
-        return sigmoid(ops, b * softplus(ops, log_odds) - a * softplus(ops, -log_odds) + c)
+        return b * softplus(ops, log_odds) - a * softplus(ops, -log_odds) + c
 
     @property
     def n_parameters(self) -> int:

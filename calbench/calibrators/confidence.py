@@ -27,12 +27,13 @@ _LIMIT = 1e4  # log-odds beyond it are certainty
 class Samples:
     """What one map is fitted on: log-odds ``(n,)`` and whether the event happened ``(n,)``.
 
-    ``event`` names it in messages.
+    ``event`` names it in messages; ``borrowed`` says that they are other classes' samples.
     """
 
     log_odds: Float64
     happened: Bool
     event: str
+    borrowed: bool = False
 
     @property
     def probs(self) -> Float64:
@@ -55,13 +56,16 @@ class ConfidenceFit(Fitted):
     def map(self, ops: Ops, log_odds: Any, number: int) -> Any:
         """Return calibrated probabilities of log-odds ``(n, 1)``, by the ``number``-th map."""
 
+    def rest(self, ops: Ops, log_odds: Any, number: int) -> Any:
+        """Return 1 less what ``map`` gives; a method whose map comes close to 1 can be more exact."""
+        return 1 - self.map(ops, log_odds, number)
+
     def formula(self, ops: Ops, z: Any) -> Any:
         """Probabilities ``(n, k)``."""
         if self.form == "top-label":
             return self._top_label(ops, z)
         if self.n_classes == 2:
-            second = self._second_of_two(ops, z)
-            return ops.concat([1 - second, second])
+            return self._of_two(ops, z)
         return self._one_vs_rest(ops, z)
 
     def confidences(self, confidences: npt.ArrayLike) -> Float64:
@@ -82,15 +86,17 @@ class ConfidenceFit(Fitted):
 
     def _top_label(self, ops: Ops, z: Any) -> Any:
         top, odds, others = top_log_odds(ops, z)
-        confidence = ops.where(odds >= _LIMIT, 1.0, self.map(ops, odds, 0))
-        return ops.where(top, confidence, (1 - confidence) * others)
+        alone = odds >= _LIMIT
+        confidence = ops.where(alone, 1.0, self.map(ops, odds, 0))
+        return ops.where(top, confidence, ops.where(alone, 0.0, self.rest(ops, odds, 0)) * others)
 
-    def _second_of_two(self, ops: Ops, z: Any) -> Any:
-        odds = class_log_odds(ops, z)
-        second = self.map(ops, ops.column(odds, 1), 0)
+    def _of_two(self, ops: Ops, z: Any) -> Any:
+        odds = ops.column(class_log_odds(ops, z), 1)
+        present = [ops.column(finite(z), k) for k in (0, 1)]
         # An item with one option is certain.
-        second = ops.where(ops.column(finite(z), 0), second, 1.0)
-        return ops.where(ops.column(finite(z), 1), second, 0.0)
+        first = ops.where(present[1], self.rest(ops, odds, 0), 1.0)
+        second = ops.where(present[0], self.map(ops, odds, 0), 1.0)
+        return ops.concat([ops.where(present[0], first, 0.0), ops.where(present[1], second, 0.0)])
 
     def _one_vs_rest(self, ops: Ops, z: Any) -> Any:
         odds, present = class_log_odds(ops, z), finite(z)
@@ -127,7 +133,10 @@ def class_log_odds(ops: Ops, z: Any) -> Any:
 
 
 def samples(data: FitData, form: str) -> list[Samples]:
-    """What each map of a form is fitted on; items with a single option teach nothing."""
+    """What each map of a form is fitted on; items with a single option teach nothing.
+
+    A class that is an option of no item borrows the samples of all others: its map is theirs.
+    """
     z = data.logits.astype(np.float64)
     several = finite(z).sum(axis=1) > 1
     z, labels = z[several], data.labels[several]
@@ -136,7 +145,13 @@ def samples(data: FitData, form: str) -> list[Samples]:
         return [Samples(odds[:, 0], top[np.arange(len(z)), labels], "the prediction is right")]
     odds, present = class_log_odds(NUMPY, z), finite(z)
     classes = [1] if data.n_classes == 2 else range(data.n_classes)
-    return [Samples(odds[present[:, k], k], labels[present[:, k]] == k, f"the label is {k}") for k in classes]
+    right = labels[:, None] == np.arange(data.n_classes)
+    found = []
+    for k in classes:
+        rows, borrowed = present[:, k], not present[:, k].any()
+        of = present if borrowed else (rows, k)
+        found.append(Samples(odds[of], right[of], f"the label is {k}", borrowed))
+    return found
 
 
 def confidence_samples(confidences: npt.ArrayLike, correct: npt.ArrayLike) -> Samples:
@@ -154,11 +169,17 @@ def check_form(form: str, name: str) -> None:
 
 
 def one_sided(maps: list[Samples]) -> tuple[str, ...]:
-    """Word the warning for events that always or never happened; empty if there are none."""
-    sure = [s for s in maps if s.happened.all() or not s.happened.any()]
+    """Word the warning for events that always, never or nowhere could happen; empty if there are none."""
+    sure = {
+        s.event: "is never an option, so the map of all others stands in"
+        if s.borrowed
+        else ("always" if s.happened.all() else "never")
+        for s in maps
+        if s.borrowed or s.happened.all() or not s.happened.any()
+    }
     if not sure:
         return ()
-    shown = ", ".join(f"{s.event} ({'always' if s.happened.all() else 'never'})" for s in sure[:5])
+    shown = ", ".join(f"{event} ({how})" for event, how in list(sure.items())[:5])
     more = f" and {len(sure) - 5} more" if len(sure) > 5 else ""
     return (f"on the calibration split there is nothing to learn from where {shown}{more}",)
 

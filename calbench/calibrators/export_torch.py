@@ -49,7 +49,7 @@ class TorchOps:
 
     def constant(self, name: str, values: npt.ArrayLike) -> torch.Tensor:
         if name not in self.module._buffers:
-            array = np.array(values, dtype=np.float64)
+            array = np.array(values, dtype=np.float64, order="C")  # safetensors takes no other
             self.module.register_buffer(name, torch.from_numpy(array))
         buffer: torch.Tensor = getattr(self.module, name)
         return buffer

@@ -117,7 +117,7 @@ def _check(logits: npt.ArrayLike, n_classes: int | None) -> tuple[FloatArray, fl
         values = np.asarray(logits)
         if values.dtype not in (np.float32, np.float64):
             values = values.astype(np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
         raise InputError(
             f"logits is not a rectangular array of numbers ({error}); pad ragged option counts with -inf"
         ) from None

@@ -35,8 +35,15 @@ class FittedPlatt(ConfidenceFit):
 
     def map(self, ops: Ops, log_odds: Any, number: int) -> Any:
         """Apply the logistic curve."""
+        return sigmoid(ops, self._curve(ops, log_odds, number))
+
+    def rest(self, ops: Ops, log_odds: Any, number: int) -> Any:
+        """Apply it to the other side, where nothing is lost close to 1."""
+        return sigmoid(ops, -self._curve(ops, log_odds, number))
+
+    def _curve(self, ops: Ops, log_odds: Any, number: int) -> Any:
         slope = ops.constant(f"slope_{number}", self.slope[number])
-        return sigmoid(ops, log_odds * slope + ops.constant(f"intercept_{number}", self.intercept[number]))
+        return log_odds * slope + ops.constant(f"intercept_{number}", self.intercept[number])
 
     @property
     def n_parameters(self) -> int:

@@ -61,7 +61,9 @@ def increasing_root(
         The interval, and where to begin in it.
     close
         A step of this share of x is the last. Halley's error is of the order of the step's cube,
-        so the default leaves 1e-12 without paying for one more evaluation to see it.
+        so the default leaves 1e-12 without paying for one more evaluation to see it. A function
+        that is tiny but has farther to go is none of its roots, but on its way to one, or to 0 at
+        infinity.
 
     Returns
     -------
@@ -71,18 +73,19 @@ def increasing_root(
     low, high, x = lower, upper, start
     for _ in range(200):
         value, slope, bend = function(x)
-        if abs(x * value) <= TOLERANCE:
+        tiny = abs(x * value) <= TOLERANCE
+        if tiny and slope > 0 and abs(value) <= close * x * slope:
             return x, True
-        if (x == lower and value > 0) or (x == upper and value < 0):
+        if (x == lower and value > 0) or (x == upper and value <= 0):
             return x, False
-        low, high = (x, high) if value < 0 else (low, x)
+        low, high = (x, high) if value <= 0 else (low, x)
         step = _halley(value, slope, bend)
-        if low < x + step < high:
+        if low < x + step < high and not tiny:
             x += step
             if abs(step) <= close * x:
                 return x, True
-        elif value < 0 and high == upper:
-            x = upper  # nothing is known to the right: try the end at once
+        elif value <= 0 and high == upper:
+            x = upper  # nothing is known to the right, or all is tiny: try the end at once
         elif value > 0 and low == lower:
             x = lower
         else:
@@ -94,7 +97,7 @@ def increasing_root(
 
 def _halley(value: float, slope: float, bend: float) -> float:
     if slope <= 0:
-        return float(-np.sign(value) * np.inf)
+        return -np.inf if value > 0 else np.inf
     newton = -value / slope
     # The correction for curvature holds near the root only.
     return newton / max(0.5, min(2.0, 1 + newton * bend / (2 * slope)))

@@ -22,7 +22,9 @@ def equal_mass_edges(values: Float64, n_bins: int) -> Float64:
     cuts = np.cumsum(sizes)[:-1]
     cuts = np.searchsorted(ordered, ordered[cuts[(cuts > 0) & (cuts < len(ordered))] - 1], side="right")
     cuts = np.unique(cuts[cuts < len(ordered)])
-    return np.asarray((ordered[cuts - 1] + ordered[cuts]) / 2)
+    below, above = ordered[cuts - 1], ordered[cuts]
+    middle = (below + above) / 2
+    return np.where(middle < above, middle, below)  # between neighbouring floats there is no middle
 
 
 def bin_means(index: Any, values: Float64, empty: Float64) -> Float64:
@@ -72,7 +74,7 @@ def certain(values: tuple[Float64, ...]) -> tuple[str, ...]:
     if not sure:
         return ()
     warning = (
-        f"{sure} of {len(levels)} levels are probability 0 or 1: one item on the wrong side of them"
-        " makes the negative log-likelihood infinite"
+        f"{sure} of {len(levels)} levels are probability 0 or 1: an item on the wrong side of one adds"
+        " 708 nats, all that a float holds, to the summed negative log-likelihood"
     )
     return (warning,)

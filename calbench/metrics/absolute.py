@@ -67,6 +67,10 @@ class AbsoluteSums:
         variance = np.maximum(empirical, self._add(self.variances))
         return np.sqrt(variance), float((variance - empirical).sum())
 
+    def counts(self) -> npt.NDArray[np.intp]:
+        """Return how many values each group adds up, ``(n_groups,)``."""
+        return np.bincount(self.groups.ravel(), minlength=len(self.coarse))
+
     def signed(self, signs: Float64) -> Float64:
         """Return each item's part of the sums with these signs ``(n_groups,)``, ``(n,)``."""
         return np.asarray((signs[self.groups] * self.values).sum(axis=1))

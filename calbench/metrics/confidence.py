@@ -68,6 +68,7 @@ def _overconfidence_rate(items: Items, *, threshold: float = 0.9) -> SumStatisti
     needs="top-label",
     prepare=_overconfidence_rate,
     definition={"confidence": CONFIDENCE, "of": "all items"},
+    rate=True,
 )
 def overconfidence_rate(
     probs: npt.ArrayLike,

@@ -32,7 +32,7 @@ def _top_label_brier_score(items: Items) -> SumStatistic:
     return mean_of(items.gaps**2)
 
 
-@metric("accuracy", direction="higher", range=(0, 1), needs="top-label", prepare=_accuracy)
+@metric("accuracy", direction="higher", range=(0, 1), needs="top-label", prepare=_accuracy, rate=True)
 def accuracy(
     probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> float:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from calbench.arrays import Float64
 from calbench.errors import InputError
 from calbench.metrics.absolute import AbsoluteSums
-from calbench.metrics.items import Items
+from calbench.metrics.items import Items, check_sample_weight
 from calbench.metrics.statistic import Statistic, point
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.registry import Registry, Spec, unknown
@@ -58,6 +58,9 @@ class Metric:
     absolute
         The metric as sums of absolute values, for a sharper allowance; None for options that make
         it something else.
+    rate
+        Whether it is a mean of 0 and 1 over all items: gates then allow for what is too rare to have
+        been seen.
     """
 
     id: str
@@ -70,6 +73,7 @@ class Metric:
     definition: Mapping[str, str] = field(default_factory=dict, hash=False)
     biased: bool = False
     absolute: Absolute | None = None
+    rate: bool = False
 
     def __post_init__(self) -> None:
         # Listings and the registry's check for two owners of an id ask where a component is from.
@@ -138,7 +142,7 @@ F = TypeVar("F", bound=Callable[..., float])
 _ATTRIBUTE = "__calbench_metric__"
 
 
-def metric(
+def metric(  # noqa: PLR0913 (all but the name have defaults)
     name: str,
     *,
     direction: Direction = "lower",
@@ -148,6 +152,7 @@ def metric(
     definition: Mapping[str, str] = MappingProxyType({}),
     biased: bool = False,
     absolute: Absolute | None = None,
+    rate: bool = False,
 ) -> Callable[[F], F]:
     """Register a function ``(probs, labels, *, ..., sample_weight=None) -> float`` as a metric.
 
@@ -158,7 +163,7 @@ def metric(
     ----------
     name
         The id.
-    direction, range, prepare, needs, definition, biased, absolute
+    direction, range, prepare, needs, definition, biased, absolute, rate
         See :class:`Metric`. ``needs="top-label"`` requires ``prepare``.
 
     Raises
@@ -197,6 +202,7 @@ def metric(
             definition=definition,
             biased=biased,
             absolute=absolute,
+            rate=rate,
         )
         registry.register(name)(component)
         setattr(function, _ATTRIBUTE, component)
@@ -247,7 +253,8 @@ def evaluate(
     Raises
     ------
     InputError
-        The metric needs class vectors and the record keeps only the top answer.
+        The metric needs class vectors and the record keeps only the top answer, or the weights
+        cannot be used.
 
     Examples
     --------
@@ -260,7 +267,7 @@ def evaluate(
     else:
         items = Items.from_record(record)
         if sample_weight is not None:
-            sample_weight = np.asarray(sample_weight)[np.argsort(record.item_ids)]
+            sample_weight = check_sample_weight(sample_weight, len(items))[np.argsort(record.item_ids)]
     return point(get(metric).statistic(items), items, sample_weight)
 
 

@@ -61,7 +61,7 @@ def markdown(rows: Sequence[Row]) -> str:
         " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
         " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
         " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
-        " quantizer, and between which ranks 95% of the resamples put it.",
+        " quantizer, and between which ranks comparisons with each other one leave it.",
         "",
     ]
     for (model, task), group in _by_model_and_task(rows):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from scipy.special import ndtr
 
-from calbench.statistics.gate import change, sign_of_worse
+from calbench.statistics.gate import Change, change, sign_of_worse
 from calbench.statistics.intervals import Resampled
 from calbench.statistics.significance import holm
 
@@ -33,12 +33,16 @@ def exceedance_p_value(
     """Return the smallest p at which a gate of level ``1 - p`` still fails; 1 if none does.
 
     Where the interval comes from resamples, their number bounds how small a p they can show; beyond
-    that the normal tail with their standard error is taken, if it is smaller.
+    that the normal tail with their standard error is taken, if it is smaller, from where the
+    allowance for bias leaves the value. A relative change of a biased metric has no such tail.
     """
     sign = sign_of_worse(candidate.metric)
 
+    def at(p: float) -> Change:
+        return change(candidate, reference, relative=relative, level=1 - p)
+
     def fails(p: float) -> bool:
-        return change(candidate, reference, relative=relative, level=1 - p).judge(limit).outcome == "fail"
+        return at(p).judge(limit).outcome == "fail"
 
     from_resamples = candidate.sums is None or (reference is not None and reference.sums is None)
     floor = (
@@ -47,6 +51,12 @@ def exceedance_p_value(
     if not fails(1 - 1e-9):
         return 1.0
     if fails(floor):
+        if candidate.metric.biased and from_resamples:
+            return (
+                floor
+                if relative
+                else min(floor, _allowed_tail(candidate, reference, at(floor), limit, floor))
+            )
         return min(floor, _normal_tail(candidate, reference, sign, limit, relative=relative))
     below, above = floor, 1 - 1e-9
     while above - below > 1e-3 * below:
@@ -63,6 +73,24 @@ def survivors(p_values: Mapping[str, float], levels: Mapping[str, float]) -> set
     if not p_values:
         return set()
     return {name for name, p in holm(p_values).items() if p <= 1 - levels[name]}
+
+
+def _allowed_tail(
+    candidate: Resampled, reference: Resampled | None, measured: Change, limit: float, floor: float
+) -> float:
+    """Tail of a metric for whose bias a gate allows; ``measured`` is the change at level 1 - floor.
+
+    Its bound, moved back by the sampling error in it, is the value less what was allowed.
+    """
+    values = candidate.values if reference is None else candidate.values - reference.values
+    centre = float(np.nanmean(values))
+    if sign_of_worse(candidate.metric) > 0:
+        distance = measured.interval[0] - limit + centre - float(np.nanquantile(values, floor / 2))
+    else:
+        margin = limit if reference is None else -limit
+        distance = margin - measured.interval[1] + float(np.nanquantile(values, 1 - floor / 2)) - centre
+    spread = float(np.nanstd(values))
+    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P) if spread > 0 else floor
 
 
 def _normal_tail(

@@ -29,7 +29,7 @@ from calbench.statistics.intervals import (
 )
 
 Terms = Sequence[tuple[float, Resampled]]
-_SMALLEST_P = 1e-4
+SMALLEST_P = 1e-4
 
 
 def contrast(terms: Terms, level: float = 0.95) -> Estimate:
@@ -71,7 +71,10 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
         return difference_bounds(terms[0][1], terms[1][1], level=level)
     if all(result.sums is not None for _, result in terms):
         sums = [(weight, result.sums) for weight, result in terms if result.sums is not None]
-        return -upper_bound([(-weight, part) for weight, part in sums], level), upper_bound(sums, level)
+        low = -upper_bound([(-weight, part) for weight, part in sums], level)
+        high = upper_bound(sums, level)
+        # Where there is next to no sampling error, what corrections fall short by may make them cross.
+        return min(low, high), max(low, high)
     metric = terms[0][1].metric
     if metric.biased:
         sides = [_side(terms, sign) for sign in (1, -1)]
@@ -93,7 +96,7 @@ def smallest_p(bounds_at: Callable[[float], Bounds]) -> float:
         low, high = bounds_at(1 - p)
         return low <= 0 <= high
 
-    below, above = _SMALLEST_P, 1 - 1e-9
+    below, above = SMALLEST_P, 1 - 1e-9
     if not holds_zero(below):
         return below
     if holds_zero(above):

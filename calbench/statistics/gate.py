@@ -40,7 +40,8 @@ class GateDecision:
         Of ``delta``, at ``level``.
     items_needed
         About how many items would decide it if ``delta`` stays what it is; None if it is decided,
-        or if ``delta`` equals the margin.
+        or if ``delta`` equals the margin. For calibration errors near 0, which fall as items are
+        added, it is far too few.
     metric, margin, relative, level, n
         What was asked, and the number of items it was asked of.
     candidate_value, reference_value
@@ -155,6 +156,8 @@ class Change:
         How it was measured, and of how many items.
     candidate_value, reference_value
         The metric of each model; None without a reference.
+    lower_is_better
+        Which way the metric is worse.
     """
 
     metric: str
@@ -165,13 +168,14 @@ class Change:
     n: int
     candidate_value: float
     reference_value: float | None = None
+    lower_is_better: bool = True
 
     def judge(self, limit: float) -> GateDecision:
         """Return the decision for a margin; without a reference, for a ceiling (or floor)."""
         if not math.isfinite(limit):
             name = "maximum" if self.reference_value is None else "margin"
             raise InputError(f"{name}={limit}; use a finite number")
-        sign = sign_of_worse(get(self.metric))
+        sign = 1 if self.lower_is_better else -1
         margin = sign * limit if self.reference_value is None else limit
         outcome, items_needed = _outcome(self.delta, self.interval, margin, sign, self.n)
         return GateDecision(
@@ -216,7 +220,7 @@ def change(
     InputError
         The two were not resampled together, or the metric has no direction.
     """
-    sign_of_worse(candidate.metric)
+    lower_is_better = sign_of_worse(candidate.metric) > 0
     if reference is None:
         delta, interval = candidate.value, own_bounds(candidate, level=level)
     else:
@@ -236,6 +240,7 @@ def change(
         candidate.n_items,
         candidate.value,
         None if reference is None else reference.value,
+        lower_is_better,
     )
 
 

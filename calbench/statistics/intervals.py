@@ -61,6 +61,8 @@ class Resampled:
         Number of items.
     sums
         The metric as sums of absolute values, if it is one; the gate's bounds read it.
+    drawn
+        Fingerprint of the resamples, where it is known.
     """
 
     metric: Metric
@@ -68,6 +70,7 @@ class Resampled:
     values: Float64
     n_items: int
     sums: AbsoluteSums | None = None
+    drawn: str = ""
 
     def estimate(
         self, level: float = 0.95, *, method: Method = "percentile", items: Items | None = None
@@ -120,7 +123,12 @@ def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples
     vectors = evaluate_together(statistics, resamples.counts, resamples.totals)
     return {
         metric.id: Resampled(
-            metric, unweighted(statistic, len(items)), values, len(items), metric.absolute_sums(items)
+            metric,
+            unweighted(statistic, len(items)),
+            values,
+            len(items),
+            metric.absolute_sums(items),
+            resamples.fingerprint,
         )
         for metric, statistic, values in zip(chosen, statistics, vectors, strict=True)
     }
@@ -155,16 +163,26 @@ def difference_bounds(
     check_level(level)
     if candidate.sums is not None and reference.sums is not None:
         return absolute_sum_bounds(candidate.sums, reference.sums, factor=factor, level=level)
+    if candidate.n_items == 1:
+        return -np.inf, np.inf  # a resample of one item is that item
     if candidate.metric.biased:
         pair = (candidate.value, candidate.values), (reference.value, reference.values)
         return resampled_bounds(*pair, factor=factor, level=level)
-    return percentile_interval(candidate.values - factor * reference.values, level)
+    differences = candidate.values - factor * reference.values
+    seen = percentile_interval(differences, level)
+    if not candidate.metric.rate or factor != 1:
+        return seen
+    return _hull(
+        seen, rate_change_interval(candidate.value - reference.value, differences, level, candidate.n_items)
+    )
 
 
 def relative_bounds(
     candidate: Resampled, reference: Resampled, *, level: float = 0.95
 ) -> tuple[float, float]:
     """Return bounds of ``candidate / reference - 1`` that allow for the metric's bias."""
+    if candidate.n_items == 1 and candidate.sums is None:
+        return -1.0, np.inf
     if candidate.metric.biased:
         return ratio_bounds(lambda f: difference_bounds(candidate, reference, factor=f, level=level))
     nothing = np.where(candidate.values == 0, 1.0, np.inf)  # 0 / 0 is no change
@@ -179,11 +197,14 @@ def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]
     check_level(level)
     if result.sums is not None:
         return absolute_sum_bounds(result.sums, None, level=level)
+    if result.n_items == 1:
+        return result.metric.range
     if result.metric.biased:
         nothing = (0.0, np.zeros_like(result.values))
         low, high = resampled_bounds((result.value, result.values), nothing, level=level)
         return max(low, 0.0), high
-    return percentile_interval(result.values, level)
+    seen = percentile_interval(result.values, level)
+    return _hull(seen, rate_interval(result.value, level, result.n_items)) if result.metric.rate else seen
 
 
 def bootstrap(
@@ -262,6 +283,48 @@ def _resampled_blocks(
     }
 
 
+def rate_interval(value: float, level: float, n_items: int) -> tuple[float, float]:
+    """Return Wilson's interval of a share: all of ten items right is no proof of 1.
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    z = float(ndtri((1 + level) / 2))
+    n = n_items + z**2
+    centre = (n_items * value + z**2 / 2) / n
+    half = z / n * np.sqrt(n_items * value * (1 - value) + z**2 / 4)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def rate_change_interval(
+    value: float, differences: Float64, level: float, n_items: int
+) -> tuple[float, float]:
+    """Return Agresti and Min's interval of a paired difference of shares: half an item in each cell.
+
+    Parameters
+    ----------
+    value
+        The difference.
+    differences
+        On the resamples; their variance says how many items differ.
+
+    References
+    ----------
+    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24 (2005).
+    """
+    z, n = float(ndtri((1 + level) / 2)), n_items + 2
+    differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
+    centre = n_items * value / n
+    half = z * np.sqrt(max(differing / n - centre**2, 0.0) / n)
+    return max(float(centre - half), -1.0), min(float(centre + half), 1.0)
+
+
+def _hull(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
 def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:
     """Return the central interval that holds a share ``level`` of the resampled values."""
     tail = (1 - check_level(level)) / 2
@@ -338,5 +401,7 @@ def check_paired(candidate: Resampled, reference: Resampled) -> None:
     """Refuse to compare different metrics, or resamples that are not the same ones."""
     if candidate.metric.fingerprint != reference.metric.fingerprint:
         raise InputError(f"{candidate.metric.id!r} cannot be compared with {reference.metric.id!r}")
-    if candidate.values.shape != reference.values.shape or candidate.n_items != reference.n_items:
+    shapes = candidate.values.shape == reference.values.shape and candidate.n_items == reference.n_items
+    known = candidate.drawn and reference.drawn
+    if not shapes or (known and candidate.drawn != reference.drawn):
         raise InputError("the two were not resampled together; use one Resamples object for both")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
+from scipy.special import ndtr
 
 from calbench.arrays import Float64
 from calbench.errors import InputError
-from calbench.statistics.contrasts import smallest_p
+from calbench.statistics.contrasts import SMALLEST_P, smallest_p
 from calbench.statistics.intervals import Resampled, check_level, check_paired, difference_bounds
-from calbench.statistics.significance import holm
+
+# Below this many resamples in a tail its quantile is mostly noise.
+_RESAMPLES_IN_TAIL = 10
 
 
 @dataclass(frozen=True)
@@ -23,7 +28,7 @@ class Rank:
     rank
         On the items themselves.
     interval
-        Smallest and largest rank on the central share ``level`` of the resamples.
+        Between which ranks it lies.
     """
 
     rank: int
@@ -32,6 +37,11 @@ class Rank:
 
 def rank_intervals(entries: Mapping[str, Resampled], *, level: float = 0.95) -> dict[str, Rank]:
     """Return each entry's rank with its interval, from metrics that were resampled together.
+
+    The interval is the central share ``level`` of the ranks on the resamples. Resampling adds noise's
+    bias to a calibration error once more, to some entries more than to others; so for metrics that
+    noise biases, an entry's place is below those that the paired bounds show to be better, and above
+    those that they show to be worse. An entry for which the metric is not defined comes last.
 
     Parameters
     ----------
@@ -46,30 +56,70 @@ def rank_intervals(entries: Mapping[str, Resampled], *, level: float = 0.95) -> 
     """
     tail = (1 - check_level(level)) / 2
     sign = _orientation(entries)
-    points = sign * np.array([[entry.value] for entry in entries.values()])
-    values = sign * np.stack([entry.values for entry in entries.values()])
-    low, high = np.quantile(_ranks(values), [tail, 1 - tail], axis=1, method="inverted_cdf")
+    ranks = _ranks(_last(sign * np.array([[entry.value] for entry in entries.values()])))[:, 0]
+    if next(iter(entries.values())).metric.biased:
+        low, high = _clear_places(list(entries.values()), sign, level)
+    else:
+        values = _last(sign * np.stack([entry.values for entry in entries.values()]))
+        low, high = np.quantile(_ranks(values), [tail, 1 - tail], axis=1, method="inverted_cdf")
     return {
-        name: Rank(int(rank), (int(a), int(b)))
-        for name, rank, a, b in zip(entries, _ranks(points)[:, 0], low, high, strict=True)
+        name: Rank(int(rank), (int(min(a, rank)), int(max(b, rank))))
+        for name, rank, a, b in zip(entries, ranks, low, high, strict=True)
     }
 
 
 def differences_from_best(entries: Mapping[str, Resampled]) -> dict[str, float]:
-    """Return the p-value, Holm-adjusted, that each entry is as good as the best one.
+    """Return the p-value, adjusted for many entries, that each entry is as good as the best one.
 
-    The best entry itself is left out. The p-value is the smallest at which the paired bounds of the
-    difference still hold 0, from 0.0001 up; see :func:`calbench.statistics.difference`.
+    The best entry itself is left out. Which one it is the same data said, so any pair might have
+    been compared: p-values are multiplied by the number of pairs (Bonferroni). Before that, each is
+    the smallest at which the paired bounds of the difference still hold 0, from 0.0001 up; see
+    :func:`calbench.statistics.difference`.
     """
     sign = _orientation(entries)
     best = min(entries, key=lambda name: sign * entries[name].value)
-    return holm({name: p_value(entry, entries[best]) for name, entry in entries.items() if name != best})
+    n_pairs = len(entries) * (len(entries) - 1) // 2
+    return {
+        name: min(1.0, n_pairs * p_value(entry, entries[best]))
+        for name, entry in entries.items()
+        if name != best
+    }
 
 
 def p_value(candidate: Resampled, reference: Resampled) -> float:
-    """Return the smallest p, from 0.0001 up, at which the paired bounds of the difference hold 0."""
+    """Return the smallest p, from 0.0001 up, at which the paired bounds of the difference hold 0.
+
+    Bounds that are quantiles of resamples are noise in the outermost tails: there the normal tail
+    with the resamples' standard error is taken, if it is smaller, or for biased metrics no less.
+    """
     check_paired(candidate, reference)
-    return smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
+    p = smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
+    floor = 2 * _RESAMPLES_IN_TAIL / len(candidate.values)
+    if p >= floor or candidate.sums is not None:
+        return p
+    if candidate.metric.biased:
+        return floor
+    spread = float(np.nanstd(candidate.values - reference.values))
+    distance = abs(candidate.value - reference.value)
+    tail = float(2 * ndtr(-distance / spread)) if spread > 0 else 0.0
+    return min(floor, max(tail, SMALLEST_P))
+
+
+def _clear_places(entries: Sequence[Resampled], sign: int, level: float) -> tuple[Float64, Float64]:
+    """Return the best and the worst rank that the bounds of all pairs leave to each entry."""
+    better = np.zeros((len(entries), len(entries)), dtype=bool)
+    for i, j in combinations(range(len(entries)), 2):
+        values = entries[i].value, entries[j].value
+        if math.isnan(values[0]) or math.isnan(values[1]):
+            better[i, j], better[j, i] = math.isnan(values[1]), math.isnan(values[0])
+            continue
+        low, high = sorted(sign * b for b in difference_bounds(entries[i], entries[j], level=level))
+        better[i, j], better[j, i] = high < 0, low > 0
+    return 1.0 + better.sum(axis=0), float(len(entries)) - better.sum(axis=1)
+
+
+def _last(values: Float64) -> Float64:
+    return np.where(np.isnan(values), np.inf, values)
 
 
 def _ranks(values: Float64) -> Float64:

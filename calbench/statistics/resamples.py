@@ -90,6 +90,15 @@ class Resamples:
         """Number of items in each resample, ``(n_resamples,)``."""
         return np.asarray(self.counts.sum(axis=0, dtype=np.float64))
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """What two metrics must share to be paired: a digest of the items and of the first draws."""
+        parts = (
+            "\x00".join(self.item_ids.tolist()).encode(),
+            np.ascontiguousarray(self.counts[:, :8]).tobytes(),
+        )
+        return hashlib.sha256(b"\x00\x00".join(parts)).hexdigest()
+
     def check(self, record: Predictions | TopLabelPredictions) -> None:
         """Raise :class:`InputError` unless the record holds exactly the items that were resampled."""
         ids = np.sort(record.item_ids)

@@ -178,7 +178,7 @@ def _check_prediction(method: Calibrator, name: str, logits: Float64, probs: Flo
     if not method.preserves_prediction:
         return
     predicted = logits.argmax(axis=1)
-    kept = probs[np.arange(len(probs)), predicted] >= probs.max(axis=1)
+    kept = probs.argmax(axis=1) == predicted
     _require(
         kept.all(),
         name,

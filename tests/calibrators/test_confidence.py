@@ -132,3 +132,35 @@ def test_where_every_map_says_0_the_options_are_equal():
     probs = fitted([[4.0, 4.0, -np.inf], [9.0, 9.0, 9.0]])
     np.testing.assert_allclose(probs.sum(axis=1), 1)
     assert probs[0, 2] == 0
+
+
+def test_neighbouring_floats_get_bins_of_their_own():
+    low = 0.61
+    confidences = np.repeat([low, np.nextafter(low, 1), 0.95], 5)
+    correct = [True, False, True, False, True, True, False, True, True, False, True, True, True, True, False]
+    for name in ("scaling_binning[n_bins=3]", "histogram[n_bins=3]"):
+        fitted = calibrators.get(name).fit_confidences(confidences, correct)
+        assert np.isfinite(fitted.confidences([low, 0.62, 0.95])).all()
+    assert equal_mass_edges(confidences, 3)[0] == low
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_an_option_that_no_calibration_item_has_borrows_the_map_of_all_others(name):
+    logits, labels = overconfident(600, 4)
+    method = calibrators.get(f"{name}[form=one-vs-rest]")
+    fitted = method.fit(np.hstack([logits, np.full((600, 1), -np.inf)]), labels)
+    assert "the label is 4 (is never an option, so the map of all others stands in)" in fitted.warnings[0]
+    probs = fitted(np.hstack([logits, logits[:, :1]]))
+    assert np.isfinite(probs).all()
+    assert (probs[:, 4] > 0).any()
+
+
+@pytest.mark.parametrize("name", ["platt", "beta"])
+@pytest.mark.parametrize("form", ["top-label", "one-vs-rest"])
+def test_what_is_all_but_certain_leaves_the_rest_more_than_nothing(name, form):
+    logits, labels = overconfident(600, 2, temperature=1.0)
+    fitted = calibrators.get(f"{name}[form={form}]").fit(logits, labels)
+    probs = fitted([[80.0, 0.0], [0.0, 80.0]])
+    assert (probs > 0).all()
+    assert probs.min() < 1e-20
+    assert fitted([[80.0, -np.inf]]).tolist() == [[1.0, 0.0]]

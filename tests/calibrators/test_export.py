@@ -82,7 +82,7 @@ def test_a_plugins_fit_is_not_exported():
         to_torch(AdaptedFit("halving", lambda z: softmax(z / 2)))
 
 
-@pytest.mark.parametrize("name", ["temperature", "isotonic", "fuzzy"])
+@pytest.mark.parametrize("name", BUILT_IN + VARIANTS)
 def test_a_written_module_is_read_back(name, tmp_path):
     torch = pytest.importorskip("torch", reason="export to torch needs torch")
     fitted, rows = fit_and_rows(name, 3)

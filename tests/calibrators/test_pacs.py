@@ -127,3 +127,14 @@ def test_the_prediction_never_changes_on_real_logits():
     logits, labels = cifar10("val_0.1")
     fitted = calibrators.get("pacs").fit(logits, labels, context=context(unit_error("int4")))
     np.testing.assert_array_equal(fitted(logits).argmax(axis=1), logits.argmax(axis=1))
+
+
+@pytest.mark.parametrize("name", ["pacs[alpha=fitted]", "pacs_temperature"])
+def test_constant_rows_have_no_risk_to_divide_by(name):
+    rng = np.random.default_rng(0)
+    logits = np.zeros((100, 3))
+    logits[:40] = 4 * rng.normal(size=(40, 3))
+    fitted = calibrators.get(name).fit(
+        logits, rng.integers(3, size=100), context=CalibrationContext(epsilon=1 / 14)
+    )
+    assert np.isfinite(fitted(logits)).all()

@@ -49,6 +49,18 @@ def test_separable_data_run_to_the_lower_bound_and_say_so():
     assert "lower bound 0.001" in fitted.warnings[0]
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1, 10])
+@pytest.mark.parametrize("n", [200, 4000])
+def test_wide_margins_are_no_optimum_either(scale, n):
+    # the loss is flat to 1e-10 long before the bound
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(n, 4)), rng.integers(4, size=n)
+    logits[np.arange(n), labels] = logits.max(axis=1) + rng.uniform(1, 6, size=n)
+    fitted = calibrators.get("temperature").fit(scale * logits, labels)
+    assert fitted.temperature == 1e-3
+    assert "separable" in fitted.warnings[0]
+
+
 @pytest.mark.parametrize(("scale", "reason"), [(1e-4, "so small"), (2e3, "so large")])
 def test_a_scale_outside_of_the_bounds_is_not_taken_for_a_fault_of_the_model(scale, reason):
     logits, labels = overconfident(200, 3, padded=True)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calbench import metrics
+from calbench import TopLabelPredictions, metrics
 from calbench.errors import InputError
 
 GOOD = np.array([[0.7, 0.3], [0.2, 0.8]])
@@ -68,3 +68,10 @@ def test_a_single_class_that_occurs():
     probs, labels = [[0.9, 0.1], [0.6, 0.4]], [0, 0]
     assert metrics.accuracy(probs, labels) == 1.0
     assert metrics.expected_calibration_error(probs, labels) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [1.0, 2.0, 3.0]])
+def test_weights_of_a_record_are_one_an_item(weights):
+    record = TopLabelPredictions(["a", "b"], [0.9, 0.7], [True, False])
+    with pytest.raises(InputError, match=r"sample_weight has shape"):
+        metrics.evaluate("accuracy", record, sample_weight=weights)

@@ -7,6 +7,7 @@ import pytest
 
 from calbench.metrics import Items
 from calbench.statistics import (
+    Resamples,
     change,
     exceedance_p_value,
     expected_false_alarms,
@@ -42,6 +43,21 @@ def test_a_ceiling_has_a_p_value(record_of):
     candidate, _ = pair(record_of, "ece", 0.2)
     assert exceedance_p_value(candidate, None, limit=0.01) < 1e-6
     assert exceedance_p_value(candidate, None, limit=0.5) == 1.0
+
+
+def test_the_tail_of_a_biased_metric_starts_where_its_allowance_ends():
+    # both are calibrated; the second is broader, so that noise alone makes its error larger
+    smallest = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        luck = rng.random(500)
+        draw = Resamples.draw(range(500), n_resamples=300, rng=rng)
+        reference, candidate = (
+            resample(["smece"], Items.from_top_label(c, luck < c), draw)["smece"]
+            for c in (rng.uniform(0.97, 1, 500), rng.uniform(0.5, 0.8, 500))
+        )
+        smallest.append(exceedance_p_value(candidate, reference, limit=0.0))
+    assert min(smallest) > 1e-3  # 1e-6 for the plain tail
 
 
 def test_a_metric_for_which_higher_is_better(record_of):

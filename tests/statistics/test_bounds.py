@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calbench.metrics import Items, get
+from calbench.metrics.absolute import AbsoluteSums
 from calbench.statistics import bounds
 from calbench.statistics.bounds import absolute_sum_bounds, ratio_bounds
 
@@ -91,3 +92,47 @@ def test_bounds_of_models_that_hardly_differ_do_not_cross(shift):
         assert low <= high
         if not shift:
             assert (low, high) == (0, 0)
+
+
+def shares_missed(n_groups, n, shift, n_worlds=20):
+    """How often the truth lies below and above the bounds, with gaps of ``shift`` errors, of either sign."""
+    below = above = 0
+    for seed in range(n_worlds):
+        rng = np.random.default_rng(seed)
+        confidences = rng.uniform(0.4, 0.6, n)
+        groups = rng.integers(n_groups, size=n)
+        gaps = shift * np.sqrt(0.25 * n_groups / n) * np.where(groups % 2, 1, -1)
+        correct = rng.random(n) < confidences + gaps
+        items = Items.from_top_label(confidences, correct)
+        low, high = absolute_sum_bounds(AbsoluteSums.of_confidence(items, groups, n_groups), None)
+        truth = np.abs(gaps).mean()
+        below += truth < low
+        above += high < truth
+    return below / n_worlds, above / n_worlds
+
+
+@pytest.mark.parametrize("n", [300, 1000, 3000])
+def test_a_thousand_groups_of_a_few_items_prove_nothing(n):
+    # without allowing for so many small groups every one of these worlds is missed
+    assert shares_missed(1000, n, 0.0)[0] <= 0.1
+
+
+@pytest.mark.parametrize(("n_groups", "n"), [(300, 6000), (1000, 20_000)])
+def test_what_many_groups_fall_short_by_is_allowed_for(n_groups, n):
+    # a gap of one standard error is where the correction falls short most: .25 and .6 without
+    assert shares_missed(n_groups, n, 1.0)[1] <= 0.15
+
+
+def test_twenty_groups_are_none_too_many():
+    # the bounds of as many groups as metrics have by default are the narrow ones
+    rng = np.random.default_rng(0)
+    confidences = np.repeat((np.arange(20) + 0.5) / 20, 50)
+    sums = get("ece[n_bins=20]").absolute_sums(
+        Items.from_top_label(confidences, rng.random(1000) < confidences)
+    )
+    deviations, extra = sums.deviations()
+    value, parts, _ = bounds._corrected(sums, bounds._least_bias)
+    z = bounds._quantile(0.95)
+    narrow = (value + z * np.sqrt(1000 * np.var(parts) + extra)) / 1000
+    assert absolute_sum_bounds(sums, None)[1] == pytest.approx(narrow)
+    assert bounds._SHORT * deviations.sum() <= bounds._UNNOTICED * np.linalg.norm(deviations)

@@ -61,8 +61,21 @@ def test_the_p_value_and_the_interval_agree():
     p = contrast_p_value(terms)
     assert p <= 0.05
     assert contrast(terms, 0.95).interval[0] > 0
-    none = [(1, results[1]), (-1, results[1]), (-1, results[1]), (1, results[1])]
-    assert contrast_p_value(none) == 1.0
+    assert contrast_p_value(nothing(results[1])) == 1.0
+
+
+def nothing(result):
+    return [(1, result), (-1, result), (-1, result), (1, result)]
+
+
+def test_a_contrast_of_equals_is_0_however_wrong_they_are():
+    confidences = np.repeat([0.6, 0.95], 500)
+    correct = np.r_[np.arange(500) % 10 < 2, np.arange(500) % 10 < 6]
+    draw = Resamples.draw(range(1000), n_resamples=50, rng=np.random.default_rng(0))
+    terms = nothing(resample(["ece"], Items.from_top_label(confidences, correct), draw)["ece"])
+    low, high = contrast(terms).interval
+    assert low <= 0 <= high
+    assert contrast_p_value(terms) == 1.0
 
 
 def test_results_that_were_not_resampled_together_are_refused():

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from calbench import metrics
 from calbench.errors import InputError
 from calbench.metrics import Items
 from calbench.predictions import Predictions, TopLabelPredictions
@@ -97,6 +100,43 @@ def test_nothing_is_a_small_share_of_zero():
         assert decision.outcome in ("fail", "inconclusive")
         assert decision.items_needed is None
         assert gate(perfect, perfect, metric=metric, margin=0.05, relative=True).outcome == "pass"
+        # nor is what stays at 0 shown to be half of what it was
+        assert gate(perfect, perfect, metric=metric, margin=-0.5, relative=True).outcome != "pass"
+
+
+@pytest.mark.parametrize(("n", "outcome"), [(30, "inconclusive"), (3000, "pass")])
+def test_what_is_too_rare_to_be_seen_is_not_excluded(n, outcome):
+    # one model's errors, and two models' differences
+    right = TopLabelPredictions(range(n), np.full(n, 0.8), np.ones(n, dtype=bool))
+    options = {"metric": "accuracy", "rng": np.random.default_rng(0), "n_resamples": 200}
+    assert ceiling(right, maximum=0.99, **options).outcome == outcome
+    assert gate(right, right, metric="accuracy", margin=0.01).outcome == outcome
+
+
+def test_accuracy_that_truly_falls_seldom_passes():
+    passes = 0
+    for seed in range(100):
+        fallen = np.random.default_rng(seed).random(100) < 0.02
+        reference = TopLabelPredictions(range(100), np.full(100, 0.8), np.ones(100, dtype=bool))
+        candidate = TopLabelPredictions(range(100), np.full(100, 0.8), ~fallen)
+        passes += gate(candidate, reference, metric="accuracy", margin=0.01).outcome == "pass"
+    assert passes <= 5  # 13 with the percentile interval
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "brier_toplabel", "smece", "nll"])
+def test_one_item_decides_nothing(metric):
+    one = Predictions(["a"], [[2.0, 0.0]], [0])
+    worst = metrics.get(metric).direction == "lower"
+    for decision in (
+        gate(one, one, metric=metric, margin=0.01),
+        ceiling(one, metric=metric, maximum=0.9 if worst else 0.1, rng=np.random.default_rng(0)),
+    ):
+        assert decision.outcome == "inconclusive"
+
+
+def test_a_metric_need_not_be_registered(record_of):
+    mine = dataclasses.replace(metrics.get("brier_toplabel"), id="mine")
+    assert gate(record_of(500, 0.3), record_of(500, 0.0), metric=mine, margin=0.01).outcome == "fail"
 
 
 def test_a_ceiling(record_of):

@@ -109,6 +109,9 @@ def test_what_cannot_be_paired_is_refused(record_of):
         difference(a["ece"], a["ks"])
     with pytest.raises(InputError, match="not resampled together"):
         difference(a["ece"], resample(["ece"], items, many)["ece"])
+    others = resamples_for([f"other {i}" for i in range(50)], n_resamples=10)
+    with pytest.raises(InputError, match="not resampled together"):
+        difference(a["ece"], resample(["ece"], items, others)["ece"])
 
 
 def test_a_metric_that_few_resamples_lack_has_an_interval(record_of):

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from calbench.errors import InputError
 from calbench.metrics import Items
 from calbench.statistics import (
+    Rank,
+    Resamples,
     difference,
     differences_from_best,
     p_value,
@@ -12,6 +15,8 @@ from calbench.statistics import (
     resample,
     resamples_for,
 )
+
+BRIER = "brier_toplabel"
 
 
 @pytest.fixture
@@ -50,15 +55,50 @@ def test_differences_from_the_best_are_adjusted_together(board):
     entries = board([0.0, 0.002, 0.3])
     found = differences_from_best(entries)
     assert set(found) == {"gap 0.002", "gap 0.3"}
-    assert found["gap 0.3"] == pytest.approx(2e-4)
+    for name, p in found.items():  # of three pairs
+        assert p == min(1, 3 * p_value(entries[name], entries["gap 0.0"]))
+    assert found["gap 0.3"] < 0.001
     assert found["gap 0.002"] > 0.05
-    assert found["gap 0.002"] == pytest.approx(p_value(entries["gap 0.002"], entries["gap 0.0"]))
 
 
-@pytest.mark.parametrize(("metric", "gap"), [("brier_toplabel", 0.03), ("ece", 0.09)])
+def test_among_equals_the_best_seldom_seems_to_be_better():
+    alarms = 0
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        confidences = rng.uniform(0.5, 1, 300)
+        draw = Resamples.draw(range(300), n_resamples=500, rng=rng)
+        answers = [Items.from_top_label(confidences, rng.random(300) < confidences) for _ in range(12)]
+        entries = {str(i): resample([BRIER], a, draw)[BRIER] for i, a in enumerate(answers)}
+        alarms += min(differences_from_best(entries).values()) <= 0.05
+    assert alarms <= 6  # 3 may be expected at most; 14 without allowing for the choice of the best
+
+
+def test_equals_of_other_sharpness_share_their_ranks():
+    rng = np.random.default_rng(0)
+    luck = rng.random(1000)
+    draw = Resamples.draw(range(1000), n_resamples=500, rng=rng)
+    confidences = {"sharp": rng.uniform(0.95, 1, 1000), "broad": rng.uniform(0.5, 0.9, 1000)}
+    answers = {name: Items.from_top_label(c, luck < c) for name, c in confidences.items()}
+    ranks = rank_intervals({name: resample(["ece"], a, draw)["ece"] for name, a in answers.items()})
+    assert {name: rank.interval for name, rank in ranks.items()} == {"sharp": (1, 2), "broad": (1, 2)}
+
+
+def test_what_is_not_defined_comes_last():
+    confidences = np.linspace(0.5, 1, 200)
+    draw = Resamples.draw(range(200), n_resamples=200, rng=np.random.default_rng(0))
+    entries = {
+        "all right": resample(["auroc_confidence"], Items.from_top_label(confidences, [True] * 200), draw),
+        "half": resample(["auroc_confidence"], Items.from_top_label(confidences, [True, False] * 100), draw),
+    }
+    ranks = rank_intervals({name: found["auroc_confidence"] for name, found in entries.items()})
+    assert ranks["half"] == Rank(1, (1, 1))
+    assert ranks["all right"] == Rank(2, (2, 2))
+
+
+@pytest.mark.parametrize(("metric", "gap"), [("brier_toplabel", 0.028), ("ece", 0.09)])
 def test_the_p_value_is_where_the_interval_meets_zero(record_of, metric, gap):
     a, b = record_of(1500, 0.02), record_of(1500, gap, seed=1)
-    resamples = resamples_for(a.item_ids, n_resamples=500)
+    resamples = resamples_for(a.item_ids, n_resamples=4000)
     a, b = (resample([metric], Items.from_record(record), resamples)[metric] for record in (a, b))
     p = p_value(b, a)
     assert 1e-4 < p < 1
