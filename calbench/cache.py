@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +60,7 @@ def publishing(folder: Path) -> Iterator[Path]:
     """Yield an empty folder that becomes ``folder`` in one rename when the block succeeds.
 
     A reader sees all of it or nothing; what a killed process left is never mistaken for it. Where
-    ``folder`` already exists it is replaced.
+    ``folder`` already exists it is replaced; of two that publish it at once the later one stays.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
@@ -66,11 +68,32 @@ def publishing(folder: Path) -> Iterator[Path]:
         yield temporary
         # mkdtemp makes it private; others may share the cache.
         temporary.chmod(0o755)
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        while not _renamed(temporary, folder):
+            discard(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _renamed(folder: Path, target: Path) -> bool:
+    """Rename a folder; False where the target is there and not empty."""
+    try:
+        folder.rename(target)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        return False
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Delete a folder, which is gone in one step: renamed first, so that nobody reads half of it.
+
+    A killed process leaves a hidden folder. That another process deletes it as well is no error.
+    """
+    hidden = folder.with_name(f".{uuid.uuid4().hex}")
+    with suppress(FileNotFoundError):
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
 
 
 @contextmanager

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from calbench.cache import discard
 from calbench.errors import CorruptRecordError, InputError
-from calbench.store.records import Store, read_header, read_manifest, read_record
+from calbench.store.records import Store, read_header, read_manifest, read_present
 from calbench.store.writing import explaining
 
 LIMIT_VARIABLE = "CALBENCH_STORE_MAX_SIZE"
@@ -73,7 +73,8 @@ def entries(store: Store) -> list[Entry]:
 
 def listed(store: Store) -> list[Listed]:
     """Describe every record, oldest first, by the names it was made under."""
-    return [_listed(entry) for entry in entries(store) if entry.kind == "record"]
+    found = [_listed(entry) for entry in entries(store) if entry.kind == "record"]
+    return [one for one in found if not one.problem or one.entry.folder.is_dir()]
 
 
 def verify(store: Store) -> Iterator[tuple[Entry, str]]:
@@ -82,11 +83,12 @@ def verify(store: Store) -> Iterator[tuple[Entry, str]]:
         if entry.kind != "record":
             continue
         try:
-            read_record(entry.folder, entry.folder.name)
+            found = read_present(entry.folder, entry.folder.name)
         except CorruptRecordError as error:
             yield entry, str(error)
         else:
-            yield entry, ""
+            if found is not None:
+                yield entry, ""
 
 
 def collect(
@@ -131,7 +133,7 @@ def collect(
             total -= oldest.size_bytes
             deleted.append(oldest)
         for entry in deleted:
-            shutil.rmtree(entry.folder)
+            discard(entry.folder)
     return deleted
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -132,11 +132,11 @@ class Store:
             return None
         mark_used(folder)
         try:
-            return read_record(folder, key)
+            return read_present(folder, key)
         except CorruptRecordError:
             if self.on_corrupt == "refuse":
                 raise
-            with explaining(self.root):
+            with explaining(self.root), suppress(FileNotFoundError):
                 folder.rename(folder.with_name(f".corrupt-{folder.name}-{time.time_ns()}"))
             return None
 
@@ -265,6 +265,38 @@ def read_record(folder: Path, key: str) -> Record:
             f"{data} does not match its checksum; delete {folder} to have it computed again"
         )
     return Record(key, read_file(data), manifest["identity"], manifest["provenance"])
+
+
+def read_present(folder: Path, key: str) -> Record | None:
+    """Read a record, or return None if there is none.
+
+    What another process replaces meanwhile is read again, and what it deletes is not there.
+
+    Raises
+    ------
+    CorruptRecordError
+        As :func:`read_record`.
+    """
+    while folder.is_dir():
+        before = _version(folder)
+        try:
+            found = read_record(folder, key)
+        except (CorruptRecordError, InputError, OSError):
+            if folder.is_dir() and _version(folder) == before:
+                raise
+        else:
+            if _version(folder) == before:
+                return found
+    return None
+
+
+def _version(folder: Path) -> tuple[int, int] | None:
+    """Tell a record from one that replaced it; None without a manifest."""
+    try:
+        facts = (folder / _MANIFEST).stat()
+    except OSError:
+        return None
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def read_header(folder: Path) -> tuple[int, dict[str, Any]]:

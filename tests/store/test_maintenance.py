@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from datetime import datetime, timezone
 
@@ -84,6 +85,25 @@ def test_leftovers_go_and_records_stay_without_a_limit(store):
     assert [entry.folder for entry in collect(store)] == [leftover]
     assert not leftover.exists()
     assert len(record_folders(store)) == 3
+
+
+def test_deleting_that_is_killed_leaves_no_half_record(store, monkeypatch):
+    def killed(folder):
+        next(folder.iterdir()).unlink()
+        raise SystemExit
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(SystemExit):
+        collect(store, max_bytes=0)
+    assert Store(store.root).get({"i": 0}) is None
+    assert Store(store.root).get({"i": 1}) is not None
+
+
+def test_a_record_that_goes_while_all_are_verified_is_not_damaged(store):
+    found = verify(store)
+    next(found)
+    collect(store, max_bytes=0)
+    assert list(found) == []
 
 
 def test_a_limit_takes_unfinished_shards_first_and_then_the_oldest(store):

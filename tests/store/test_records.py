@@ -10,8 +10,9 @@ import time
 import pytest
 
 from calbench import Predictions
+from calbench.cache import discard
 from calbench.errors import CorruptRecordError, InputError
-from calbench.store import Store, key_of
+from calbench.store import Store, key_of, records
 
 IDENTITY = {"model": {"weights": "w", "quantizer": "fp32"}, "tokenizer": "t", "versions": {"torch": "2"}}
 PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [1, 0], {"task": "t"})
@@ -84,6 +85,34 @@ def test_a_newer_format_is_refused(tmp_path):
     path.write_text(path.read_text().replace('"schema": 1', '"schema": 99'))
     with pytest.raises(CorruptRecordError, match="format 99"):
         Store(tmp_path).get(IDENTITY)
+
+
+def meanwhile(monkeypatch, act):
+    """Have something happen once between the reading of a manifest and of its data."""
+    whole, done = records.sha256_of, []
+
+    def acting(path):
+        if not done:
+            done.append(path)
+            act()
+        return whole(path)
+
+    monkeypatch.setattr(records, "sha256_of", acting)
+
+
+def test_a_record_that_is_deleted_while_it_is_read_is_not_there(tmp_path, monkeypatch):
+    folder = Store(tmp_path).folder(put(Store(tmp_path)).key)
+    meanwhile(monkeypatch, lambda: discard(folder))
+    assert Store(tmp_path).get(IDENTITY) is None
+
+
+def test_a_record_that_is_replaced_while_it_is_read_is_read_again(tmp_path, monkeypatch):
+    put(Store(tmp_path))
+    other = Predictions(["c"], [[3.0, 4.0]], [1])
+    meanwhile(monkeypatch, lambda: Store(tmp_path).put(IDENTITY, other, {"seconds": 2.0}))
+    found = Store(tmp_path).get(IDENTITY)
+    assert found.predictions.item_ids.tolist() == ["c"]
+    assert found.provenance == {"seconds": 2.0}
 
 
 def write_for_ever(root):
