@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -15,6 +16,8 @@ from calbench.store.records import Store, read_header, read_manifest, read_prese
 from calbench.store.writing import explaining
 
 LIMIT_VARIABLE = "CALBENCH_STORE_MAX_SIZE"
+# A hidden folder may be in use: what is fetched, and what is set aside, is written without a lock.
+LEFTOVER_AGE = timedelta(days=1)
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
@@ -66,7 +69,7 @@ def entries(store: Store) -> list[Entry]:
         *_entries(store.root / "adapters", "*", "adapter"),
         *_entries(store.root / "merged", "*", "merged"),
         *_entries(store.root / "shards", "*", "shards"),
-        *_entries(store.root, "memos", "memos"),
+        *(memos for memos in _entries(store.root, "memos", "memos") if memos.size_bytes),
     ]
     return sorted(found, key=lambda entry: (entry.written, entry.folder))
 
@@ -100,8 +103,9 @@ def collect(
 ) -> list[Entry]:
     """Delete leftovers, and then the least recently used until the rest fits; returns what was deleted.
 
-    Nothing is deleted while another process runs models for this store. Unfinished shards go before
-    all else that can be made again.
+    Leftovers of the last day stay: they may be what another process is writing. Nothing is deleted
+    while another process runs models for this store. Unfinished shards go before all else that can be
+    made again.
 
     Parameters
     ----------
@@ -123,7 +127,8 @@ def collect(
         raise InputError(f"a store cannot be limited to {max_bytes} bytes; give 0 or more")
     with store.computing(timeout_seconds=timeout_seconds), explaining(store.root):
         everything = entries(store)
-        deleted = [entry for entry in everything if entry.kind == "leftovers"]
+        old = datetime.now(timezone.utc) - LEFTOVER_AGE
+        deleted = [entry for entry in everything if entry.kind == "leftovers" and entry.used < old]
         kept = [entry for entry in everything if entry.kind != "leftovers"]
         total = sum(entry.size_bytes for entry in kept)
         idle = [entry for entry in kept if used_since is None or entry.used < used_since]
@@ -133,7 +138,7 @@ def collect(
             total -= oldest.size_bytes
             deleted.append(oldest)
         for entry in deleted:
-            discard(entry.folder)
+            _delete(entry, old)
     return deleted
 
 
@@ -157,7 +162,7 @@ def keep_limit(store: Store, *, used_since: datetime) -> str:
         deleted = collect(store, max_bytes=max_bytes, used_since=since, timeout_seconds=0)
     except TimeoutError:
         return f"the store {store.root} is in use by another process, and was not held to ${LIMIT_VARIABLE}"
-    left = sum(entry.size_bytes for entry in entries(store))
+    left = sum(entry.size_bytes for entry in entries(store) if entry.kind != "leftovers")
     freed = sum(entry.size_bytes for entry in deleted)
     parts = []
     if deleted:
@@ -180,6 +185,16 @@ def parse_size(text: str) -> int:
     if match is None:
         raise InputError(f"cannot read the size {text!r}; write a number and B, KB, MB, GB or TB")
     return int(float(match[1]) * _UNITS[match[2] or "B"])
+
+
+def _delete(entry: Entry, old: datetime) -> None:
+    if entry.kind != "memos":
+        discard(entry.folder)
+        return
+    for file in entry.folder.iterdir():  # others write here without a lock
+        with suppress(FileNotFoundError):
+            if not file.name.startswith(".") or file.stat().st_mtime < old.timestamp():
+                file.unlink()
 
 
 def _entries(folder: Path, pattern: str, kind: str) -> Iterator[Entry]:

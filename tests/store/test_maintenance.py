@@ -7,14 +7,16 @@ import os
 import shutil
 import sys
 from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from calbench import cli
+from calbench.cache import replacing
 from calbench.errors import InputError
 from calbench.predictions import Predictions
-from calbench.store import Store, collect, entries, keep_limit, listed, parse_size, size_limit, verify
+from calbench.store import Store, collect, entries, keep_limit, key_of, listed, parse_size, size_limit, verify
 
 NOW = datetime.now(timezone.utc)
 NAMES = {"model": "m", "quantizer": "q", "task": "t"}
@@ -82,6 +84,9 @@ def test_leftovers_go_and_records_stay_without_a_limit(store):
     leftover = store.root / "records" / "ab" / ".abc-killed"
     leftover.mkdir(parents=True)
     (leftover / "predictions.safetensors").write_bytes(b"partial")
+    assert collect(store, max_bytes=10**9) == []  # it may be in use
+    for place in (leftover / "predictions.safetensors", leftover):
+        os.utime(place, (1000, 1000))
     assert [entry.folder for entry in collect(store)] == [leftover]
     assert not leftover.exists()
     assert len(record_folders(store)) == 3
@@ -178,6 +183,35 @@ def test_a_memo_that_was_deleted_to_make_room_is_made_again(store):
     assert store.remember({"m": 1}, lambda: 2) == 2
     assert {entry.kind for entry in collect(store, max_bytes=0)} == {"record", "memos"}
     assert store.remember({"m": 1}, lambda: 3) == 3
+
+
+def test_a_memo_that_is_being_written_is_not_deleted(store):
+    def make():
+        store.remember({"m": 1}, lambda: 2)
+        with replacing(store.root / "memos" / "other.json") as temporary:
+            temporary.write_text("{}")
+            assert [entry.kind for entry in collect(store, max_bytes=0)].count("memos") == 1
+        return 3
+
+    assert store.remember({"m": 3}, make) == 3
+    assert {file.name for file in (store.root / "memos").iterdir()} == {
+        "other.json",
+        f"{key_of({'m': 3})}.json",
+    }
+
+
+def test_a_memo_that_goes_while_memos_are_deleted_is_no_error(store, monkeypatch):
+    for number in range(3):
+        store.remember({"m": number}, list)
+    whole = Path.unlink
+
+    def other_first(path, **options):
+        whole(path)
+        whole(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", other_first)
+    collect(store, max_bytes=0)
+    assert list((store.root / "memos").iterdir()) == []
 
 
 def test_a_finished_record_leaves_no_shards(store):

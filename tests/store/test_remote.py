@@ -11,7 +11,7 @@ import pytest
 
 from calbench.errors import CorruptRecordError, StoreError
 from calbench.predictions import Predictions
-from calbench.store import Store, key_of
+from calbench.store import Store, collect, key_of
 from calbench.store.remote import FILES
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
@@ -89,3 +89,16 @@ def test_a_record_that_many_threads_miss_at_once_is_fetched_once(machine, monkey
         found = list(threads.map(lambda _: store.remote.fetch(key, store.folder(key)), range(2)))
     assert found == [True, True]
     assert len(fetched) == len(FILES)
+
+
+def test_a_record_that_is_being_fetched_is_not_deleted(machine, monkeypatch):
+    machine("one").put(IDENTITY, PREDICTIONS, {})
+    store = machine("two")
+    whole = type(store.remote._files).cat_file
+
+    def slow(files, path, *args, **kwargs):
+        assert collect(store, max_bytes=0) == []
+        return whole(files, path, *args, **kwargs)
+
+    monkeypatch.setattr(type(store.remote._files), "cat_file", slow)
+    assert store.get(IDENTITY) is not None
