@@ -15,13 +15,12 @@ from calbench.cache import cache_dir, lock, mark_used, publishing, replacing, sh
 from calbench.errors import CorruptRecordError, InputError
 from calbench.predictions import Predictions, TopLabelPredictions
 from calbench.record_files import read_record as read_file
-from calbench.store.remote import RemoteRecords
+from calbench.store.remote import DATA, MANIFEST, RemoteRecords
 from calbench.store.shards import ShardFolder
 from calbench.store.writing import explaining, sort_header
 
 SCHEMA = 1
 OnCorrupt = Literal["refuse", "recompute"]
-_DATA, _MANIFEST = "predictions.safetensors", "record.json"
 
 
 @dataclass(frozen=True)
@@ -149,19 +148,19 @@ class Store:
         """Write a record and return it."""
         key = key_of(identity)
         with explaining(self.root), publishing(self.folder(key)) as folder:
-            predictions.write(folder / _DATA)
-            sort_header(folder / _DATA)
+            predictions.write(folder / DATA)
+            sort_header(folder / DATA)
             manifest = {
                 "schema": SCHEMA,
                 "key": key,
                 "identity": identity,
-                "sha256": sha256_of(folder / _DATA),
+                "sha256": sha256_of(folder / DATA),
                 "provenance": provenance,
             }
             # The manifest's checksum is over its own contents, so that a flipped byte in either
             # file is noticed.
             manifest["checksum"] = key_of(manifest)
-            (folder / _MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+            (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         if self.remote:
             self.remote.publish(key, self.folder(key))
         self.shards(identity).clear()
@@ -241,25 +240,25 @@ def read_manifest(folder: Path, key: str) -> dict[str, Any]:
     """
     remedy = f"delete {folder} to have it computed again"
     try:
-        manifest: dict[str, Any] = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+        manifest: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         schema, checksum = manifest["schema"], manifest.pop("checksum")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptRecordError(f"{folder / _MANIFEST} cannot be read ({error!r}); {remedy}") from error
+        raise CorruptRecordError(f"{folder / MANIFEST} cannot be read ({error!r}); {remedy}") from error
     if schema != SCHEMA:
         raise CorruptRecordError(
             f"{folder} was written in format {schema!r}, and this calbench reads {SCHEMA}; {remedy}"
         )
     if key_of(manifest) != checksum:
-        raise CorruptRecordError(f"{folder / _MANIFEST} does not match its checksum; {remedy}")
+        raise CorruptRecordError(f"{folder / MANIFEST} does not match its checksum; {remedy}")
     if key_of(manifest["identity"]) != key:
-        raise CorruptRecordError(f"{folder / _MANIFEST} describes another record than {key}; {remedy}")
+        raise CorruptRecordError(f"{folder / MANIFEST} describes another record than {key}; {remedy}")
     return manifest
 
 
 def read_record(folder: Path, key: str) -> Record:
     """Read a record; raises :class:`CorruptRecordError` if any byte differs from what was written."""
     manifest = read_manifest(folder, key)
-    data = folder / _DATA
+    data = folder / DATA
     if not data.is_file() or sha256_of(data) != manifest["sha256"]:
         raise CorruptRecordError(
             f"{data} does not match its checksum; delete {folder} to have it computed again"
@@ -293,7 +292,7 @@ def read_present(folder: Path, key: str) -> Record | None:
 def _version(folder: Path) -> tuple[int, int] | None:
     """Tell a record from one that replaced it; None without a manifest."""
     try:
-        facts = (folder / _MANIFEST).stat()
+        facts = (folder / MANIFEST).stat()
     except OSError:
         return None
     return facts.st_ino, facts.st_mtime_ns
@@ -304,10 +303,10 @@ def read_header(folder: Path) -> tuple[int, dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     try:
-        with safe_open(folder / _DATA, framework="numpy") as file:
+        with safe_open(folder / DATA, framework="numpy") as file:
             header = file.metadata()
         return len(json.loads(header["item_ids"])), json.loads(header["calbench"])
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CorruptRecordError(
-            f"{folder / _DATA} cannot be read ({error}); delete {folder} to have it computed again"
+            f"{folder / DATA} cannot be read ({error}); delete {folder} to have it computed again"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Any
 from calbench.cache import lock, publishing
 from calbench.errors import BackendUnavailableError, StoreError
 
-# The manifest goes last and is looked for first: a record without it is not there yet.
-FILES = ("predictions.safetensors", "record.json")
+DATA, MANIFEST = "predictions.safetensors", "record.json"
 
 
 @dataclass(frozen=True)
 class RemoteRecords:
-    """Records below an address, one folder a record, as in a local store.
+    """Records below an address, one folder a record.
+
+    The manifest goes last and is looked for first: a record without it is not there yet. The data's
+    name holds its hash, so that each manifest names its own data, whoever else writes this record.
 
     What is fetched is put into the local store first and checked there like any other record.
 
@@ -44,14 +47,15 @@ class RemoteRecords:
         """
         place = self._place(key)
         try:
-            if not self._files.exists(f"{place}/{FILES[-1]}"):
+            if not self._files.exists(f"{place}/{MANIFEST}"):
                 return False
             with lock(folder):
                 if folder.is_dir():  # another process fetched it while this one waited
                     return True
                 with publishing(folder) as temporary:
-                    for name in FILES:
-                        (temporary / name).write_bytes(self._files.cat_file(f"{place}/{name}"))
+                    manifest = self._files.cat_file(f"{place}/{MANIFEST}")
+                    (temporary / MANIFEST).write_bytes(manifest)
+                    (temporary / DATA).write_bytes(self._data(place, manifest))
         except OSError as error:
             raise StoreError(f"the record {key} cannot be read from {self.address}: {error}") from error
         return True
@@ -66,13 +70,25 @@ class RemoteRecords:
         """
         place = self._place(key)
         try:
+            data = (folder / DATA).read_bytes()
             self._files.makedirs(place, exist_ok=True)
-            for name in FILES:
-                self._files.pipe_file(f"{place}/{name}", (folder / name).read_bytes())
+            self._files.pipe_file(f"{place}/{_name(hashlib.sha256(data).hexdigest())}", data)
+            self._files.pipe_file(f"{place}/{MANIFEST}", (folder / MANIFEST).read_bytes())
         except OSError as error:
             raise StoreError(
                 f"the record {key} cannot be written to {self.address} ({error}); it is kept in {folder}"
             ) from error
+
+    def _data(self, place: str, manifest: bytes) -> bytes:
+        try:
+            name = _name(json.loads(manifest)["sha256"])
+        except (ValueError, KeyError, TypeError):
+            return b""  # a damaged manifest is refused, whatever data it is with
+        try:
+            content: bytes = self._files.cat_file(f"{place}/{name}")
+        except FileNotFoundError:  # a record may also be there under the name of the local file
+            content = self._files.cat_file(f"{place}/{DATA}")
+        return content
 
     def _place(self, key: str) -> str:
         return f"{self._root}/records/{key[:2]}/{key}"
@@ -98,3 +114,7 @@ class RemoteRecords:
         except (ImportError, ValueError) as error:  # a protocol without its package, or unknown
             raise StoreError(f"cannot open the store {self.address}: {error}") from error
         return files, root.rstrip("/")
+
+
+def _name(sha256: str) -> str:
+    return f"predictions-{sha256}.safetensors"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 from calbench.errors import CorruptRecordError, StoreError
 from calbench.predictions import Predictions
 from calbench.store import Store, collect, key_of
-from calbench.store.remote import FILES
+from calbench.store.remote import MANIFEST
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
@@ -34,6 +35,12 @@ def machine(tmp_path, monkeypatch, address):
     return of
 
 
+def shared_data(address, key):
+    files, root = fsspec.core.url_to_fs(address)
+    (data,) = files.glob(f"{root}/records/{key[:2]}/{key}/*.safetensors")
+    return files, data
+
+
 def test_what_one_machine_made_another_finds(machine):
     made = machine("one").put(IDENTITY, PREDICTIONS, {"by": "one"})
     found = machine("two").get(IDENTITY)
@@ -48,16 +55,49 @@ def test_nothing_is_found_where_nothing_was_made(machine):
 def test_a_record_without_its_manifest_is_not_there_yet(machine, address):
     key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
     files, root = fsspec.core.url_to_fs(address)
-    files.rm_file(f"{root}/records/{key[:2]}/{key}/{FILES[-1]}")
+    files.rm_file(f"{root}/records/{key[:2]}/{key}/{MANIFEST}")
     assert machine("two").get(IDENTITY) is None
 
 
 def test_a_record_that_was_damaged_there_is_refused_here(machine, address):
     key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
-    files, root = fsspec.core.url_to_fs(address)
-    files.pipe_file(f"{root}/records/{key[:2]}/{key}/{FILES[0]}", b"other")
+    files, data = shared_data(address, key)
+    files.pipe_file(data, b"other")
     with pytest.raises(CorruptRecordError, match="does not match its checksum"):
         machine("two").get(IDENTITY)
+
+
+def test_a_damaged_record_there_is_replaced_by_one_that_is_made_again(machine, address):
+    key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
+    files, root = fsspec.core.url_to_fs(address)
+    files.pipe_file(f"{root}/records/{key[:2]}/{key}/{MANIFEST}", b"other")
+    two = dataclasses.replace(machine("two"), on_corrupt="recompute")
+    assert two.get(IDENTITY) is None
+    two.put(IDENTITY, PREDICTIONS, {"by": "two"})
+    assert machine("three").get(IDENTITY).provenance == {"by": "two"}
+
+
+def test_two_machines_may_share_one_record_at_once(machine, monkeypatch):
+    one, two = machine("one"), machine("two")
+    whole, others = type(one.remote._files).pipe_file, [two]
+
+    def slow(files, path, content, **kwargs):
+        whole(files, path, content, **kwargs)
+        if others:  # the other machine writes all of its record between the two files of this one
+            others.pop().put(IDENTITY, Predictions(["a"], [[0.5, 1.5]], [0]), {"by": "two"})
+
+    monkeypatch.setattr(type(one.remote._files), "pipe_file", slow)
+    one.put(IDENTITY, PREDICTIONS, {"by": "one"})
+    found = machine("three").get(IDENTITY)
+    assert found.provenance == {"by": "one"}
+    assert found.predictions.logits.tolist() == PREDICTIONS.logits.tolist()
+
+
+def test_a_record_that_was_shared_under_the_local_names_is_found(machine, address):
+    key = machine("one").put(IDENTITY, PREDICTIONS, {}).key
+    files, data = shared_data(address, key)
+    files.mv(data, f"{data.rpartition('/')[0]}/predictions.safetensors")
+    assert machine("two").get(IDENTITY) is not None
 
 
 def test_an_unknown_protocol_is_refused(tmp_path, monkeypatch):
@@ -88,7 +128,7 @@ def test_a_record_that_many_threads_miss_at_once_is_fetched_once(machine, monkey
     with ThreadPoolExecutor(2) as threads:
         found = list(threads.map(lambda _: store.remote.fetch(key, store.folder(key)), range(2)))
     assert found == [True, True]
-    assert len(fetched) == len(FILES)
+    assert len(fetched) == 2  # manifest and data
 
 
 def test_a_record_that_is_being_fetched_is_not_deleted(machine, monkeypatch):
