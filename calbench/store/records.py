@@ -21,6 +21,7 @@ from calbench.store.writing import explaining, sort_header
 
 SCHEMA = 1
 OnCorrupt = Literal["refuse", "recompute"]
+_UNSHARED = "unshared"  # an empty file in a record's folder until its copy is in the shared store
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,8 @@ class Store:
         ------
         CorruptRecordError
             It is there but differs from what was written.
+        StoreError
+            The shared store cannot be reached, and it has to be asked or still lacks this record.
         """
         key = key_of(identity)
         if key not in self._loaded:
@@ -131,13 +134,16 @@ class Store:
             return None
         mark_used(folder)
         try:
-            return read_present(folder, key)
+            found = read_present(folder, key)
         except CorruptRecordError:
             if self.on_corrupt == "refuse":
                 raise
             with explaining(self.root), suppress(FileNotFoundError):
                 folder.rename(folder.with_name(f".corrupt-{folder.name}-{time.time_ns()}"))
             return None
+        if (folder / _UNSHARED).exists():
+            self._share(key)
+        return found
 
     def put(
         self,
@@ -145,7 +151,13 @@ class Store:
         predictions: Predictions | TopLabelPredictions,
         provenance: Mapping[str, Any],
     ) -> Record:
-        """Write a record and return it."""
+        """Write a record and return it.
+
+        Raises
+        ------
+        StoreError
+            The store cannot be written, or the shared one cannot: the next :meth:`get` tries that again.
+        """
         key = key_of(identity)
         with explaining(self.root), publishing(self.folder(key)) as folder:
             predictions.write(folder / DATA)
@@ -161,12 +173,18 @@ class Store:
             # file is noticed.
             manifest["checksum"] = key_of(manifest)
             (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        if self.remote:
-            self.remote.publish(key, self.folder(key))
+            if self.remote:
+                (folder / _UNSHARED).touch()
         self.shards(identity).clear()
+        self._share(key)
         record = Record(key, predictions, identity, provenance)
         self._loaded[key] = record
         return record
+
+    def _share(self, key: str) -> None:
+        if self.remote:
+            self.remote.publish(key, self.folder(key))
+            (self.folder(key) / _UNSHARED).unlink(missing_ok=True)
 
     def shards(self, identity: Mapping[str, Any]) -> ShardFolder:
         """Return where finished parts of a record are kept until the whole is."""

@@ -100,6 +100,41 @@ def test_a_record_that_was_shared_under_the_local_names_is_found(machine, addres
     assert machine("two").get(IDENTITY) is not None
 
 
+@pytest.fixture
+def unreachable(monkeypatch, address):
+    """Let nothing be written at the address until the context ends."""
+
+    @contextlib.contextmanager
+    def refusing():
+        def refuse(*_, **__):
+            raise OSError("connection reset")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(fsspec.core.url_to_fs(address)[0]), "pipe_file", refuse)
+            yield
+
+    return refusing
+
+
+def test_a_record_that_could_not_be_shared_is_shared_when_it_is_used_again(machine, unreachable):
+    with unreachable():
+        with pytest.raises(StoreError, match="connection reset"):
+            machine("one").put(IDENTITY, PREDICTIONS, {"by": "one"})
+        with pytest.raises(StoreError, match="it is kept in"):
+            machine("one").get(IDENTITY)
+    assert machine("two").get(IDENTITY) is None
+    assert machine("one").get(IDENTITY) is not None
+    assert machine("two").get(IDENTITY).provenance == {"by": "one"}
+
+
+def test_a_record_that_was_shared_is_read_without_the_address(machine, unreachable):
+    machine("one").put(IDENTITY, PREDICTIONS, {})
+    assert machine("two").get(IDENTITY) is not None
+    with unreachable():
+        assert machine("one").get(IDENTITY) is not None
+        assert machine("two").get(IDENTITY) is not None
+
+
 def test_an_unknown_protocol_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
     with pytest.raises(StoreError, match="carrier-pigeon"):
