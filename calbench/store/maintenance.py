@@ -125,7 +125,7 @@ def collect(
     """
     if max_bytes is not None and max_bytes < 0:
         raise InputError(f"a store cannot be limited to {max_bytes} bytes; give 0 or more")
-    with store.computing(timeout_seconds=timeout_seconds), explaining(store.root):
+    with store.idle(timeout_seconds=timeout_seconds), explaining(store.root):
         everything = entries(store)
         old = datetime.now(timezone.utc) - LEFTOVER_AGE
         deleted = [entry for entry in everything if entry.kind == "leftovers" and entry.used < old]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,19 +233,41 @@ class Store:
 
     @contextmanager
     def computing(self, *, timeout_seconds: float = -1) -> Iterator[None]:
-        """Hold the right to run models for this store: one process at a time.
+        """Hold the right to run models for this store: one process of a machine at a time.
 
         Inference uses every core, so two at once would only slow each other down; and the
-        numbers do not depend on how many processes share the machine.
+        numbers do not depend on how many processes share the machine. Machines that share the folder
+        do not wait for each other.
 
         Raises
         ------
         TimeoutError
             Another process held it for that long; -1 waits for as long as it takes.
         """
+        with self._held([f"computing-{platform.node()}"], timeout_seconds):
+            yield
+
+    @contextmanager
+    def idle(self, *, timeout_seconds: float = -1) -> Iterator[None]:
+        """Keep models from being run for this store, by any machine that has done so before.
+
+        Raises
+        ------
+        TimeoutError
+            A process held that right for that long; -1 waits for as long as it takes.
+        """
+        own = f"computing-{platform.node()}"
+        known = (file.name[1 : -len(".lock")] for file in self.root.glob(".computing-*.lock"))
+        # In one order, so that two processes that do this never wait for each other.
+        with self._held(sorted({own, *known}), timeout_seconds):
+            yield
+
+    @contextmanager
+    def _held(self, names: Sequence[str], timeout_seconds: float) -> Iterator[None]:
         with ExitStack() as held:
             with explaining(self.root):
-                held.enter_context(lock(self.root / "computing", timeout_seconds=timeout_seconds))
+                for name in names:
+                    held.enter_context(lock(self.root / name, timeout_seconds=timeout_seconds))
             yield
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,10 @@ class ShardFolder:
 
     def _read(self, name: str, *, n_bytes: int | None = None) -> bytes | None:
         path = self.folder / name
-        if not path.is_file():
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
             return None
-        content = path.read_bytes()
         checksum, data = content[:32], content[32:]
         if hashlib.sha256(data).digest() == checksum and n_bytes in (None, len(data)):
             return data
@@ -78,7 +80,8 @@ class ShardFolder:
         )
 
     def _write(self, name: str, data: bytes) -> None:
-        with explaining(self.folder):
+        # Another machine may finish the same record meanwhile, and then no part is needed any more.
+        with explaining(self.folder), suppress(FileNotFoundError):
             self.folder.mkdir(parents=True, exist_ok=True)
             with replacing(self.folder / name) as temporary:
                 temporary.write_bytes(hashlib.sha256(data).digest() + data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,6 +56,18 @@ def test_without_ray_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BackendUnavailableError, match=r"calbench\[ray\]"):
         RayExecutor().run([], store="x", profile="quick")
+
+
+def test_jobs_are_spread_over_the_machines(monkeypatch):
+    options = {}
+    fake = SimpleNamespace(
+        is_initialized=lambda: True,
+        cluster_resources=dict,
+        remote=lambda _: SimpleNamespace(options=lambda **given: options.update(given)),
+    )
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    assert RayExecutor(gpus_per_job=0).run([], store="x", profile="quick") == []
+    assert options["scheduling_strategy"] == "SPREAD"
 
 
 @pytest.mark.filterwarnings("ignore")  # ray's own, of its sockets and of what it imports

@@ -161,6 +161,15 @@ class TestLimit:
             assert "in use by another process" in keep_limit(store, used_since=NOW)
         assert len(record_folders(store)) == 3
 
+    def test_a_store_that_another_machine_uses_is_left_alone(self, store, limit, monkeypatch):
+        limit("1B")
+        monkeypatch.setattr("platform.node", lambda: "one")
+        with store.computing():
+            monkeypatch.setattr("platform.node", lambda: "two")
+            assert "in use by another process" in keep_limit(store, used_since=NOW)
+        assert len(record_folders(store)) == 3
+        assert "3 least recently used parts deleted" in keep_limit(store, used_since=NOW)
+
     def test_one_that_cannot_be_read_is_refused(self, limit):
         limit("much")
         with pytest.raises(InputError, match="cannot read the size 'much'"):

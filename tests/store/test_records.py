@@ -140,6 +140,16 @@ def test_a_killed_writer_leaves_no_partial_record(tmp_path):
             assert Store(root).get({"i": i}) is not None
 
 
+def test_machines_run_models_at_the_same_time_and_processes_of_one_do_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("platform.node", lambda: "one")
+    with Store(tmp_path).computing():
+        with pytest.raises(TimeoutError), Store(tmp_path).computing(timeout_seconds=0):
+            pass
+        monkeypatch.setattr("platform.node", lambda: "two")
+        with Store(tmp_path).computing(timeout_seconds=0):
+            pass
+
+
 def test_what_depends_on_nothing_else_is_made_once(tmp_path):
     made = []
 

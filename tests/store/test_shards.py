@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -46,3 +49,16 @@ def test_a_part_of_another_shape_is_refused(tmp_path):
     store.shards(IDENTITY).put("00000-a", VALUES)
     with pytest.raises(CorruptRecordError):
         store.shards(IDENTITY).get("00000-a", (3, 2))
+
+
+@pytest.mark.parametrize("name", ["put", "put_rows"])
+def test_parts_that_another_machine_no_longer_needs_may_go_at_any_time(name, tmp_path, monkeypatch):
+    folder = Store(tmp_path).shards(IDENTITY)
+
+    def finished_meanwhile(data):
+        folder.clear()
+        return hashlib.sha256(data)
+
+    monkeypatch.setattr("calbench.store.shards.hashlib", SimpleNamespace(sha256=finished_meanwhile))
+    getattr(folder, name)("00000-a", VALUES if name == "put" else [1])
+    assert folder.get("00000-a", (2, 2)) is None

@@ -78,6 +78,7 @@ class RayExecutor:
                 num_cpus=self.cpus_per_job,
                 num_gpus=n_gpus,
                 max_retries=self.n_retries,
+                scheduling_strategy="SPREAD",  # jobs on one machine wait for each other
                 runtime_env={"env_vars": self._variables()},
             )
             waiting = {remote.remote(job, store=store, profile=profile): job for job in jobs}
