@@ -317,26 +317,27 @@ def read_present(folder: Path, key: str) -> Record | None:
     CorruptRecordError
         As :func:`read_record`.
     """
-    while folder.is_dir():
+    while True:
         before = _version(folder)
+        if before is None:
+            return None
         try:
             found = read_record(folder, key)
         except (CorruptRecordError, InputError, OSError):
-            if folder.is_dir() and _version(folder) == before:
+            if _version(folder) == before:
                 raise
         else:
             if _version(folder) == before:
                 return found
-    return None
 
 
 def _version(folder: Path) -> tuple[int, int] | None:
-    """Tell a record from one that replaced it; None without a manifest."""
-    try:
-        facts = (folder / MANIFEST).stat()
-    except OSError:
-        return None
-    return facts.st_ino, facts.st_mtime_ns
+    """Tell a record from one that replaced it; None if there is none."""
+    for place in (folder / MANIFEST, folder):  # of a damaged record the manifest may be missing
+        with suppress(FileNotFoundError):
+            facts = place.stat()
+            return facts.st_ino, facts.st_mtime_ns
+    return None
 
 
 def read_header(folder: Path) -> tuple[int, dict[str, Any]]:
