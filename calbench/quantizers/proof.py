@@ -60,10 +60,8 @@ def prove(
         errors[name] = _relative_error(name, weight, originals[name])
         if not _on_grid(weight, formats[name]):
             off_grid.append(f"{name} ({formats[name].name})")
-    unchanged = [name for name, error in errors.items() if error == 0]
-    if len(unchanged) < len(targets):
-        # A layer whose reference happens to be on a floating type's grid is not changed by a cast.
-        unchanged = [name for name in unchanged if formats[name].dtype is None]
+    # Weights that were published in a floating type are not changed by a cast to it; the logits are.
+    unchanged = [name for name, error in errors.items() if error == 0 and formats[name].dtype is None]
     _refuse(quantizer, unchanged, "have weights that are bit-identical to the reference's", len(targets))
     _refuse(quantizer, off_grid, "have weights that do not lie on the claimed grid", len(targets))
     before, after = probe_logits(reference, probe), probe_logits(model, probe)

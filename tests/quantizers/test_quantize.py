@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -7,6 +7,7 @@ import torch
 from calbench.errors import BackendUnavailableError, InputError, QuantizationError
 from calbench.quantizers import QuantizationReport, WeightFormat, get, names, quantize, registry
 from calbench.quantizers.bnb import FourBit
+from calbench.quantizers.cast import Cast
 from calbench.quantizers.probe import probe_logits
 
 BITS = {
@@ -70,6 +71,30 @@ def test_fewer_bits_change_the_weights_more(source, samples, probe):
     assert errors == sorted(errors)
     kl = [report.proof.kl_divergence for report in reports]
     assert kl[0] < min(kl[1:])
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16"])
+def test_a_cast_of_weights_that_were_published_in_its_type_is_accepted(name, decoder, probe, tmp_path):
+    quantizer = get(name)
+    decoder.load(getattr(torch, quantizer.dtype)).save_pretrained(tmp_path)
+    proof = quantize(quantizer, replace(decoder, location=str(tmp_path)), probe=probe).report.proof
+    assert proof.max_weight_error == 0
+    assert proof.max_logit_change > 0
+
+
+def test_a_cast_of_the_weights_alone_is_refused_where_it_changes_nothing(decoder, probe, tmp_path):
+    decoder.load(torch.bfloat16).save_pretrained(tmp_path)
+
+    class WeightsOnly(Cast):
+        def build(self, source, *, samples, seed):
+            model = super().build(source, samples=samples, seed=seed)
+            model.forward = source.load().forward
+            return model
+
+    with pytest.raises(QuantizationError, match="quantization had no effect"):
+        quantize(
+            WeightsOnly("weights-only", "bfloat16"), replace(decoder, location=str(tmp_path)), probe=probe
+        )
 
 
 def test_reports_survive_json(encoder, probe):
