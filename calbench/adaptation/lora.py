@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from calbench import devices
 from calbench.adaptation.recipe import Recipe
-from calbench.errors import BackendUnavailableError, InputError, QuantizationError
+from calbench.errors import BackendUnavailableError, InputError
 from calbench.models.quiet import quiet
 from calbench.quantizers.protocol import Quantizer
-from calbench.quantizers.selection import select
+from calbench.quantizers.selection import block_linears
 from calbench.quantizers.sizes import model_tensors, tensors_hash
 from calbench.registry import unknown
 
@@ -38,13 +38,12 @@ def target_layers(model: nn.Module, patterns: tuple[str, ...] = ()) -> tuple[str
         A pattern matches no such layer (the message names candidates), or the model's layers are of
         a kind that gradients cannot pass.
     """
-    try:
-        layers = select(model)
-    except QuantizationError:
+    layers = block_linears(model)
+    if not layers:
         raise InputError(
             f"no layer of {type(model).__name__} can carry a LoRA adapter: its quantized layers are no"
             " torch linear layers; train on fp32, bf16 or a bitsandbytes quantizer"
-        ) from None
+        )
     chosen: set[str] = set()
     for pattern in patterns:
         found = [name for name in layers if f".{pattern}." in f".{name}."]

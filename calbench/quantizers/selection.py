@@ -57,6 +57,14 @@ def module_groups(model: nn.Module) -> dict[str, tuple[str, ...]]:
     return groups | alone
 
 
+def block_linears(model: nn.Module) -> tuple[str, ...]:
+    """Names of the linear layers that the rule above picks; none if the model has no such layer."""
+    layers, stack = linears(model), list(blocks(model))
+    inside = {name for name in layers if any(_inside(name, block) for block in stack)}
+    chosen = inside or _without_heads(model, layers)
+    return tuple(name for name in layers if name in chosen)
+
+
 def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Names of the linear layers to quantize.
 
@@ -74,12 +82,13 @@ def select(model: nn.Module, *, skip: tuple[str, ...] = (), include: tuple[str, 
     InputError
         A pattern matches no linear layer: it would otherwise be ignored in silence.
     QuantizationError
-        Nothing is left to quantize, or a tied ``lm_head`` was included.
+        Nothing is left to quantize, a tied ``lm_head`` was included, or most weights of the blocks
+        are in no linear layer, as the experts of many mixture-of-experts models are.
     """
     layers = linears(model)
     stack = list(blocks(model))
-    chosen = {name for name in layers if any(_inside(name, block) for block in stack)}
-    chosen = chosen or _without_heads(model, layers)
+    _check_mostly_linear(model)
+    chosen = set(block_linears(model))
     for pattern in include:
         chosen |= set(_matching(pattern, layers, stack))
     for pattern in skip:
@@ -123,6 +132,27 @@ def check_group_size(model: nn.Module, names: Iterable[str], group_size: int) ->
                 f"group_size={group_size} does not divide the {width} inputs of {name};"
                 f" use {' or '.join(map(str, fitting)) or 'another'}, or -1 for one group per row"
             )
+
+
+def _check_mostly_linear(model: nn.Module) -> None:
+    from torch import nn
+
+    n_linear, others = 0, dict[str, int]()
+    for name, block in blocks(model).items():
+        for path, module in block.named_modules(prefix=name):
+            for key, parameter in module.named_parameters(recurse=False):
+                if isinstance(module, nn.Linear):
+                    n_linear += parameter.numel()
+                elif parameter.ndim > 1 and not isinstance(module, nn.Embedding):
+                    others[f"{path}.{key}"] = parameter.numel()
+    n_others = sum(others.values())
+    if n_others > n_linear:
+        largest = sorted(others, key=lambda name: -others[name])[:3]
+        raise QuantizationError(
+            f"{n_others / (n_others + n_linear):.0%} of the weights in the blocks of {type(model).__name__}"
+            f" are in no linear layer and would keep full precision: {', '.join(largest)}"
+            f" ({len(others)} in all); only bf16 and fp16 can be asked of this model, which cast every tensor"
+        )
 
 
 def _matching(pattern: str, layers: dict[str, nn.Linear], stack: list[str]) -> Iterator[str]:

@@ -1,6 +1,10 @@
 import pytest
+import torch
+import transformers
 
+from calbench.adaptation.lora import target_layers
 from calbench.errors import InputError, QuantizationError
+from calbench.quantizers import get
 from calbench.quantizers.selection import blocks, linears, select
 
 
@@ -63,3 +67,43 @@ def test_a_tied_output_layer_cannot_be_included(decoder):
 def test_skipping_everything_is_refused(decoder):
     with pytest.raises(QuantizationError, match="no linear layer"):
         select(decoder.load(), skip=("first:3",))
+
+
+@pytest.fixture(scope="module")
+def mixture():
+    """A model whose experts are one three-dimensional parameter per layer."""
+    config = transformers.MixtralConfig(
+        vocab_size=64,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=64,
+        num_local_experts=8,
+    )
+    with torch.device("meta"):
+        return transformers.MixtralForCausalLM(config)
+
+
+def test_experts_that_are_no_linear_layers_are_not_left_out_in_silence(mixture):
+    with pytest.raises(
+        QuantizationError, match=r"9\d% of the weights .*layers\.0\.mlp\.experts\.gate_up_proj.*bf16"
+    ):
+        select(mixture)
+
+
+@pytest.mark.parametrize("name", ["bnb-int8", "gptq-int4[int8=first:1]", "hqq-int4"])
+def test_every_backend_refuses_to_leave_the_experts_out(name, mixture):
+    with pytest.raises(QuantizationError, match="no linear layer"):
+        get(name).targets(mixture)
+
+
+def test_a_cast_and_an_adapter_take_a_model_with_such_experts(mixture):
+    assert get("bf16").targets(mixture)
+    assert len(target_layers(mixture)) == 8
+
+
+def test_leaving_most_layers_out_on_purpose_stays_possible(decoder):
+    assert select(decoder.load(), skip=("mlp", "first:2")) == tuple(
+        f"model.layers.2.self_attn.{part}_proj" for part in "qkvo"
+    )
