@@ -51,14 +51,10 @@ def text_method(
     Raises
     ------
     InputError
-        A label word is not one token, or a head needs a padding token that the tokenizer lacks.
+        A label word is not one token, or a head needs a padding token and there is none.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
-    pad = tokenizer.pad_token_id
-    if pad is None:
-        if request.scoring == "head":
-            raise InputError(f"the tokenizer of {source.id} has no padding token, which its head looks for")
-        pad = 0  # masked, and never read
+    pad = padding_token(module, tokenizer, source, request)
     if request.scoring == "head":
         values, width = _head_values(module, request), len(request.columns)
     else:
@@ -75,6 +71,33 @@ def text_method(
         device_of(module),
         values,
     )
+
+
+def padding_token(module: Any, tokenizer: Any, source: ModelSource, request: ClassificationRequest) -> int:
+    """Return the token to pad with: for a head that of the model's configuration.
+
+    A decoder's head reads the last token that is not that one, whatever the mask says. Where the
+    configuration of the model names none, or one outside its vocabulary, it is given the tokenizer's.
+
+    Raises
+    ------
+    InputError
+        Neither the configuration nor the tokenizer names one, and the head needs it.
+    """
+    pad: int | None = tokenizer.pad_token_id
+    if request.scoring != "head":
+        return pad or 0  # masked, and never read
+    config = module.config.get_text_config()
+    known: int | None = config.pad_token_id
+    if known is not None and 0 <= known < len(module.get_input_embeddings().weight):
+        return known
+    if pad is None:
+        raise InputError(
+            f"neither the configuration nor the tokenizer of {source.id} names a padding token, which its"
+            " head looks for; set pad_token_id in the model's config.json"
+        )
+    config.pad_token_id = pad
+    return pad
 
 
 def encode(

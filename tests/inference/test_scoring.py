@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from calbench.adaptation.answers import Student, encode
 from calbench.errors import InputError
 from calbench.inference import classification, score, scoring
 from calbench.models import ModelSource
 from calbench.tasks import ClassificationRequest, Item
+from tests.tiny_models import write_tokenizer
 
 RNG = np.random.default_rng(0)
 ITEMS = [
@@ -53,6 +55,49 @@ def test_batched_scores_equal_one_at_a_time(kind, request):
     expected = [one_by_one(model, tokenizer, asked, item) for item in ITEMS]
     # float32 sums in another order, on logits of order 1 to 10
     np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+
+
+def decoder_with_head(folder, pad):
+    import transformers
+
+    config = transformers.LlamaConfig(
+        vocab_size=write_tokenizer(folder),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        initializer_range=0.3,
+        pad_token_id=pad,
+    )
+    transformers.LlamaForSequenceClassification(config).save_pretrained(folder)
+    return ModelSource("d", "sequence-classification", str(folder), max_length=64)
+
+
+@pytest.mark.parametrize("pad", [0, 5, None])  # the tokenizer's is 0
+def test_a_decoders_head_reads_the_last_token_whatever_pads(pad, tmp_path):
+    source = decoder_with_head(tmp_path, pad)
+    tokenizer = source.load_tokenizer()
+    scored = score(source.load(), tokenizer, source, HEAD, ITEMS)
+    expected = [one_by_one(source.load(), tokenizer, HEAD, item) for item in ITEMS]
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+
+
+def test_training_pads_a_decoders_head_as_scoring_does(tmp_path):
+    source = decoder_with_head(tmp_path, 5)
+    student = Student(source.load(), source.load_tokenizer(), source, HEAD)
+    rows = list(range(len(ITEMS)))
+    answers = encode(student, ITEMS).answers(student, rows).detach().numpy()
+    np.testing.assert_allclose(
+        answers, score(student.module, student.tokenizer, source, HEAD, ITEMS).logits, atol=1e-4
+    )
+
+
+def test_a_head_without_any_padding_token_is_refused(tmp_path):
+    source = decoder_with_head(tmp_path, None)
+    tokenizer = source.load_tokenizer()
+    tokenizer.pad_token = None
+    with pytest.raises(InputError, match=r"set pad_token_id in the model's config\.json"):
+        score(source.load(), tokenizer, source, HEAD, ITEMS)
 
 
 def test_the_order_of_items_changes_nothing(decoder, monkeypatch):
