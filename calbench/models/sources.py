@@ -159,7 +159,7 @@ class ModelSource:
         BackendUnavailableError
             The device is not here or too small, or a package is missing.
         InputError
-            The folder lacks weights of the architecture.
+            The folder lacks weights of the architecture, or its head contradicts ``classes``.
         """
         device = devices.device()
         with quiet():
@@ -184,9 +184,26 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
+        if self.classes:
+            self._check_classes(loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
         return (loaded if placed else loaded.to(device)).eval()
+
+    def _check_classes(self, config: Any) -> None:
+        """Raise :class:`InputError` if the head has another number of outputs, or names them in another order."""
+        outputs = [str(config.id2label[index]) for index in range(config.num_labels)]
+        if len(outputs) != len(self.classes):
+            raise InputError(
+                f"model {self.id!r}: its head has {len(outputs)} outputs ({', '.join(outputs)}), and"
+                f" {len(self.classes)} classes are declared ({', '.join(self.classes)}); name them all"
+            )
+        ours, theirs = ([name.casefold() for name in names] for names in (self.classes, outputs))
+        if ours != theirs and sorted(ours) == sorted(theirs):
+            raise InputError(
+                f"model {self.id!r}: its configuration orders the head's outputs {', '.join(outputs)}, and the"
+                f" classes are declared as {', '.join(self.classes)}; declare them in the head's order"
+            )
 
     def _placed(self, device: str, dtype: torch.dtype) -> dict[str, Any]:
         """Return what transformers is told about the device; nothing where the model is moved there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -95,3 +96,33 @@ def test_an_adapter_is_refused(tiny_encoder, tmp_path):
     (folder / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match="merge it"):
         ModelSource("x", "sequence-classification", str(folder)).resolve()
+
+
+def with_labels(tiny_encoder, folder, labels):
+    shutil.copytree(tiny_encoder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["id2label"] = dict(enumerate(labels))
+    config["label2id"] = {label: index for index, label in enumerate(labels)}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def declared(folder, *classes):
+    return ModelSource("x", "sequence-classification", str(folder), classes=classes)
+
+
+@pytest.mark.parametrize("classes", [("a", "b", "c"), ("a",)])
+def test_a_head_with_another_number_of_outputs_than_classes_is_refused(classes, tiny_encoder):
+    with pytest.raises(InputError, match=rf"2 outputs .* {len(classes)} classes are declared"):
+        declared(tiny_encoder, *classes).load()
+
+
+def test_classes_in_another_order_than_the_heads_own_are_refused(tiny_encoder, tmp_path):
+    folder = with_labels(tiny_encoder, tmp_path / "model", ["Negative", "Positive"])
+    with pytest.raises(InputError, match=r"outputs Negative, Positive, .* declared as positive, negative"):
+        declared(folder, "positive", "negative").load()
+
+
+@pytest.mark.parametrize("labels", [["NEGATIVE", "Positive"], ["LABEL_0", "LABEL_1"], ["bad", "good"]])
+def test_classes_in_the_heads_order_or_under_other_names_are_accepted(labels, tiny_encoder, tmp_path):
+    assert declared(with_labels(tiny_encoder, tmp_path / "model", labels), "negative", "positive").load()
