@@ -15,7 +15,7 @@ from calbench import devices
 from calbench.adaptation.answers import Student, encode
 from calbench.adaptation.data import TrainingData
 from calbench.adaptation.interruption import TrainingState, forget, load_state, save_state
-from calbench.adaptation.lora import adapter_parameters, adapter_state, attach, base_hash
+from calbench.adaptation.lora import adapter_parameters, adapter_state, attach, base_hash, set_adapter
 from calbench.adaptation.losses import distillation_loss, sequence_distillation_loss
 from calbench.adaptation.recipe import Recipe
 from calbench.adaptation.stored import StoredAdapter, write_adapter
@@ -28,7 +28,7 @@ from calbench.quantizers.protocol import Quantizer
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 OnStep = Callable[[int, str], None]
 
@@ -97,7 +97,9 @@ def train(
     check_device(student.module)
     with lock(folder):
         if folder.exists():
-            return StoredAdapter.read(folder, identity)
+            stored = StoredAdapter.read(folder, identity)
+            _carry(student.module, stored, recipe, quantizer)
+            return stored
         layers = attach(student.module, recipe, compute_dtype=compute_dtype(quantizer))
         # bitsandbytes casts biases to the compute type at the first forward.
         score(student.module, student.tokenizer, student.source, student.request, data.watched[:1])
@@ -129,6 +131,13 @@ def compute_dtype(quantizer: Quantizer) -> str:
     """Return the floating type in which a quantizer's layers compute: that of a cast, or float32."""
     found = getattr(quantizer, "compute_dtype", None) or getattr(quantizer, "dtype", None)
     return str(found or "float32")
+
+
+def _carry(model: nn.Module, stored: StoredAdapter, recipe: Recipe, quantizer: Quantizer) -> None:
+    """Put a trained adapter into a model, which may have one of its kind already."""
+    if not any(".lora_" in name for name, _ in model.named_parameters()):
+        attach(model, recipe, compute_dtype=compute_dtype(quantizer))
+    set_adapter(model, stored.state())
 
 
 @dataclass(eq=False)

@@ -109,6 +109,17 @@ def test_a_trained_adapter_is_not_trained_again(source, data, tmp_path):
     assert second == first
 
 
+@pytest.mark.parametrize("quantizer", ["fp32", "bnb-nf4[compute_dtype=bfloat16]"])
+def test_a_model_carries_an_adapter_that_was_trained_before(quantizer, source, data, tmp_path):
+    trained, fresh = student_of(source, quantizer), student_of(source, quantizer)
+    for student in (trained, fresh, fresh):  # what has the adapter already keeps it
+        run(student, data, tmp_path / "a", quantizer=quantizer)
+    answers = [
+        score(s.module, s.tokenizer, s.source, s.request, data.watched).logits for s in (trained, fresh)
+    ]
+    np.testing.assert_array_equal(*answers)
+
+
 def test_a_stored_adapter_answers_as_the_trained_model_did(source, data, tmp_path):
     trained, fresh = student_of(source, "bnb-nf4"), student_of(source, "bnb-nf4")
     stored = run(trained, data, tmp_path / "a")
