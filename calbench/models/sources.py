@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench import devices
@@ -159,7 +162,8 @@ class ModelSource:
         BackendUnavailableError
             The device is not here or too small, or a package is missing.
         InputError
-            The folder lacks weights of the architecture, or its head contradicts ``classes``.
+            A file cannot be read, the folder lacks weights of the architecture, or its head
+            contradicts ``classes``.
         """
         device = devices.device()
         with quiet():
@@ -168,15 +172,16 @@ class ModelSource:
 
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             placed = self._placed(device, dtype or torch.float32)
-            loaded, info = kind.from_pretrained(
-                self.location,
-                dtype=dtype or torch.float32,
-                **placed,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-            )
+            with self._explained("model"):
+                loaded, info = kind.from_pretrained(
+                    self.location,
+                    dtype=dtype or torch.float32,
+                    **placed,
+                    use_safetensors=True,
+                    trust_remote_code=False,
+                    local_files_only=True,
+                    output_loading_info=True,
+                )
         # transformers would draw these at random, anew at each load.
         absent = sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])})
         if absent:
@@ -190,8 +195,24 @@ class ModelSource:
             raise self._too_large("some of it was put elsewhere")
         return (loaded if placed else loaded.to(device)).eval()
 
+    @contextmanager
+    def _explained(self, what: str) -> Iterator[None]:
+        """Turn whatever transformers raises over a folder into an :class:`InputError` that names it."""
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise self._too_large("loading it ran out of memory") from error
+        except Exception as error:  # of transformers, safetensors, tokenizers or huggingface_hub
+            raise InputError(
+                f"the {what} of {self.id!r} in {self.location} cannot be loaded"
+                f" ({type(error).__name__}: {shorten(str(error), 400)}); make sure that its files are whole,"
+                " and that transformers knows the model without code of its own, which is never run"
+            ) from error
+
     def _check_classes(self, config: Any) -> None:
-        """Raise :class:`InputError` if the head has another number of outputs, or names them in another order."""
+        """Raise :class:`InputError` unless the head has as many outputs, and the same names in one order."""
         outputs = [str(config.id2label[index]) for index in range(config.num_labels)]
         if len(outputs) != len(self.classes):
             raise InputError(
@@ -201,8 +222,8 @@ class ModelSource:
         ours, theirs = ([name.casefold() for name in names] for names in (self.classes, outputs))
         if ours != theirs and sorted(ours) == sorted(theirs):
             raise InputError(
-                f"model {self.id!r}: its configuration orders the head's outputs {', '.join(outputs)}, and the"
-                f" classes are declared as {', '.join(self.classes)}; declare them in the head's order"
+                f"model {self.id!r}: its configuration orders the head's outputs {', '.join(outputs)}, and"
+                f" the classes are declared as {', '.join(self.classes)}; declare them in the head's order"
             )
 
     def _placed(self, device: str, dtype: torch.dtype) -> dict[str, Any]:
@@ -241,16 +262,22 @@ class ModelSource:
         -------
         transformers.PreTrainedModel
             On torch's ``meta`` device.
+
+        Raises
+        ------
+        InputError
+            The configuration cannot be read, or is of a model that transformers does not know.
         """
         with quiet():
             import torch
             import transformers
 
-            config = transformers.AutoConfig.from_pretrained(
-                self.location, trust_remote_code=False, local_files_only=True
-            )
-            with torch.device("meta"):
-                return getattr(transformers, _AUTO_CLASSES[self.architecture]).from_config(config)
+            kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
+            with self._explained("configuration"), torch.device("meta"):
+                config = transformers.AutoConfig.from_pretrained(
+                    self.location, trust_remote_code=False, local_files_only=True
+                )
+                return kind.from_config(config)
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer that goes with the full-precision model.
@@ -258,13 +285,19 @@ class ModelSource:
         Returns
         -------
         transformers.PreTrainedTokenizerBase
+
+        Raises
+        ------
+        InputError
+            The folder's tokenizer cannot be read.
         """
         with quiet():
             import transformers
 
-            return transformers.AutoTokenizer.from_pretrained(
-                self.location, trust_remote_code=False, local_files_only=True
-            )
+            with self._explained("tokenizer"):
+                return transformers.AutoTokenizer.from_pretrained(
+                    self.location, trust_remote_code=False, local_files_only=True
+                )
 
 
 def quantization_settings(folder: Path) -> dict[str, Any] | None:

@@ -126,3 +126,34 @@ def test_classes_in_another_order_than_the_heads_own_are_refused(tiny_encoder, t
 @pytest.mark.parametrize("labels", [["NEGATIVE", "Positive"], ["LABEL_0", "LABEL_1"], ["bad", "good"]])
 def test_classes_in_the_heads_order_or_under_other_names_are_accepted(labels, tiny_encoder, tmp_path):
     assert declared(with_labels(tiny_encoder, tmp_path / "model", labels), "negative", "positive").load()
+
+
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def made_by_remote_code(file):
+    custom = {"model_type": "unheard-of", "auto_map": {"AutoConfig": "configuration_x.X"}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **custom}))
+
+
+def of_another_size(file):
+    file.write_text(json.dumps({**json.loads(file.read_text()), "hidden_size": "many"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "load"),
+    [
+        ("model.safetensors", cut, ModelSource.load),
+        ("config.json", made_by_remote_code, ModelSource.load),
+        ("config.json", made_by_remote_code, ModelSource.skeleton),
+        ("config.json", of_another_size, ModelSource.load),
+        ("tokenizer.json", cut, ModelSource.load_tokenizer),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_with_its_cause(name, damage, load, tiny_encoder, tmp_path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "model")
+    damage(folder / name)
+    with pytest.raises(InputError, match=rf"'x' in {folder} cannot be loaded \(.*make sure") as caught:
+        load(declared(folder))
+    assert type(caught.value.__cause__).__name__ in str(caught.value)
