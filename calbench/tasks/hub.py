@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+
+_PART = re.compile(r"(?P<stem>.*-)\d{5}-of-(?P<total>\d{5})(?P<rest>.*)")
 
 
 def hub_files(hub_id: str, pattern: str, *, revision: str | None = None) -> list[Path]:
@@ -15,17 +19,51 @@ def hub_files(hub_id: str, pattern: str, *, revision: str | None = None) -> list
     Raises
     ------
     InputError
-        It is no hub id, the hub refuses it, or no file matches.
+        It is no hub id, the hub refuses it, no file matches, or a local folder lacks a part of a set.
     SetupRequiredError
-        It is not in the cache and the hub cannot be reached, or wants its terms accepted first.
+        It is not in the cache, or not whole, and the hub cannot be reached, or wants its terms accepted
+        first.
     """
     folder = Path(hub_id).expanduser()
-    if not folder.is_dir():
+    is_local = folder.is_dir()
+    if not is_local:
         folder = _download(hub_id, pattern, revision)
     found = sorted(folder.glob(pattern))
-    if not found:
-        raise InputError(f"{hub_id}: {folder} holds no file {pattern!r}")
-    return found
+    missing = _missing_parts(found, pattern)
+    if found and not missing:
+        return found
+    what = f"{missing[0]} ({len(missing)} missing in all)" if missing else f"file {pattern!r}"
+    if is_local or _reachable(hub_id, revision):
+        raise InputError(f"{hub_id}: {folder} holds no {what}")
+    raise SetupRequiredError(
+        f"the data set {hub_id!r} is not whole in the hub's cache: {folder} holds no {what}, and the hub"
+        " cannot be reached; download it where there is a network, or give a local folder"
+    )
+
+
+def _missing_parts(found: list[Path], pattern: str) -> list[str]:
+    """Name the files that the pattern asks for and that sets like ``test-00000-of-00003.parquet`` lack."""
+    last = pattern.rpartition("/")[2]
+    expected = {
+        file.with_name(f"{part['stem']}{index:05}-of-{part['total']}{part['rest']}")
+        for file in found
+        if (part := _PART.fullmatch(file.name))
+        for index in range(int(part["total"]))
+    }
+    wanted = {file for file in expected if fnmatchcase(file.name, last)}
+    return sorted(file.name for file in wanted.difference(found))
+
+
+def _reachable(hub_id: str, revision: str | None) -> bool:
+    """Whether the hub says what a data set holds; the cache of one that it does not name may lack files."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import DryRunError
+
+    try:
+        snapshot_download(hub_id, repo_type="dataset", revision=revision, dry_run=True)
+    except DryRunError:
+        return False
+    return True
 
 
 def _download(hub_id: str, pattern: str, revision: str | None) -> Path:

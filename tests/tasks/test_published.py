@@ -7,6 +7,7 @@ import pytest
 from calbench import models, tasks
 from calbench.errors import InputError, SetupRequiredError
 from calbench.tasks import published
+from calbench.tasks.hub import hub_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LAYOUTS = {  # id on the hub, file, rows, what the first item must be
@@ -127,10 +128,36 @@ def test_what_is_not_cached_says_so_without_a_network(tmp_path, monkeypatch):
         published.arc_challenge().load()
 
 
-def test_a_data_set_without_the_file_is_named(hub):
+def test_a_file_that_is_not_cached_needs_a_network(hub):
     hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
+    with pytest.raises(SetupRequiredError, match=r"holds no file 'ARC-Challenge/test.* cannot be reached"):
+        published.arc_challenge().load()
+
+
+def test_a_file_that_the_hub_does_not_have_is_named(hub, monkeypatch):
+    hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
+    monkeypatch.setattr("calbench.tasks.hub._reachable", lambda hub_id, revision: True)
     with pytest.raises(InputError, match="holds no file 'ARC-Challenge/test"):
         published.arc_challenge().load()
+
+
+def test_a_download_that_stopped_halfway_is_not_the_data_set(hub):
+    hub("some/set", "data/test-00001-of-00003.parquet", [{"a": 1}])
+    with pytest.raises(SetupRequiredError, match=r"no test-00000-of-00003\.parquet \(2 missing in all\)"):
+        hub_files("some/set", "data/test-*.parquet")
+
+
+def test_a_local_folder_that_lacks_a_part_is_refused(tmp_path):
+    (tmp_path / "test-00000-of-00002.jsonl").touch()
+    with pytest.raises(InputError, match=r"holds no test-00001-of-00002\.jsonl"):
+        hub_files(str(tmp_path), "*.jsonl")
+
+
+@pytest.mark.parametrize("pattern", ["test-00000-of-00003.jsonl", "**/test-0000[01]-*.jsonl"])
+def test_a_pattern_may_ask_for_some_parts_of_a_set(pattern, tmp_path):
+    for index in range(2):
+        (tmp_path / f"test-0000{index}-of-00003.jsonl").touch()
+    assert hub_files(str(tmp_path), pattern)
 
 
 def test_a_declared_task_may_name_a_data_set_on_the_hub(hub, tmp_path, monkeypatch):
