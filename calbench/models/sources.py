@@ -28,6 +28,7 @@ _AUTO_CLASSES: dict[Architecture, str] = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "causal-lm": "AutoModelForCausalLM",
 }
+_AUTOGPTQ = "quantize_config.json"
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _HUB_FILES = ("*.safetensors", *_TEXT_FILES)
 _NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -138,9 +139,9 @@ class ModelSource:
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 over the weights and the architecture's configuration."""
+        """SHA-256 over the weights, the architecture's configuration, and AutoGPTQ's if there is one."""
         files = [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
-        return _hash_files(files)
+        return _hash_files([*files, *self.folder.glob(_AUTOGPTQ)])
 
     @cached_property
     def tokenizer_hash(self) -> str:
@@ -310,7 +311,7 @@ def quantization_settings(folder: Path) -> dict[str, Any] | None:
     InputError
         A file is not JSON.
     """
-    for name in ("config.json", "quantize_config.json"):
+    for name in ("config.json", _AUTOGPTQ):
         file = folder / name
         if not file.is_file():
             continue

@@ -1,5 +1,6 @@
 """Checkpoints that others quantized: bitsandbytes' by transformers, and GPTQ's in AutoGPTQ's format."""
 
+import hashlib
 import json
 import shutil
 from dataclasses import replace
@@ -156,6 +157,24 @@ def test_a_checkpoint_is_known_by_its_content_not_by_its_place(autogptq, encoder
     changed["classifier.bias"] += 1
     save_file(changed, tmp_path / "moved" / "gptq_model.safetensors")
     assert known(autogptq) != known(tmp_path / "moved")
+
+
+def test_how_a_checkpoint_is_decoded_is_part_of_its_identity(autogptq):
+    hashes = set()
+    settings = json.loads((autogptq / "quantize_config.json").read_text())
+    for kind in ("gptq", "gptq_v2"):
+        (autogptq / "quantize_config.json").write_text(json.dumps(settings | {"checkpoint_format": kind}))
+        hashes.add(get(f"checkpoint[folder={autogptq}]").files_hash)
+    assert len(hashes) == 2
+
+
+def test_a_folder_without_autogptqs_file_keeps_its_identity(autogptq):
+    (autogptq / "quantize_config.json").unlink()
+    digest = hashlib.sha256()
+    for name in ("gptq_model.safetensors", "config.json"):
+        content = (autogptq / name).read_bytes()
+        digest.update(name.encode() + b"\x00" + hashlib.sha256(content).digest())
+    assert get(f"checkpoint[folder={autogptq}]").files_hash == digest.hexdigest()
 
 
 def test_a_quantized_checkpoint_cannot_be_the_reference(autogptq, probe):
