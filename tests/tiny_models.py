@@ -58,6 +58,7 @@ def write_decoder(folder: Path, *, seed: int = 0, more_words: tuple[str, ...] = 
         intermediate_size=128,
         max_position_embeddings=128,
         tie_word_embeddings=True,
+        eos_token_id=None,
         initializer_range=0.3,
     )
     with torch.random.fork_rng():

@@ -21,7 +21,7 @@ from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer
 from calbench.quantizers.availability import installed_versions
 from calbench.statistics import Resamples, resamples_for
 from calbench.store import Record, Store, key_of
-from calbench.tasks import LabelledItem, Split, Task, split_evaluation
+from calbench.tasks import Generation, LabelledItem, Split, Task, split_evaluation
 from calbench.tasks.items import hash_items
 
 QUANTIZATION_SEED = 0
@@ -221,7 +221,7 @@ class Bench:
             "task": {
                 "dataset": asked.dataset.fingerprint,
                 "items": hash_items(self.items(source.model, asked)),
-                "request": asked.request(source.model).identity(),
+                "request": _request_identity(source.model, asked),
             },
             "device": devices.kind(),
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
@@ -272,6 +272,14 @@ class Bench:
         if model not in self._sources:
             self._sources[model] = _OpenSource(models.get(model).resolve(), self.store)
         return self._sources[model]
+
+
+def _request_identity(source: ModelSource, task: Task) -> dict[str, Any]:
+    request = task.request(source).identity()
+    # A single one is the tokenizer's, whose hash is part of the identity.
+    if isinstance(task, Generation) and len(source.end_tokens) > 1:
+        return {**request, "end_tokens": list(source.end_tokens)}
+    return request
 
 
 @dataclass(eq=False)

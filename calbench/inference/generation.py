@@ -163,9 +163,10 @@ class _Writer:
     def __init__(self, module: Any, tokenizer: Any, source: ModelSource) -> None:
         self._body, self._logits = module.base_model, vocabulary_logits(module)
         self._device, self._tokenizer, self._source = device_of(module), tokenizer, source
+        self._ends = _end_tokens(module, tokenizer, source)
 
     def write(self, prompt: str, *, max_new_tokens: int, stop: Sequence[str]) -> _Written:
-        """Write until the end token, a stop text or the limit.
+        """Write until an end token, a stop text or the limit.
 
         Log-probabilities are of the tokens that add to the text; where the first one ends it, of
         that one, for an empty answer is an answer too.
@@ -177,9 +178,11 @@ class _Writer:
         while len(new) < max_new_tokens:
             row = self._next(tokens if not new else new[-1:], cache)
             token = int(row.argmax())
-            longer = self._tokenizer.decode([*new, token], skip_special_tokens=True)
+            ends = token in self._ends
+            # Not every tokenizer knows that an end token is a special one.
+            longer = text if ends else self._tokenizer.decode([*new, token], skip_special_tokens=True)
             end = min((i for s in stop if (i := longer.find(s)) >= 0), default=-1)
-            finished = token == self._tokenizer.eos_token_id or end >= 0
+            finished = ends or end >= 0
             kept = longer if end < 0 else longer[:end]
             if not finished or len(kept) > len(text) or not log_probs:
                 log_probs.append(float(row[token]))
@@ -217,3 +220,10 @@ class _Writer:
                 f" prompt before {max_new_tokens} new ones; lower max_new_tokens"
             )
         return tokens[-room:], len(tokens) > room
+
+
+def _end_tokens(module: Any, tokenizer: Any, source: ModelSource) -> frozenset[int]:
+    """Return all that end an answer: chat models end a turn with another token than a text."""
+    own = getattr(getattr(module, "generation_config", None), "eos_token_id", None)
+    named = own if isinstance(own, list) else [own]
+    return frozenset({*source.end_tokens, *named, tokenizer.eos_token_id} - {None})

@@ -149,6 +149,18 @@ class ModelSource:
         files = [file for pattern in _TEXT_FILES for file in self.folder.glob(pattern)]
         return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
 
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """The tokens with which the model ends an answer, as its generation settings name them."""
+        file = self.folder / "generation_config.json"
+        if not file.is_file():
+            return ()
+        try:
+            named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
+        except ValueError as error:
+            raise InputError(f"{file} is not JSON: {error}") from None
+        return tuple(named) if isinstance(named, list) else () if named is None else (named,)
+
     def load(self, dtype: torch.dtype | None = None) -> Any:
         """Load the model in evaluation mode, in float32 unless told otherwise, where models run.
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -67,6 +69,22 @@ def test_an_answer_ends_at_a_stop_text(decoder):
     stopped = dataclasses.replace(REQUEST, stop=(f" {whole[2]}",))
     found = generate(*decoder, stopped, ITEMS[:1])
     assert found.answers[0].split() == whole[: whole.index(whole[2])]
+
+
+def test_an_answer_ends_at_any_end_token_of_the_model(decoder, tiny_decoder, tmp_path):
+    model, tokenizer, source = decoder
+    whole = generate(*decoder, REQUEST, ITEMS[:1])
+    tokens = tokenizer(whole.answers[0])["input_ids"]
+    at = next(i for i in range(1, len(tokens)) if tokens[i] not in tokens[:i])
+    _, log_probs = greedy(model, tokenizer, REQUEST.text(ITEMS[0]), at)
+    shutil.copytree(tiny_decoder, folder := tmp_path / "chat")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": [1, tokens[at]]}))
+    chat = dataclasses.replace(source, location=str(folder))
+    # The second is a checkpoint whose own settings name no such token.
+    for module in (chat.load(), model):
+        found = generate(module, tokenizer, chat, REQUEST, ITEMS[:1])
+        assert found.answers[0].split() == whole.answers[0].split()[:at]
+        assert found.predictions.confidences[0] == pytest.approx(math.exp(np.mean(log_probs)), abs=1e-5)
 
 
 def test_p_true_is_the_share_of_true_among_true_and_false(decoder, monkeypatch):
