@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from calbench.errors import InputError
@@ -163,7 +164,8 @@ class _Writer:
     def __init__(self, module: Any, tokenizer: Any, source: ModelSource) -> None:
         self._body, self._logits = module.base_model, vocabulary_logits(module)
         self._device, self._tokenizer, self._source = device_of(module), tokenizer, source
-        self._ends = _end_tokens(module, tokenizer, source)
+        self._config, self._ends = module.config, _end_tokens(module, tokenizer, source)
+        self._takes_positions = "position_ids" in signature(self._body.forward).parameters
 
     def write(self, prompt: str, *, max_new_tokens: int, stop: Sequence[str]) -> _Written:
         """Write until an end token, a stop text or the limit.
@@ -171,10 +173,8 @@ class _Writer:
         Log-probabilities are of the tokens that add to the text; where the first one ends it, of
         that one, for an empty answer is an answer too.
         """
-        from transformers import DynamicCache
-
         tokens, truncated = self._encoded(prompt, max_new_tokens)
-        cache, new, log_probs, text = DynamicCache(), list[int](), list[float](), ""
+        cache, new, log_probs, text = self._cache(), list[int](), list[float](), ""
         while len(new) < max_new_tokens:
             row = self._next(tokens if not new else new[-1:], cache)
             token = int(row.argmax())
@@ -194,16 +194,28 @@ class _Writer:
 
     def log_probs_after(self, prompt: str, words: Sequence[str]) -> list[float]:
         """Log-probability of each word, one token each, as what comes next."""
+        row = self._next(self._encoded(prompt, 1)[0], self._cache())
+        return [float(row[single_token(self._tokenizer, word)]) for word in words]
+
+    def _cache(self) -> Any:
         from transformers import DynamicCache
 
-        row = self._next(self._encoded(prompt, 1)[0], DynamicCache())
-        return [float(row[single_token(self._tokenizer, word)]) for word in words]
+        # Without the configuration every layer is taken for an attention layer.
+        return DynamicCache(config=self._config)
+
+    def _positions(self, n_new: int, cache: Any) -> Any:
+        """Positions of the next tokens; some models (Bamba, Zamba2) count from 0 at every call."""
+        import torch
+
+        n_seen = cache.get_seq_length()
+        return torch.arange(n_seen, n_seen + n_new, device=self._device)[None]
 
     def _next(self, tokens: Sequence[int], cache: Any) -> Any:
         import torch
 
         ids = torch.tensor([list(tokens)], device=self._device)
-        hidden = self._body(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        places = {"position_ids": self._positions(ids.shape[1], cache)} if self._takes_positions else {}
+        hidden = self._body(input_ids=ids, past_key_values=cache, use_cache=True, **places).last_hidden_state
         row = self._logits(hidden[0, -1:]).float().log_softmax(dim=-1)[0]
         if row.isnan().any():
             raise InputError(
