@@ -11,7 +11,7 @@ from typing import Any
 
 from calbench.errors import InputError
 from calbench.inference.classification import single_token
-from calbench.inference.heads import vocabulary_logits
+from calbench.inference.heads import check_agreement, vocabulary_logits
 from calbench.inference.methods import device_of
 from calbench.inference.shards import NoShards, Shards, plan_hash
 from calbench.models.sources import ModelSource
@@ -24,6 +24,7 @@ TRUE_OR_FALSE = (" true", " false")
 ASK_PERCENT = "\nHow sure are you of this answer, from 0 to 100 percent?\nConfidence:"
 MAX_PERCENT_TOKENS = 8
 ITEMS_PER_SHARD = 16
+N_CHECKED = 4
 ENGINE = "greedy, one question at a time"
 
 # As a finished shard keeps it: the answer, its confidence (None if the model named none), and whether
@@ -95,8 +96,8 @@ def generate(
     Raises
     ------
     InputError
-        There are no items, one is of another kind, or the model answers with NaN; for ``"p-true"``,
-        the tokenizer has no single token for true or false.
+        There are no items, one is of another kind, or the model answers with NaN or changes its
+        logits after the head; for ``"p-true"``, the tokenizer has no single token for true or false.
     """
     import torch
 
@@ -162,9 +163,9 @@ class _Writer:
     """A model that writes greedily."""
 
     def __init__(self, module: Any, tokenizer: Any, source: ModelSource) -> None:
-        self._body, self._logits = module.base_model, vocabulary_logits(module)
+        self._module, self._body, self._logits = module, module.base_model, vocabulary_logits(module)
         self._device, self._tokenizer, self._source = device_of(module), tokenizer, source
-        self._config, self._ends = module.config, _end_tokens(module, tokenizer, source)
+        self._ends, self._checked = _end_tokens(module, tokenizer, source), False
         self._takes_positions = "position_ids" in signature(self._body.forward).parameters
 
     def write(self, prompt: str, *, max_new_tokens: int, stop: Sequence[str]) -> _Written:
@@ -201,7 +202,7 @@ class _Writer:
         from transformers import DynamicCache
 
         # Without the configuration every layer is taken for an attention layer.
-        return DynamicCache(config=self._config)
+        return DynamicCache(config=self._module.config)
 
     def _positions(self, n_new: int, cache: Any) -> Any:
         """Positions of the next tokens; some models (Bamba, Zamba2) count from 0 at every call."""
@@ -221,7 +222,16 @@ class _Writer:
             raise InputError(
                 f"{self._source.id} answered with NaN or infinite logits; is its compute dtype too narrow?"
             )
+        if not self._checked:
+            self._check(ids, row)
+            self._checked = True
         return row
+
+    def _check(self, ids: Any, row: Any) -> None:
+        """Ask the model itself for its likeliest next tokens."""
+        whole = self._module(input_ids=ids, use_cache=False).logits[0, -1]
+        own, likeliest = whole.float().log_softmax(dim=-1).topk(N_CHECKED)
+        check_agreement(self._module, row[likeliest.to(row.device)], own)
 
     def _encoded(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bool]:
         tokens: list[int] = self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"]

@@ -183,6 +183,12 @@ def test_logits_without_a_number_are_refused(decoder):
         generate(broken, *decoder[1:], REQUEST, ITEMS[:1])
 
 
+def test_a_model_that_changes_its_logits_after_the_head_is_refused(decoder, monkeypatch):
+    monkeypatch.setattr(generation, "vocabulary_logits", lambda m: lambda h: 3 * m.get_output_embeddings()(h))
+    with pytest.raises(InputError, match="changes its logits after the head"):
+        generate(*decoder, REQUEST, ITEMS)
+
+
 def test_chance_is_the_answer_that_most_questions_accept():
     known = [("yes",), ("Yes!", "yes"), ("no",), ("yes", "no")]
     items = [OpenQuestion(f"i{n}", f"w{n}", answers) for n, answers in enumerate(known)]
