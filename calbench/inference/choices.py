@@ -11,7 +11,7 @@ import numpy as np
 
 from calbench.arrays import Float32
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
-from calbench.inference.heads import check_agreement, log_probs_of, vocabulary_logits
+from calbench.inference.heads import check_agreement, check_head, log_probs_of, vocabulary_logits
 from calbench.inference.methods import device_of, padded
 from calbench.inference.prefixes import read_prefix
 from calbench.inference.trees import n_tokens, tree_batch
@@ -224,7 +224,8 @@ def _check(module: Any, question: Choices, found: Any) -> None:
     import torch
 
     last = question.options[-1]
+    check_head(module, vocabulary_logits(module), [*question.context, *last])
     tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
     whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
     own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]
-    check_agreement(module, found[-len(last) :], own)
+    check_agreement(module, found[-len(last) :], own, largest=float(whole.abs().max()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from calbench.arrays import Float32
 from calbench.errors import InputError
-from calbench.inference.heads import check_agreement, vocabulary_logits
+from calbench.inference.heads import check_agreement, check_head, vocabulary_logits
 from calbench.inference.methods import at_last_token, device_of, padded
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
@@ -139,10 +139,11 @@ def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
         logits = head(at_last_token(hidden, mask))[:, words]
         if not checked:
             n_tokens = int(mask[-1].sum())
-            whole = module(
+            check_head(module, head, ids[-1, :n_tokens].tolist())
+            alone = module(
                 input_ids=ids[-1:, :n_tokens], attention_mask=mask[-1:, :n_tokens], use_cache=False
-            )
-            check_agreement(module, logits[-1], whole.logits[0, -1, words])
+            ).logits[0, -1]
+            check_agreement(module, logits[-1], alone[words], largest=float(alone.abs().max()))
             checked = True
         return logits
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from calbench.errors import InputError
 from calbench.inference.classification import single_token
-from calbench.inference.heads import check_agreement, vocabulary_logits
+from calbench.inference.heads import check_head, vocabulary_logits
 from calbench.inference.methods import device_of
 from calbench.inference.shards import NoShards, Shards, plan_hash
 from calbench.models.sources import ModelSource
@@ -24,7 +24,6 @@ TRUE_OR_FALSE = (" true", " false")
 ASK_PERCENT = "\nHow sure are you of this answer, from 0 to 100 percent?\nConfidence:"
 MAX_PERCENT_TOKENS = 8
 ITEMS_PER_SHARD = 16
-N_CHECKED = 4
 ENGINE = "greedy, one question at a time"
 
 # As a finished shard keeps it: the answer, its confidence (None if the model named none), and whether
@@ -214,6 +213,9 @@ class _Writer:
     def _next(self, tokens: Sequence[int], cache: Any) -> Any:
         import torch
 
+        if not self._checked:
+            check_head(self._module, self._logits, tokens)
+            self._checked = True
         ids = torch.tensor([list(tokens)], device=self._device)
         places = {"position_ids": self._positions(ids.shape[1], cache)} if self._takes_positions else {}
         hidden = self._body(input_ids=ids, past_key_values=cache, use_cache=True, **places).last_hidden_state
@@ -222,16 +224,7 @@ class _Writer:
             raise InputError(
                 f"{self._source.id} answered with NaN or infinite logits; is its compute dtype too narrow?"
             )
-        if not self._checked:
-            self._check(ids, row)
-            self._checked = True
         return row
-
-    def _check(self, ids: Any, row: Any) -> None:
-        """Ask the model itself for its likeliest next tokens."""
-        whole = self._module(input_ids=ids, use_cache=False).logits[0, -1]
-        own, likeliest = whole.float().log_softmax(dim=-1).topk(N_CHECKED)
-        check_agreement(self._module, row[likeliest.to(row.device)], own)
 
     def _encoded(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bool]:
         tokens: list[int] = self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"]

@@ -11,6 +11,7 @@ from calbench.errors import InputError
 from calbench.inference import choices, score
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
 from calbench.inference.choices import choice_method
+from calbench.inference.heads import check_agreement
 from calbench.inference.scoring import batches
 from calbench.inference.trees import Tree, _rows, n_tokens, tree_batch
 from calbench.models import ModelSource
@@ -175,7 +176,7 @@ def test_a_model_that_does_not_heed_the_mask_is_refused(decoder, monkeypatch):
     )
     words_of_one_token = [dataclasses.replace(item, options=("w1", "w2")) for item in ITEMS]
     try:
-        with pytest.raises(InputError, match="changes its logits"):
+        with pytest.raises(InputError, match="otherwise in a batch"):
             score(*decoder, PLAIN, words_of_one_token)
     finally:
         hook.remove()
@@ -219,15 +220,57 @@ def test_a_model_that_changes_its_logits_after_the_head_is_refused(decoder, monk
         score(*decoder, PLAIN, ITEMS)
 
 
-def test_a_soft_cap_is_applied(decoder):
-    from transformers import Gemma2Config, Gemma2ForCausalLM
+def test_one_percent_more_after_the_head_is_refused(decoder, monkeypatch):
+    monkeypatch.setattr(
+        choices, "vocabulary_logits", lambda m: lambda h: 1.01 * m.get_output_embeddings()(h)
+    )
+    with pytest.raises(InputError, match="changes its logits after the head"):
+        score(*decoder, PLAIN, ITEMS)
 
-    sizes = {
-        k: v for k, v in decoder[0].config.to_dict().items() if k.endswith("_size") or k.startswith("num_")
-    }
-    config = Gemma2Config(**sizes, head_dim=16, initializer_range=0.3, final_logit_softcapping=2.0)
+
+def test_a_batch_that_turns_an_answer_round_is_refused(decoder):
+    import torch
+
+    alone, turned = torch.tensor([-20.0, -20.9]), torch.tensor([-20.9, -20.0])
+    check_agreement(decoder[0], alone + 1e-4, alone)
+    with pytest.raises(InputError, match="otherwise in a batch"):
+        check_agreement(decoder[0], turned, alone)
+
+
+def test_a_batch_of_16_bit_numbers_may_round_otherwise(decoder):
+    import torch
+
+    alone = torch.tensor([-4.4, -1.0])
+    check_agreement(decoder[2].load(torch.bfloat16), alone + 0.26, alone, largest=20.0)
+    with pytest.raises(InputError, match="otherwise in a batch"):
+        check_agreement(decoder[0], alone + 0.26, alone, largest=20.0)
+
+
+SOFT_CAPS = {
+    "Gemma2": {"num_key_value_heads": 2, "initializer_range": 0.3, "final_logit_softcapping": 2.0},
+    "RecurrentGemma": {
+        "block_types": ["recurrent", "attention"],
+        "w_init_variance_scale": 0.3,
+        "lru_width": 64,
+        "logits_soft_cap": 2.0,
+    },
+}
+
+
+@pytest.mark.parametrize("kind", SOFT_CAPS)
+def test_a_soft_cap_is_applied(kind, decoder):
+    import torch
+    import transformers
+
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    config = getattr(transformers, f"{kind}Config")(
+        **{name: getattr(decoder[0].config, name) for name in sizes}, head_dim=16, **SOFT_CAPS[kind]
+    )
     config._attn_implementation = "eager"
-    assert_equals_naive((Gemma2ForCausalLM(config).eval(), *decoder[1:]), PLAIN, ITEMS[:6])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    assert_equals_naive((model, *decoder[1:]), PLAIN, ITEMS[:6])
 
 
 def test_long_contexts_are_cut_from_the_left_and_counted(decoder):
