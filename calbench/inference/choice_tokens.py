@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -78,12 +78,15 @@ def _encoded(
 
 def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     bos = tokenizer.bos_token
-    # A prompt that spells out the first special token must not get it twice.
-    special = not (bos and texts[0].startswith(bos))
-    rows: list[list[int]] = tokenizer(
-        list(texts), truncation=False, verbose=False, add_special_tokens=special
-    )["input_ids"]
-    return rows
+    # A text that spells out the first special token must not get it twice.
+    spelled = [bool(bos) and text.startswith(bos) for text in texts]
+    rows: dict[bool, Iterator[list[int]]] = {}
+    for spells in set(spelled):
+        alike = [text for text, s in zip(texts, spelled, strict=True) if s == spells]
+        rows[spells] = iter(
+            tokenizer(alike, truncation=False, verbose=False, add_special_tokens=not spells)["input_ids"]
+        )
+    return [next(rows[spells]) for spells in spelled]
 
 
 def _fitted(choices: Choices, request: ChoiceRequest, item: LabelledItem, max_length: int) -> Choices:

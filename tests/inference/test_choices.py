@@ -335,6 +335,22 @@ class TestTokens:
         assert decoder[1].decode(found.context) == "Text: w1"
         assert [len(option) for option in found.options] == [1, 2]
 
+    def test_a_question_that_spells_out_the_first_token_leaves_it_to_the_others(self, decoder):
+        from tokenizers.processors import TemplateProcessing
+
+        tokenizer = decoder[2].load_tokenizer()
+        tokenizer.bos_token, bos = "w59", tokenizer("w59")["input_ids"][0]
+        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+            single="w59 $A", special_tokens=[("w59", bos)]
+        )
+        spells = Question("a", "w59 w9", ("w2", "w3"), 0)
+        bare = ChoiceRequest("sum", "{question}")
+        found, _ = encode_choices(tokenizer, bare, [spells, *ITEMS], max_length=99)
+        assert [question.context.count(bos) for question in found] == [
+            1,
+            *(1 + item.text.split().count("w59") for item in ITEMS),
+        ]
+
     def test_an_option_without_a_token_is_refused(self):
         def tokenizer(texts, **_):
             return {"input_ids": [[1, 2] for _ in texts]}
