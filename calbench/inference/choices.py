@@ -12,7 +12,7 @@ import numpy as np
 from calbench.arrays import Float32
 from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
 from calbench.inference.heads import check_agreement, check_head, log_probs_of, vocabulary_logits
-from calbench.inference.methods import device_of, padded
+from calbench.inference.methods import check_length, device_of, padded
 from calbench.inference.prefixes import read_prefix
 from calbench.inference.trees import n_tokens, tree_batch
 from calbench.models.sources import ModelSource
@@ -92,6 +92,7 @@ def choice_method(
     """
     questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
     inputs = list(zip(questions, divisors(request, items, questions), strict=True))
+    check_length(module, source, longest(questions) - 1)  # the last token is predicted, never read
     trees = takes_trees(module.config.get_text_config(), longest(questions))
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
     if not trees or len(prefix) < MIN_PREFIX:
@@ -127,7 +128,8 @@ def longest(questions: Sequence[Choices]) -> int:
 
 def takes_trees(config: Any, length: int) -> bool:
     """Whether every layer of a model attends to all of ``length`` tokens, placed by rotary positions."""
-    rotary = getattr(config, "rope_parameters", None) is not None
+    # Falcon's configuration has rotary parameters also where it uses ALiBi.
+    rotary = getattr(config, "rope_parameters", None) is not None and not getattr(config, "alibi", False)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     window = getattr(config, "sliding_window", None)
     if "sliding_attention" in kinds or getattr(config, "layer_types", None) is None:
@@ -202,20 +204,20 @@ def _read_rows(module: Any, questions: Sequence[Choices]) -> tuple[Any, Any, Any
 
 
 def _engine(module: Any, *, trees: bool) -> Callable[[Sequence[Choices], int, Any], list[float]]:
-    checked = False
+    checked, logits = False, vocabulary_logits(module)
 
     def likelihoods(questions: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
         nonlocal checked
         found = option_log_probs(module, questions, trees=trees, n_prefix=n_prefix, cache=cache)
         if not checked:
-            _check(module, questions[-1], found)
+            _check(module, logits, questions[-1], found)
             checked = True
         return list(found.tolist())
 
     return likelihoods
 
 
-def _check(module: Any, question: Choices, found: Any) -> None:
+def _check(module: Any, logits: Callable[[Any], Any], question: Choices, found: Any) -> None:
     """Ask the model itself about the last question's last option.
 
     It is a batch's shortest, and stands behind all else in its row: a mask that the model does not
@@ -224,7 +226,7 @@ def _check(module: Any, question: Choices, found: Any) -> None:
     import torch
 
     last = question.options[-1]
-    check_head(module, vocabulary_logits(module), [*question.context, *last])
+    check_head(module, logits, [*question.context, *last])
     tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
     whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
     own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]

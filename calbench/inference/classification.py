@@ -9,7 +9,7 @@ from typing import Any
 from calbench.arrays import Float32
 from calbench.errors import InputError
 from calbench.inference.heads import check_agreement, check_head, vocabulary_logits
-from calbench.inference.methods import at_last_token, device_of, padded
+from calbench.inference.methods import at_last_token, check_length, device_of, padded
 from calbench.models.sources import ModelSource
 from calbench.tasks.classification import ClassificationRequest
 from calbench.tasks.items import LabelledItem
@@ -54,6 +54,7 @@ def text_method(
         A label word is not one token, or a head needs a padding token and there is none.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
+    check_length(module, source, max(map(len, inputs)))
     pad = padding_token(module, tokenizer, source, request)
     if request.scoring == "head":
         values, width = _head_values(module, request), len(request.columns)

@@ -12,7 +12,7 @@ from typing import Any
 from calbench.errors import InputError
 from calbench.inference.classification import single_token
 from calbench.inference.heads import check_head, vocabulary_logits
-from calbench.inference.methods import device_of
+from calbench.inference.methods import check_length, device_of
 from calbench.inference.shards import NoShards, Shards, plan_hash
 from calbench.models.sources import ModelSource
 from calbench.predictions import TopLabelPredictions
@@ -234,6 +234,7 @@ class _Writer:
                 f"{self._source.id} reads {self._source.max_length} tokens, which leaves no room for a"
                 f" prompt before {max_new_tokens} new ones; lower max_new_tokens"
             )
+        check_length(self._module, self._source, min(len(tokens), room) + max_new_tokens)
         return tokens[-room:], len(tokens) > room
 
 

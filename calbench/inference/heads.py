@@ -17,9 +17,19 @@ def vocabulary_logits(module: Any) -> Callable[[Any], Any]:
 
     It does what the model's own forward pass does after its body: the head, and for the models
     that have them a scale and a soft cap.
+
+    Raises
+    ------
+    InputError
+        The model has no body that could be run without its head.
     """
     import torch
 
+    if module.base_model is module:
+        raise InputError(
+            f"{type(module).__name__} does not say which part of it comes before its head; calbench cannot"
+            " read this model yet"
+        )
     head, config = module.get_output_embeddings(), module.config.get_text_config()
     cap = getattr(config, "final_logit_softcapping", getattr(config, "logits_soft_cap", None))
     scale = getattr(config, "logit_scale", None)

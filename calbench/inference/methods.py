@@ -8,6 +8,9 @@ from typing import Any, Protocol
 from calbench import devices
 from calbench.arrays import Float32
 from calbench.errors import InputError
+from calbench.models.sources import ModelSource
+
+_POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
 
 
 class Method(Protocol):
@@ -83,6 +86,21 @@ def check_device(module: Any) -> None:
             f"{type(module).__name__} was loaded on {device!r}, and records are kept under {expected!r};"
             f" load it there, or choose the other with ${devices.ENVIRONMENT_VARIABLE}"
         )
+
+
+def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
+    """Raise :class:`InputError` if an input is longer than the table of positions that a model learned."""
+    for name, part in module.named_modules():
+        if name.rpartition(".")[2] not in _POSITION_TABLES or not hasattr(part, "num_embeddings"):
+            continue
+        # Some begin to count behind a padding token's place.
+        first = getattr(part, "offset", 0 if part.padding_idx is None else part.padding_idx + 1)
+        n_places = part.num_embeddings - first
+        if n_tokens > n_places:
+            raise InputError(
+                f"{source.id} has places for {n_places} tokens, and an input takes {n_tokens}; declare"
+                f" max_length = {n_places}, and longer inputs are cut and counted"
+            )
 
 
 def device_of(module: Any) -> Any:

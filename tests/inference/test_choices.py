@@ -376,3 +376,26 @@ def test_shots_are_shown_answered_and_not_asked(decoder):
     assert [request.preamble.count(item.text) for item in shown] == [1, 1]
     assert not {item.id for item in shown} & {item.id for item in task.partition.evaluation}
     assert_equals_naive(decoder, request, task.partition.evaluation)
+
+
+def test_falcon_with_alibi_is_asked_one_option_per_row(decoder):
+    import torch
+    from transformers import FalconConfig, FalconForCausalLM
+
+    sizes = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads")
+    config = FalconConfig(
+        **{name: getattr(decoder[0].config, name) for name in sizes},
+        alibi=True,
+        multi_query=False,
+        initializer_range=0.3,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = FalconForCausalLM(config).eval()
+    assert_equals_naive((model, *decoder[1:]), PLAIN, ITEMS[:4])
+
+
+def test_a_model_whose_body_is_not_known_is_refused(decoder, monkeypatch):
+    monkeypatch.setattr(type(decoder[0]), "base_model_prefix", "body")
+    with pytest.raises(InputError, match="which part of it comes before its head"):
+        score(*decoder, PLAIN, ITEMS)

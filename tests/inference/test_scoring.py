@@ -149,3 +149,30 @@ def test_nan_logits_are_refused(tiny_encoder, encoder):
         broken.classifier.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match="NaN"):
         score(broken, *encoder[1:], HEAD, ITEMS)
+
+
+def test_an_input_longer_than_the_positions_that_a_model_learned_is_refused(encoder):
+    longer = dataclasses.replace(encoder[2], max_length=512)
+    item = Item("a", " ".join(["w1"] * 80), 0)
+    with pytest.raises(InputError, match="places for 64 tokens, and an input takes 80; declare max_length = 64"):
+        score(*encoder[:2], longer, HEAD, [item])
+    assert score(*encoder[:2], longer, HEAD, ITEMS).n_truncated == 0
+
+
+def test_positions_that_padding_takes_are_not_counted(encoder):
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    config = RobertaConfig(
+        vocab_size=encoder[0].config.vocab_size,
+        hidden_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=34,
+    )
+    model = RobertaForSequenceClassification(config).eval()
+    source = dataclasses.replace(encoder[2], max_length=512)
+    full, over = (Item(f"i{n}", " ".join(["w2"] * n), 0) for n in (32, 33))
+    score(model, *encoder[1:2], source, HEAD, [full])
+    with pytest.raises(InputError, match="places for 32 tokens"):
+        score(model, *encoder[1:2], source, HEAD, [over])
