@@ -101,7 +101,7 @@ def _multiple_choice(table: Table) -> Task:
         given["options"],
         given.get("answer"),
         given.get("keys"),
-        given.get("answer_start", 1),
+        given.get("answer_start"),
         given.get("id"),
         given.get("passage"),
     )

@@ -27,9 +27,11 @@ class QuestionColumns:
         The column with the right option's key; not needed where ``options`` is a mapping.
     keys
         A path to the options' keys (``choices[].label``). Without it a key is a letter, or a number
-        that counts from ``answer_start``, or the text of an option.
+        that counts from ``answer_start``, or the text of an option. A text that is also the letter or
+        number of another option is refused.
     answer_start
-        What the first option's number is: 1, or 0.
+        What the first option's number is: 1, or 0. Where it is given, numbers and letters are never
+        taken for texts.
     id
         The column that names an item; by default the file and line do.
     """
@@ -38,7 +40,7 @@ class QuestionColumns:
     options: str | Sequence[str]
     answer: str | None = None
     keys: str | None = None
-    answer_start: int = 1
+    answer_start: int | None = None
     id: str | None = None
     passage: str | None = None
 
@@ -80,7 +82,10 @@ class QuestionColumns:
             raise row.error(str(self.options), f"is {given!r}; lists of choices and labels are wanted")
         if len(choices) != len(labels):
             raise row.error(str(self.options), f"has {len(choices)} choices and {len(labels)} labels")
-        return {str(choice): label for choice, label in zip(choices, labels, strict=True)}
+        texts = [str(choice) for choice in choices]
+        if repeated := [text for text in texts if texts.count(text) > 1]:
+            raise row.error(str(self.options), f"holds the choice {repeated[0]!r} twice; drop one")
+        return dict(zip(texts, labels, strict=True))
 
     def _marked(self, row: Row, found: dict[str, Any]) -> tuple[list[str], int]:
         marks = list(found.values())
@@ -94,19 +99,32 @@ class QuestionColumns:
         if self.answer is None:
             raise row.error(str(self.options), "marks no answer; name the column that does as 'answer'")
         value = row.get(self.answer)
-        keys = (
-            [str(key) for key in row.sequence(self.keys)] if self.keys else self._usual_keys(value, options)
-        )
+        if self.keys:
+            keys = [str(key) for key in row.sequence(self.keys)]
+        else:
+            keys = self._usual_keys(str(value), options)
+            self._check_unambiguous(row, str(value), keys, options)
         if str(value) not in keys:
             raise row.error(
                 self.answer, f"is {value!r}, which is none of the keys {', '.join(map(repr, keys))}"
             )
         return keys.index(str(value))
 
-    def _usual_keys(self, value: Any, options: Sequence[str]) -> list[str]:
-        if str(value).isdecimal():
-            return [str(self.answer_start + i) for i in range(len(options))]
-        return list(LETTERS[: len(options)]) if len(str(value)) == 1 else list(options)
+    def _usual_keys(self, value: str, options: Sequence[str]) -> list[str]:
+        if value.isdecimal():
+            first = 1 if self.answer_start is None else self.answer_start
+            return [str(first + i) for i in range(len(options))]
+        return list(LETTERS[: len(options)]) if len(value) == 1 else list(options)
+
+    def _check_unambiguous(self, row: Row, value: str, keys: Sequence[str], options: Sequence[str]) -> None:
+        if self.answer_start is not None or value not in keys or value not in options:
+            return
+        if (named := options[keys.index(value)]) != value:
+            raise row.error(
+                str(self.answer),
+                f"is {value!r}, the key of the option {named!r} and the text of another; if it is the key,"
+                " declare answer_start, and if it is the text, declare the options' path as 'keys' too",
+            )
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,19 @@ def test_numbers_count_from_where_the_declaration_says(task):
     assert found.dataset.items[0].label == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "answer", "key"), [(["2", "3", "4", "5"], "4", "5"), (["C", "A", "B"], "A", "C")]
+)
+def test_an_answer_that_is_a_key_and_another_options_text_is_refused(options, answer, key, task):
+    row = jsonl({"q": "2 + 2?", "o": options, "a": answer})
+    declared = CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\n'
+    with pytest.raises(InputError, match=rf"x.jsonl:1: column 'a' is '{answer}', the key of the option '{key}'"):
+        _ = task(declared, x_jsonl=row).dataset
+    for more, meant in (("answer_start = 1\n", key), ('keys = "o"\n', answer)):
+        (item,) = task(declared + more, x_jsonl=row).dataset.items
+        assert item.options[item.label] == meant
+
+
 def test_each_items_own_keys_decide(task):
     found = task(
         CHOICE + 'file = "x.jsonl"\noptions = "c[].text"\nkeys = "c[].label"\nanswer = "a"\n',
@@ -92,6 +105,10 @@ def test_parquet_is_read(task, tmp_path):
         ({"q": "?", "o": [], "a": "A"}, r"column 'o' is \[\]; a list of options is wanted"),
         ({"q": None, "o": ["x", "y"], "a": "A"}, r"column 'q' is None; a text is wanted"),
         ({"q": "?", "o": {"x": 1, "y": 1}}, r"column 'o' marks 2 options as right"),
+        (
+            {"q": "?", "o": {"choices": ["x", "y", "x"], "labels": [0, 1, 0]}},
+            r"x.jsonl:1: column 'o' holds the choice 'x' twice",
+        ),
         ({"q": "?", "o": ["x", ""], "a": "A"}, r"'x-000001' has an empty option \(B\)"),
     ],
 )
