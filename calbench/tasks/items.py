@@ -106,6 +106,7 @@ class Dataset:
                 raise InputError(f"{source}: item {item.id!r} has an empty text; drop it")
             if (problem := item.problem(n_classes)) is not None:
                 raise InputError(f"{source}: item {item.id!r} {problem}")
+            _check_characters(item, source)
             kept.setdefault(normalized(item.content), item)
         return cls(tuple(kept.values()), len(items) - len(kept))
 
@@ -174,6 +175,16 @@ def split_evaluation(item_ids: Sequence[str], *, n_calibration: int, seed: int) 
     ids = sorted(item_ids)
     order = np.random.default_rng(seed).permutation(len(ids))
     return Split(tuple(ids[i] for i in order[:n_calibration]), tuple(ids[i] for i in order[n_calibration:]))
+
+
+def _check_characters(item: LabelledItem, source: str) -> None:
+    try:
+        hash_items([item])
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise InputError(
+            f"{source}: item {item.id!r} holds {half!r}, half of a character; complete it or take it out"
+        ) from None
 
 
 def normalized(text: str) -> str:

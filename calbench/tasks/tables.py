@@ -179,8 +179,9 @@ def _jsonl(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _json(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    text = _decoded(file.read_bytes(), str(file))
     try:
-        rows = json.loads(_decoded(file.read_bytes(), str(file)))
+        rows = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{file}:{error.lineno}:{error.colno}: {error.msg}") from None
     if not isinstance(rows, list):
@@ -188,6 +189,8 @@ def _json(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise InputError(f"{file}:{number}: holds a {type(row).__name__}; an object is wanted")
+        if "\\u" in text:
+            _check_characters(row, f"{file}:{number}")
         yield number, row
 
 
@@ -205,7 +208,18 @@ def _object(line: str, file: Path, number: int) -> dict[str, Any]:
         raise InputError(f"{file}:{number}:{error.colno}: {error.msg}") from None
     if not isinstance(row, dict):
         raise InputError(f"{file}:{number}: holds a {type(row).__name__}; an object is wanted")
+    if "\\u" in line:
+        _check_characters(row, f"{file}:{number}")
     return row
+
+
+def _check_characters(row: dict[str, Any], place: str) -> None:
+    # An escape such as \ud83d, alone, is valid JSON that no file or tokenizer takes.
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise InputError(f"{place}: holds {half!r}, half of a character; complete it or take it out") from None
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

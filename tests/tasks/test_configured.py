@@ -118,6 +118,18 @@ def test_bad_rows_are_named_with_their_line_and_column(row, message, task):
         _ = found.dataset
 
 
+def test_half_a_character_is_named_with_its_line(task):
+    rows = [{"q": "?", "o": ["x", "y"], "a": "A"}, {"q": "? \ud83d", "o": ["x", "y"], "a": "A"}]
+    for name, text in (("x.jsonl", jsonl(*rows)), ("x.json", json.dumps(rows))):
+        found = task(CHOICE + f'file = "{name}"\noptions = "o"\nanswer = "a"\n', **{name.replace(".", "_"): text})
+        with pytest.raises(InputError, match=rf"{name}:2: holds '\\ud83d', half of a character"):
+            _ = found.dataset
+    whole = jsonl({"q": "? \U0001f600", "o": ["x", "y"], "a": "A"})
+    assert "\\ud83d" in whole
+    found = task(CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\n', x_jsonl=whole)
+    assert found.dataset.items[0].text == "? \U0001f600"
+
+
 def test_broken_lines_are_named(task):
     found = task(
         CHOICE + 'file = "x.jsonl"\noptions = "o"\n', x_jsonl='{"q": 1, "o": {"x": 1, "y": 0}}\n{"q" 1}\n'

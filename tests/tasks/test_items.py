@@ -23,6 +23,7 @@ def test_duplicates_are_dropped_whatever_their_case_and_spaces():
         ([], "no items"),
         ([Item("a", "x", 0), Item("a", "y", 0)], "two items have the id 'a'"),
         ([Item("a", " ", 0)], "'a' has an empty text"),
+        ([Item("a", "x \ud83d", 0)], r"'a' holds '\\ud83d', half of a character"),
         ([Item("a", "x", 2)], "'a' has label 2"),
     ],
 )
