@@ -10,7 +10,7 @@ from calbench.errors import InputError
 from calbench.inference import encode_texts
 from calbench.inference.choice_tokens import Choices, encode_choices
 from calbench.inference.choices import divisors, longest, option_log_probs, takes_trees
-from calbench.inference.classification import padding_token, single_token
+from calbench.inference.classification import padding_token, single_tokens
 from calbench.inference.heads import vocabulary_logits
 from calbench.inference.methods import at_last_token, device_of, padded
 from calbench.models.sources import ModelSource
@@ -68,7 +68,7 @@ def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
         lengths = divisors(request, items, questions)
         trees = takes_trees(student.module.config.get_text_config(), longest(questions))
         return EncodedQuestions(questions, lengths, trees)
-    words = [single_token(tokenizer, word) for word in request.label_words]
+    words = single_tokens(tokenizer, request.label_words)
     texts = encode_texts(tokenizer, source, request, items)
     pad = padding_token(student.module, tokenizer, source, request)
     return EncodedTexts(texts, [item.label for item in items], words, pad)

@@ -51,7 +51,7 @@ def text_method(
     Raises
     ------
     InputError
-        A label word is not one token, or a head needs a padding token and there is none.
+        A label word is not one token of its own, or a head needs a padding token and there is none.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
     check_length(module, source, max(map(len, inputs)))
@@ -59,7 +59,7 @@ def text_method(
     if request.scoring == "head":
         values, width = _head_values(module, request), len(request.columns)
     else:
-        words = [single_token(tokenizer, word) for word in request.label_words]
+        words = single_tokens(tokenizer, request.label_words)
         values, width = _word_values(module, words), len(words)
     return TextMethod(
         inputs,
@@ -151,12 +151,25 @@ def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
     return values
 
 
-def single_token(tokenizer: Any, word: str) -> int:
-    """Return a word's one token; raises :class:`InputError` if it is several."""
+def single_tokens(tokenizer: Any, words: Sequence[str]) -> list[int]:
+    """Return each word's one token; raises :class:`InputError` if it is several, unknown or another word's."""
+    tokens = [_single_token(tokenizer, word) for word in words]
+    for i, token in enumerate(tokens):
+        if (first := tokens.index(token)) < i:
+            raise InputError(
+                f"the label words {words[first]!r} and {words[i]!r} are one and the same token in this model's"
+                " vocabulary; choose another word"
+            )
+    return tokens
+
+
+def _single_token(tokenizer: Any, word: str) -> int:
     tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
     if len(tokens) != 1:
         raise InputError(
             f"the label word {word!r} is {len(tokens)} tokens in this model's vocabulary, and must be one;"
             " choose another word (mind the leading space)"
         )
+    if tokens[0] == tokenizer.unk_token_id:
+        raise InputError(f"the label word {word!r} is not in this model's vocabulary; choose another word")
     return int(tokens[0])

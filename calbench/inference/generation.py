@@ -10,7 +10,7 @@ from inspect import signature
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.inference.classification import single_token
+from calbench.inference.classification import single_tokens
 from calbench.inference.heads import check_head, vocabulary_logits
 from calbench.inference.methods import check_length, device_of
 from calbench.inference.shards import NoShards, Shards, plan_hash
@@ -195,7 +195,7 @@ class _Writer:
     def log_probs_after(self, prompt: str, words: Sequence[str]) -> list[float]:
         """Log-probability of each word, one token each, as what comes next."""
         row = self._next(self._encoded(prompt, 1)[0], self._cache())
-        return [float(row[single_token(self._tokenizer, word)]) for word in words]
+        return [float(row[token]) for token in single_tokens(self._tokenizer, words)]
 
     def _cache(self) -> Any:
         from transformers import DynamicCache

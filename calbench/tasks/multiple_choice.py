@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models.sources import ModelSource
-from calbench.tasks.items import Dataset, LabelledItem, Partition
+from calbench.tasks.items import Dataset, LabelledItem, Partition, normalized
 
 Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
 Overlong = Literal["truncate", "refuse"]
@@ -158,8 +158,8 @@ class MultipleChoice:
             shots = [_question(item) for item in self.partition.training]
         else:
             shots = list(self.load_shots()[: self.n_shots])
-            asked = {item.content for item in self.dataset.items}
-            if (leaked := next((s for s in shots if s.content in asked), None)) is not None:
+            asked = {normalized(item.content) for item in self.dataset.items}
+            if (leaked := next((s for s in shots if normalized(s.content) in asked), None)) is not None:
                 raise InputError(f"task {self.id!r}: the example {leaked.id!r} is also asked; take it out")
         if len(shots) < self.n_shots:
             raise InputError(f"task {self.id!r}: {self.n_shots} examples are wanted, there are {len(shots)}")

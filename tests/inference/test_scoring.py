@@ -141,6 +141,18 @@ def test_a_label_word_of_two_tokens_is_refused(decoder):
         score(*decoder, split, ITEMS)
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("negative", "nowhere"), "'nowhere' is not in this model's vocabulary"),
+        (("negative", " negative"), "'negative' and ' negative' are one and the same token"),
+    ],
+)
+def test_label_words_without_a_token_of_their_own_are_refused(words, message, decoder):
+    with pytest.raises(InputError, match=message):
+        score(*decoder, dataclasses.replace(WORDS, label_words=words), ITEMS)
+
+
 def test_nan_logits_are_refused(tiny_encoder, encoder):
     import torch
 

@@ -52,8 +52,10 @@ def test_chance_is_the_mean_over_ragged_questions():
     assert TASK.classes == ("A", "B", "C")
 
 
-def test_examples_from_elsewhere_must_not_be_asked():
-    leaking = dataclasses.replace(TASK, n_shots=1, load_shots=lambda: QUESTIONS)
+@pytest.mark.parametrize("text", ["What is 0?", "what is  0?"], ids=["the same", "normalized"])
+def test_examples_from_elsewhere_must_not_be_asked(text):
+    shown = [dataclasses.replace(QUESTIONS[0], text=text)]
+    leaking = dataclasses.replace(TASK, n_shots=1, load_shots=lambda: shown)
     with pytest.raises(InputError, match="'q0' is also asked"):
         leaking.request(DECODER)
 
