@@ -298,7 +298,8 @@ class _OpenSource:
         """What quantizers may read: the quantization part of the task that the model names."""
         if self.model.quantization_task is None:
             return None
-        texts = self._texts(tasks.get(self.model.quantization_task))
+        task = tasks.get(self.model.quantization_task)
+        texts = self._texts(task, task.partition.quantization)
         max_length = min(MAX_SAMPLE_TOKENS, self.model.max_length)
         identity = {
             "samples": texts,
@@ -320,12 +321,16 @@ class _OpenSource:
         return QuantizationSamples(tuple(tuple(row) for row in rows))
 
     def tokens(self, task: Task, n_texts: int) -> list[list[int]]:
-        """Tokens of a task's first quantization samples, as the model would be shown them."""
+        """Tokens of a task's first quantization samples, as the model would be shown them.
+
+        A task without such samples gives its first evaluation items: a quantizer reads none of these.
+        """
+        items = (task.partition.quantization or task.partition.evaluation)[:n_texts]
         rows: list[list[int]] = self.tokenizer(
-            self._texts(task)[:n_texts], truncation=True, max_length=self.model.max_length
+            self._texts(task, items), truncation=True, max_length=self.model.max_length
         )["input_ids"]
         return rows
 
-    def _texts(self, task: Task) -> list[str]:
+    def _texts(self, task: Task, items: Sequence[LabelledItem]) -> list[str]:
         request = task.request(self.model)
-        return [request.sample(item) for item in task.partition.quantization]
+        return [request.sample(item) for item in items]

@@ -135,3 +135,14 @@ def test_end_tokens_beside_the_tokenizers_are_part_of_a_records_identity(tmp_pat
 
     assert requested((2,)) == requested(())
     assert requested((2, 3))["end_tokens"] == [2, 3]
+
+
+def test_a_task_that_sets_no_quantization_samples_aside_is_run(run):
+    tasks.task("open-unread")(
+        lambda: Generation(
+            "open-unread", questions, "Text: {question} Sentiment:", max_new_tokens=1, n_quantization=0
+        )
+    )
+    code, out, err = run("--quantizers", "bnb-nf4", "--calibrators", "isotonic", "--tasks", "open-unread")
+    assert code == 0, err
+    assert "isotonic" in out
