@@ -152,13 +152,13 @@ def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
 
 
 def single_tokens(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    """Return each word's one token; raises :class:`InputError` if it is several, unknown or another word's."""
+    """Return each word's one token; raises :class:`InputError` if it is several, unknown or shared."""
     tokens = [_single_token(tokenizer, word) for word in words]
     for i, token in enumerate(tokens):
         if (first := tokens.index(token)) < i:
             raise InputError(
-                f"the label words {words[first]!r} and {words[i]!r} are one and the same token in this model's"
-                " vocabulary; choose another word"
+                f"the label words {words[first]!r} and {words[i]!r} are one and the same token in this"
+                " model's vocabulary; choose another word"
             )
     return tokens
 

@@ -219,7 +219,9 @@ def _check_characters(row: dict[str, Any], place: str) -> None:
         json.dumps(row, ensure_ascii=False).encode()
     except UnicodeEncodeError as error:
         half = error.object[error.start : error.end]
-        raise InputError(f"{place}: holds {half!r}, half of a character; complete it or take it out") from None
+        raise InputError(
+            f"{place}: holds {half!r}, half of a character; complete it or take it out"
+        ) from None
 
 
 def _parquet(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -221,9 +221,7 @@ def test_a_model_that_changes_its_logits_after_the_head_is_refused(decoder, monk
 
 
 def test_one_percent_more_after_the_head_is_refused(decoder, monkeypatch):
-    monkeypatch.setattr(
-        choices, "vocabulary_logits", lambda m: lambda h: 1.01 * m.get_output_embeddings()(h)
-    )
+    monkeypatch.setattr(choices, "vocabulary_logits", lambda m: lambda h: 1.01 * m.get_output_embeddings()(h))
     with pytest.raises(InputError, match="changes its logits after the head"):
         score(*decoder, PLAIN, ITEMS)
 
