@@ -17,6 +17,11 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 Strings = npt.NDArray[np.str_]
 
+# So many rows of logits do not all sum to 1 by chance.
+_SURELY_PROBABILITIES = 10
+# What a sum of probabilities may miss 1 by if they were written with two digits.
+_ROUNDED = 0.02
+
 
 def softmax(logits: npt.ArrayLike) -> Float64:
     """Probabilities ``(n, k)`` of logits ``(n, k)``, in float64; ``-inf`` gives exactly 0."""
@@ -159,7 +164,20 @@ def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
     empty = ~np.isfinite(values).any(axis=1)
     if empty.any():
         raise InputError(f"logits[{int(np.argmax(empty))}] is -inf throughout; drop the item")
+    _refuse_probabilities(values)
     return values
+
+
+def _refuse_probabilities(logits: Float32) -> None:
+    """Refuse logits that are probabilities in every row, which in a few rows may be chance."""
+    if len(logits) < _SURELY_PROBABILITIES:
+        return
+    present = np.where(np.isneginf(logits), 0, logits)
+    if (present >= 0).all() and (np.abs(present.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDED).all():
+        raise InputError(
+            "logits are probabilities (every row lies in [0, 1] and sums to 1), and softmax would flatten"
+            " them; use Predictions.from_probs, or --columns probs=NAME for a file"
+        )
 
 
 def checked_option_labels(labels: npt.ArrayLike, logits: Float32) -> Int64:

@@ -43,7 +43,8 @@ class Predictions:
         Unique; rows of two records are matched by these, never by position.
     logits : (n, k) float
         Logits or log-probabilities, stored as float32. Where items have fewer than ``k`` options
-        the rest is ``-inf``; every row needs at least one finite value.
+        the rest is ``-inf``; every row needs at least one finite value. Ten rows or more that are
+        all probabilities are refused: see :meth:`from_probs`.
     labels : (n,) int
         Index of the right class, from 0; must point at a finite logit.
     metadata : mapping, optional

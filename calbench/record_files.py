@@ -167,8 +167,21 @@ class _Rows:
             numbered = self._numbered(names)
             if numbered:
                 return self._vectors(numbered)
+            self._recommend_probs(names)
         values = self._column(names)
         return values if isinstance(values, np.ndarray) else _padded(values, names)
+
+    def _recommend_probs(self, missing: str) -> None:
+        """Refuse to look for logits in a file that has probabilities by name."""
+        found = [
+            n for n in self._file.names if re.fullmatch(r"(p|prob|probs|probability|probabilities)_?\d*", n)
+        ]
+        if found:
+            shown = ", ".join(self._file.names[:20])
+            raise InputError(
+                f"no column {missing!r} (it has {shown}); if {found[0]!r} holds probabilities, say so with"
+                f" --columns probs={'+'.join(found)}"
+            )
 
     def _numbered(self, name: str) -> list[str]:
         """Return ``name_0``, ``name_1``, ...; a gap would give every later class another's label."""

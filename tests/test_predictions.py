@@ -79,6 +79,27 @@ def test_from_probs_refuses_what_is_no_distribution(probs):
         Predictions.from_probs(["a"], probs, [0])
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("digits", [2, 17])
+def test_probabilities_are_no_logits(n_classes, digits):
+    probs = np.random.default_rng(0).dirichlet(np.ones(n_classes), size=50).round(digits)
+    with pytest.raises(InputError, match="logits are probabilities .*from_probs"):
+        Predictions(range(50), probs, np.zeros(50, int))
+    padded = np.column_stack([probs, np.full(50, -np.inf)])
+    with pytest.raises(InputError, match="logits are probabilities"):
+        Predictions(range(50), padded, np.zeros(50, int))
+
+
+def test_logits_of_a_few_rows_may_sum_to_one():
+    assert len(Predictions(range(9), np.tile([1.0, 0.0], (9, 1)), np.zeros(9, int))) == 9
+
+
+def test_one_row_beyond_probabilities_makes_logits():
+    logits = np.random.default_rng(0).dirichlet(np.ones(2), size=50)
+    logits[17] = [1.2, -0.2]
+    assert len(Predictions(range(50), logits, np.zeros(50, int))) == 50
+
+
 def test_take_aligns_by_id():
     record = Predictions(IDS, LOGITS, LABELS).take(["c", "a"])
     assert record.item_ids.tolist() == ["c", "a"]

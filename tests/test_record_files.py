@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -89,6 +90,14 @@ def test_bad_files_are_refused_by_name(name, content, message, tmp_path):
     with pytest.raises(InputError, match=message) as caught:
         Predictions.read(path)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("columns", [("probs_0", "probs_1"), ("p0", "p1"), ("probabilities",)])
+def test_columns_of_probabilities_are_recommended_as_such(tmp_path, columns):
+    path = tmp_path / "a.csv"
+    path.write_text(f"item_id,label,{','.join(columns)}\na,0{',0.5' * len(columns)}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(f"--columns probs={'+'.join(columns)}")):
+        Predictions.read(path)
 
 
 def test_missing_file_is_named(tmp_path):
