@@ -96,7 +96,7 @@ def read_record(
 def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[AnyRecord] | None = None) -> AnyRecord:
     """Build a record from opened columns; see :func:`read_record`."""
     if kind is None:
-        kind = _kind(file, names)
+        kind = kind_of(file, names)
     try:
         with reading(file.path):
             chosen = _Rows(file, names)
@@ -112,7 +112,8 @@ def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[AnyRecord] | N
     return record
 
 
-def _kind(file: ColumnFile, names: ColumnNames) -> type[AnyRecord]:
+def kind_of(file: ColumnFile, names: ColumnNames) -> type[AnyRecord]:
+    """Return which record a file's columns make."""
     if names.confidence or names.correct or names.predicted:
         return TopLabelPredictions
     vector = names.logits or names.probs or "logits" in file or "logits_0" in file

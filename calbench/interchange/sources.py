@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,8 +14,8 @@ from calbench.interchange.inspect_logs import is_inspect, read_inspect
 from calbench.interchange.lm_eval import Scoring, is_samples, read_lm_eval
 from calbench.interchange.origin import with_origin
 from calbench.interchange.torch_tensors import open_tensors
-from calbench.predictions import AnyRecord
-from calbench.record_files import ColumnNames, record_of
+from calbench.predictions import AnyRecord, TopLabelPredictions
+from calbench.record_files import ColumnNames, kind_of, record_of
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
 _TORCH = (".pt", ".pth")
@@ -111,13 +112,23 @@ def _table(
     item_id = None if columns.row_ids else columns.item_id or "item_id"
     sources = [path]
     if answers is not None:
+        _check_can_be_judged(file, columns, answers)
         file = with_answers(file, answers, column=answers_column, item_id=item_id)
+        file = replace(file, names=tuple(n for n in file.names if n != (columns.correct or "correct")))
         sources.append(answers)
     record = record_of(file, columns)
     if columns.as_written and "origin" in record.metadata:
         return record  # one of our own: it says already where it is from
     facts = {**_said(file, record), **_mapping(columns, answers)}
     return with_origin(record, sources, format_=kind, facts=facts)
+
+
+def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) -> None:
+    if kind_of(file, columns) is TopLabelPredictions and (columns.predicted or "predicted") not in file:
+        raise InputError(
+            f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
+            " column that does, as in --columns predicted=NAME, or leave out --answers"
+        )
 
 
 def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:

@@ -70,6 +70,26 @@ def test_predictions_are_compared_with_answers_from_another_file(tmp_path):
     assert len(record.metadata["origin"]["files"]) == 2
 
 
+def test_answers_are_refused_where_only_correctness_is_known(tmp_path):
+    (tmp_path / "x.csv").write_text("item_id,confidence,hit\na,0.9,1\nb,0.8,0\n")
+    (tmp_path / "gold.csv").write_text("item_id,label\na,0\nb,1\n")
+    columns = ColumnNames(correct="hit", confidence="confidence")
+    with pytest.raises(InputError, match=r"x\.csv: does not hold what was answered, so .*gold\.csv"):
+        read(tmp_path / "x.csv", columns=columns, answers=tmp_path / "gold.csv")
+    (tmp_path / "x.csv").write_text("item_id,confidence,correct\na,0.9,1\nb,0.8,0\n")
+    with pytest.raises(InputError, match=r"x\.csv: does not hold what was answered"):
+        read(tmp_path / "x.csv", answers=tmp_path / "gold.csv")
+
+
+@pytest.mark.parametrize("correct", ["correct", "hit"])
+def test_answers_come_before_a_column_of_correctness(tmp_path, correct):
+    (tmp_path / "x.csv").write_text(f"item_id,confidence,predicted,{correct}\na,0.9,0,1\nb,0.8,0,0\n")
+    (tmp_path / "gold.csv").write_text("item_id,label\na,1\nb,0\n")
+    columns = ColumnNames() if correct == "correct" else ColumnNames(correct=correct)
+    record = read(tmp_path / "x.csv", columns=columns, answers=tmp_path / "gold.csv")
+    assert record.correct.tolist() == [False, True]
+
+
 @pytest.mark.parametrize(
     "rows",
     [
