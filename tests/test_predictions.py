@@ -83,7 +83,7 @@ def test_from_probs_refuses_what_is_no_distribution(probs):
 @pytest.mark.parametrize("digits", [2, 17])
 def test_probabilities_are_no_logits(n_classes, digits):
     probs = np.random.default_rng(0).dirichlet(np.ones(n_classes), size=50).round(digits)
-    with pytest.raises(InputError, match="logits are probabilities .*from_probs"):
+    with pytest.raises(InputError, match=r"logits are probabilities .*from_probs"):
         Predictions(range(50), probs, np.zeros(50, int))
     padded = np.column_stack([probs, np.full(50, -np.inf)])
     with pytest.raises(InputError, match="logits are probabilities"):

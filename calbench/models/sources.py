@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,6 +31,8 @@ _AUTO_CLASSES: dict[Architecture, str] = {
 _AUTOGPTQ = "quantize_config.json"
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _HUB_FILES = ("*.safetensors", *_TEXT_FILES)
+# Of tokenizers in general; a tokenizer's class may name others.
+_VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 _NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
 
 
@@ -302,15 +304,34 @@ class ModelSource:
         Raises
         ------
         InputError
-            The folder's tokenizer cannot be read.
+            The folder holds no tokenizer, or one that cannot be read.
         """
         with quiet():
             import transformers
 
-            with self._explained("tokenizer"):
-                return transformers.AutoTokenizer.from_pretrained(
-                    self.location, trust_remote_code=False, local_files_only=True
-                )
+            try:
+                with self._explained("tokenizer"):
+                    tokenizer = transformers.AutoTokenizer.from_pretrained(
+                        self.location, trust_remote_code=False, local_files_only=True
+                    )
+            except InputError as error:
+                if self._holds(_VOCABULARIES):
+                    raise
+                raise self._no_tokenizer() from error
+        # transformers makes an empty tokenizer, for which all words are unknown, of a folder without one.
+        own = {*tokenizer.vocab_files_names.values()} - {"tokenizer_config.json"}
+        if own and not self._holds((*own, *_VOCABULARIES)):
+            raise self._no_tokenizer()
+        return tokenizer
+
+    def _holds(self, patterns: Iterable[str]) -> bool:
+        return any(file.is_file() for pattern in patterns for file in self.folder.glob(pattern))
+
+    def _no_tokenizer(self) -> InputError:
+        return InputError(
+            f"model {self.id!r}: tokenizer files are missing in {self.location} (tokenizer.json, vocab.txt or"
+            " the like); copy them from where the weights are from, or tokenizer.save_pretrained(folder)"
+        )
 
 
 def quantization_settings(folder: Path) -> dict[str, Any] | None:

@@ -40,6 +40,24 @@ def test_pickled_weights_are_refused(tiny_encoder, tmp_path):
         ModelSource("x", "sequence-classification", str(folder)).resolve()
 
 
+@pytest.mark.parametrize("missing", [("tokenizer.json",), ("tokenizer.json", "tokenizer_config.json")])
+def test_a_folder_without_a_tokenizer_is_refused(tiny_encoder, tmp_path, missing):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "mute")
+    for name in missing:
+        (folder / name).unlink()
+    with pytest.raises(InputError, match=r"tokenizer files are missing in .*mute"):
+        ModelSource("x", "sequence-classification", str(folder)).load_tokenizer()
+
+
+def test_a_vocabulary_of_its_own_kind_is_a_tokenizer(tiny_encoder, tmp_path):
+    folder = shutil.copytree(tiny_encoder, tmp_path / "words")
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nhello\n")
+    tokenizer = ModelSource("x", "sequence-classification", str(folder)).load_tokenizer()
+    assert tokenizer("hello")["input_ids"] == [2, 5, 3]
+
+
 def test_a_hub_model_that_is_not_cached_says_so_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(SetupRequiredError, match="some-org/some-model"):
