@@ -194,6 +194,19 @@ def test_json_holds_no_infinity(capsys):
     assert shown == {"interval": [0.5, "inf"], "rows": [{"value": "nan"}]}
 
 
+def test_a_calibrated_models_interval_may_begin_at_0(run, tmp_path):
+    logits = RNG.normal(size=(300, 3))
+    labels = np.array([RNG.choice(3, p=p) for p in calibrators.softmax(logits)])
+    Predictions(range(300), logits, labels).write(tmp_path / "a.parquet")
+    _, out, _ = run("evaluate", tmp_path / "a.parquet", "--json")
+    assert json.loads(out)["metrics"]["ece"]["interval"][0] == 0
+    _, out, _ = run("evaluate", tmp_path / "a.parquet", "--json", "--intervals", "percentile")
+    assert json.loads(out)["metrics"]["ece"]["interval"][0] > 0
+    _, out, _ = run("export", "model-card", tmp_path / "a.parquet", "--model", "m", "--task", "t")
+    card = json.loads(out.strip().strip("-"))["model-index"][0]["results"][0]["metrics"]
+    assert next(m for m in card if m["type"] == "ece")["args"]["interval"][0] == 0
+
+
 def test_the_bit_ladder(run, shared_data):
     """Every ECE of table 1 that was published, through the command line."""
     folder = shared_data / "mlx_quantization"
@@ -203,7 +216,8 @@ def test_the_bit_ladder(run, shared_data):
         cell = folder / "cells" / f"{row['model']}__{row['condition']}__{row['benchmark']}.parquet"
         columns = "confidence=conf_pred,correct=is_correct"
         metrics = "ece[strategy=quantile],brier_toplabel"
-        code, out, _ = run("evaluate", cell, "--columns", columns, "--metrics", metrics, "--json")
+        options = "--columns", columns, "--metrics", metrics, "--intervals", "percentile", "--json"
+        code, out, _ = run("evaluate", cell, *options)
         shown = json.loads(out)["metrics"]
         assert code == 0
         assert shown["ece[strategy=quantile]"]["value"] == pytest.approx(float(row["ece"]), abs=1e-12)

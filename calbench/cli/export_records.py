@@ -101,7 +101,7 @@ def _measured(
     record = read_record(source, columns_of(columns, row_ids=row_ids))
     rng = np.random.default_rng(seed)
     return record, statistics.bootstrap(
-        record, metric_names(metrics, record), n_resamples=n_resamples, rng=rng
+        record, metric_names(metrics, record), n_resamples=n_resamples, method="bounds", rng=rng
     )
 
 
