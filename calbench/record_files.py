@@ -280,7 +280,19 @@ def _agree(predicted: Any, labels: Any) -> Any:
         answers = [str(_LETTERS[text]) if text else "" for text in answers]
     elif _are_numbers(answers) and _are_letters(right):
         right = [str(_LETTERS[text]) for text in right]
+    _refuse_other_words(answers, right)
     return np.array([a == b for a, b in zip(answers, right, strict=True)])
+
+
+def _refuse_other_words(answers: list[str], right: list[str]) -> None:
+    """Refuse answers of which none can be right: labels that recur, spelled otherwise."""
+    said, labels = {text for text in answers if text}, set(right)
+    same_kind = any(kind(answers) and kind(right) for kind in (_are_letters, _are_numbers))
+    if said and not same_kind and 1 < len(labels) <= len(right) / 2 and said.isdisjoint(labels):
+        raise InputError(
+            f"no answer is a label: predicted holds such as {min(said)!r}, label such as {min(labels)!r};"
+            " spell both alike, or give a column correct"
+        )
 
 
 def _refuse_missing(labels: list[str]) -> None:
