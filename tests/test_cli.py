@@ -152,3 +152,23 @@ def test_version(run):
     import calbench
 
     assert run("--version")[1].strip() == calbench.__version__
+
+
+@pytest.mark.parametrize("command", ["transfer", "compare"])
+def test_records_of_different_classes_are_refused_by_name(run, tmp_path, command):
+    logits = RNG.normal(size=(200, 3))
+    paths = tmp_path / "two.jsonl", tmp_path / "three.jsonl"
+    for path, width in zip(paths, (2, 3), strict=True):
+        Predictions(range(200), logits[:, :width], [0, 1] * 100).write(path)
+    code, _, err = run(command, *paths)
+    assert code == 2
+    assert all(str(path) in err for path in paths)
+    assert "classes and the reference" in err
+
+
+def test_columns_of_padding_are_no_classes(run, tmp_path):
+    logits = RNG.normal(size=(200, 3))
+    Predictions(range(200), logits, [0, 1] * 100).write(tmp_path / "three.jsonl")
+    padded = np.column_stack([logits, np.full(200, -np.inf)])
+    Predictions(range(200), padded, [0, 1] * 100).write(tmp_path / "four.npz")
+    assert run("transfer", tmp_path / "four.npz", tmp_path / "three.jsonl")[0] == 0

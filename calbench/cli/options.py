@@ -130,10 +130,15 @@ def read_record(
 def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options: Any) -> Paired:
     """Read two records, by the same options, and match their items."""
     from calbench import interchange
+    from calbench.statistics.gate import check_same_items
 
-    return interchange.pair(
-        read_record(reference, columns, **options), read_record(candidate, columns, **options)
-    )
+    records = read_record(reference, columns, **options), read_record(candidate, columns, **options)
+    try:
+        both = interchange.pair(*records)
+        check_same_items(both.candidate, both.reference)
+    except InputError as error:
+        raise InputError(f"{candidate} and {reference} (the reference): {error}") from None
+    return both
 
 
 def class_vectors(record: AnyRecord) -> Predictions:

@@ -275,7 +275,7 @@ def sign_of_worse(metric: Metric) -> int:
 
 
 def check_same_items(candidate: AnyRecord, reference: AnyRecord) -> None:
-    """Raise :class:`InputError` unless both records hold the same items with the same labels."""
+    """Raise :class:`InputError` unless both records hold the same items, with the same labels and options."""
     ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
     ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]
     if len(ids) != len(expected) or (ids != expected).any():
@@ -293,3 +293,14 @@ def check_same_items(candidate: AnyRecord, reference: AnyRecord) -> None:
                 f" ({candidate.labels[ours[row]]}) than in the reference ({reference.labels[theirs[row]]});"
                 f" {int(differ.sum())} of {len(ids)} differ: compare records of one data set"
             )
+        _check_same_width(candidate, reference)
+
+
+def _check_same_width(candidate: Predictions, reference: Predictions) -> None:
+    """Refuse different numbers of classes; columns that are padding throughout are none."""
+    shared = min(candidate.n_classes, reference.n_classes)
+    if any(np.isfinite(record.logits[:, shared:]).any() for record in (candidate, reference)):
+        raise InputError(
+            f"the candidate has {candidate.n_classes} classes and the reference {reference.n_classes};"
+            " compare records of one task"
+        )
