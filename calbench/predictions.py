@@ -215,12 +215,15 @@ class TopLabelPredictions:
         Booleans, or the integers 0 and 1.
     metadata : mapping, optional
         JSON-like facts about where the record comes from.
+    answers : (n,) strings, optional
+        What was answered, to tell which answers another model changes. Not written to files.
     """
 
     item_ids: Strings
     confidences: Float64
     correct: Bool
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    answers: Strings | None = None
 
     def __init__(
         self,
@@ -228,14 +231,20 @@ class TopLabelPredictions:
         confidences: npt.ArrayLike,
         correct: npt.ArrayLike,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        answers: Iterable[str] | None = None,
     ) -> None:
         ids = checked_ids(item_ids)
+        texts = None if answers is None else np.array(list(answers), dtype=np.str_)
+        if texts is not None and texts.shape != ids.shape:
+            raise InputError(f"there are {len(texts)} answers for {len(ids)} item_ids")
         _set(
             self,
             item_ids=ids,
             confidences=_frozen(check_confidences(confidences, len(ids))),
             correct=_frozen(check_correct(correct, len(ids))),
             metadata=MappingProxyType(dict(metadata or {})),
+            answers=None if texts is None else _frozen(texts),
         )
 
     @classmethod
@@ -284,6 +293,7 @@ class TopLabelPredictions:
             confidences=self.confidences,
             correct=self.correct,
             metadata=MappingProxyType(dict(metadata)),
+            answers=self.answers,
         )
         return copy
 
@@ -291,7 +301,11 @@ class TopLabelPredictions:
         """Return the rows with these ids, in this order."""
         rows = _rows(self.item_ids, checked_ids(item_ids))
         return TopLabelPredictions(
-            self.item_ids[rows], self.confidences[rows], self.correct[rows], self.metadata
+            self.item_ids[rows],
+            self.confidences[rows],
+            self.correct[rows],
+            self.metadata,
+            answers=None if self.answers is None else self.answers[rows],
         )
 
 

@@ -145,7 +145,9 @@ class _Rows:
         else:
             correct = np.asarray(self._column(correct_name))
         confidences = self._column(names.confidence or "confidence")
-        return TopLabelPredictions(self._ids(), confidences, correct, self._file.metadata)
+        answers = names.predicted or "predicted"
+        said = _numbered_letters(_texts(self._column(answers))) if answers in self._file else None
+        return TopLabelPredictions(self._ids(), confidences, correct, self._file.metadata, answers=said)
 
     def _ids(self) -> Any:
         name = self._names.item_id or "item_id"
@@ -277,9 +279,9 @@ def _agree(predicted: Any, labels: Any) -> Any:
     if len(answers) != len(right):
         raise InputError(f"there are {len(answers)} answers for {len(right)} labels")
     if _are_letters(answers) and _are_numbers(right):
-        answers = [str(_LETTERS[text]) if text else "" for text in answers]
+        answers = _numbered_letters(answers)
     elif _are_numbers(answers) and _are_letters(right):
-        right = [str(_LETTERS[text]) for text in right]
+        right = _numbered_letters(right)
     _refuse_other_words(answers, right)
     return np.array([a == b for a, b in zip(answers, right, strict=True)])
 
@@ -310,6 +312,11 @@ def _text(value: Any) -> str:
     if isinstance(value, float):
         return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
     return "" if value is None else str(value)
+
+
+def _numbered_letters(texts: list[str]) -> list[str]:
+    """Return A, B, ... as 0, 1, ..., if there is nothing else."""
+    return [str(_LETTERS[text]) if text else "" for text in texts] if _are_letters(texts) else texts
 
 
 def _are_letters(texts: Sequence[str]) -> bool:

@@ -207,6 +207,22 @@ def test_a_calibrated_models_interval_may_begin_at_0(run, tmp_path):
     assert next(m for m in card if m["type"] == "ece")["args"]["interval"][0] == 0
 
 
+def test_a_wrong_answer_that_becomes_another_wrong_one_flips(run, tmp_path):
+    for name, answers in (("fp16", "BCAA"), ("int4", "1020")):
+        rows = [f"{i},{answer},0,0.9\n" for i, answer in enumerate(answers)]
+        (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
+    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
+    assert "answers that flip: 50.0%" in out
+
+
+def test_flips_of_correctness_are_called_that(run, tmp_path):
+    for name, hits in (("fp16", "1100"), ("int4", "1000")):
+        rows = [f"{i},{hit},0.9\n" for i, hit in enumerate(hits)]
+        (tmp_path / f"{name}.csv").write_text("item_id,correct,confidence\n" + "".join(rows))
+    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
+    assert "answers that turn right or wrong: 25.0%" in out
+
+
 def test_the_bit_ladder(run, shared_data):
     """Every ECE of table 1 that was published, through the command line."""
     folder = shared_data / "mlx_quantization"

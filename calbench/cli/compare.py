@@ -93,8 +93,9 @@ def compare(
             f"{decision.outcome}: Δ {metric} = {decision.delta:+.4f} [{low:+.4f}, {high:+.4f}],"
             f" margin {margin:+g}{' relative' if relative else ''}, n = {decision.n:,}{needed}"
         )
+        flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
         typer.echo(
-            f"answers that flip: {split.flip_rate:.1%}; confidence moves by"
+            f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
             f" {split.confidence_shift_mean:.4f} on average, at most {split.confidence_shift_max:.4f}"
         )
         for note in both.notes:

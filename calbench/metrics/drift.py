@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +25,10 @@ class PrecisionSplit:
     confidence_shift_mean, confidence_shift_max
         Of the absolute change of the top-1 confidence.
     flip_rate
-        Share of items whose predicted class differs; for records of the top answer only, whose
-        correctness differs (a lower bound).
+        Share of items whose answer differs.
+    flips_of
+        ``"answers"``; or ``"correctness"``, where a record of the top answer does not hold its
+        answers: then ``flip_rate`` is the share of items whose correctness differs, a lower bound.
     split_rate
         Share of items whose confidence moves by more than ``delta``.
     js_divergence, kl_divergence
@@ -38,6 +41,7 @@ class PrecisionSplit:
     confidence_shift_mean: float
     confidence_shift_max: float
     flip_rate: float
+    flips_of: Literal["answers", "correctness"]
     split_rate: float
     js_divergence: float | None
     kl_divergence: float | None
@@ -54,7 +58,7 @@ def precision_split(
     """Measure how far two records of one model at two precisions lie apart.
 
     Items are matched by id. Two records of the top answer only, or one of each kind, are compared
-    by confidence and correctness alone.
+    by confidence and, unless both hold their answers, by correctness alone.
 
     Parameters
     ----------
@@ -84,16 +88,22 @@ def precision_split(
     candidate = candidate.take(reference.item_ids)
     shift = np.abs(candidate.confidences - reference.confidences)
     js = kl = None
+    flips_of: Literal["answers", "correctness"] = "answers"
     if isinstance(candidate, Predictions) and isinstance(reference, Predictions):
         flips = candidate.predicted != reference.predicted
         js = js_divergence(candidate.probs, reference.probs)
         kl = kl_divergence(candidate.probs, reference.probs)
     else:
-        flips = candidate.correct != reference.correct
+        ours, theirs = getattr(candidate, "answers", None), getattr(reference, "answers", None)
+        if ours is not None and theirs is not None:
+            flips = ours != theirs
+        else:
+            flips, flips_of = candidate.correct != reference.correct, "correctness"
     return PrecisionSplit(
         confidence_shift_mean=float(shift.mean()),
         confidence_shift_max=float(shift.max()),
         flip_rate=float(flips.mean()),
+        flips_of=flips_of,
         split_rate=_split_rate(shift, delta),
         js_divergence=js,
         kl_divergence=kl,
