@@ -57,6 +57,16 @@ def test_import_refuses_an_unknown_format_before_it_reads(run, tmp_path):
     assert (code, "unknown format" in err) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["import", "export records"])
+def test_what_is_read_is_not_overwritten(run, tmp_path, command):
+    path = tmp_path / "mine.csv"
+    path.write_text("item_id,confidence,correct,mine\na,0.9,1,x\n")
+    kept = path.read_bytes()
+    (tmp_path / "here").symlink_to(tmp_path)
+    code, _, err = run(*command.split(), path, "-o", tmp_path / "here" / "mine.csv")
+    assert (code, "would be overwritten" in err, path.read_bytes()) == (2, True, kept)
+
+
 def test_compare_names_the_items_that_it_leaves_out(run, folder):
     record = Predictions.read(folder / "int4.parquet")
     record.take(record.item_ids[1:]).write(folder / "int4.parquet")

@@ -18,7 +18,7 @@ from calbench.cli.options import (
     metric_names,
     read_record,
 )
-from calbench.cli.output import json_text, say
+from calbench.cli.output import json_text, refuse_overwriting, say
 
 if TYPE_CHECKING:
     from calbench.predictions import AnyRecord
@@ -42,6 +42,7 @@ def records(
 
     Example: calbench export records int4.parquet -o int4.csv
     """
+    refuse_overwriting(output, (source,))
     record = read_record(source, columns_of(columns, row_ids=row_ids))
     record.write(output)
     say(f"{output}: {len(record):,} items")

@@ -20,7 +20,7 @@ from calbench.cli.options import (
     columns_of,
     read_record,
 )
-from calbench.cli.output import print_json, say
+from calbench.cli.output import print_json, refuse_overwriting, say
 
 
 @app.command("import")
@@ -63,6 +63,7 @@ def import_(
     from calbench.record_writing import SUFFIXES
 
     by_suffix(output, dict.fromkeys(SUFFIXES, print_json))  # before anything is read
+    refuse_overwriting(output, (*source, answers))
     record = read_record(
         source,
         columns_of(columns, row_ids=row_ids, where=where),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from calbench.errors import InputError
 from calbench.escaping import plain_json, printable
 
 
@@ -47,6 +49,13 @@ def origin_notes(metadata: Mapping[str, Any]) -> Iterator[str]:
         yield f"right is what {mapped['answers']} says"
     if metadata.get("n_unscored_samples"):
         yield f"{metadata['n_unscored_samples']} samples without a score were left out"
+
+
+def refuse_overwriting(output: Path, sources: Iterable[Path | None]) -> None:
+    """Raise :class:`InputError` if a file that is read would be written."""
+    for source in filter(None, sources):
+        if source.exists() and output.exists() and output.samefile(source):
+            raise InputError(f"{output}: is what is read, and would be overwritten; name another --output")
 
 
 def json_text(contents: Any) -> str:
