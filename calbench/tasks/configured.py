@@ -193,6 +193,10 @@ def _files(table: Table, key: str) -> list[Path]:
     whole = Path(pattern).expanduser()
     base = Path(whole.anchor) if whole.is_absolute() else table.folder
     relative = str(whole.relative_to(whole.anchor)) if whole.is_absolute() else pattern
+    if (base / relative).is_dir():
+        raise table.error(
+            key, f"{key} is {pattern!r}, a folder; name a file in it, or several as in 'folder/*.csv'"
+        )
     found = [base / relative] if (base / relative).is_file() else sorted(base.glob(relative))
     if not found:
         raise table.error(key, f"{key} is {pattern!r}, and there is no such file in {base}")

@@ -208,6 +208,13 @@ def test_a_file_that_is_not_there_is_named(task):
         _ = found.dataset
 
 
+@pytest.mark.parametrize("folder", [".", "./", ""])
+def test_a_folder_is_no_file(task, folder):
+    found = task(CHOICE + f'file = "{folder}"\noptions = "o"\n')
+    with pytest.raises(InputError, match=r"calbench.toml:5:1: .*file is .*, a folder; name a file in it"):
+        _ = found.dataset
+
+
 class TestSharedFiles:
     def test_mmlu_with_examples_from_another_file(self, task, shared_data):
         folder = shared_data / "questions" / "mmlu"
