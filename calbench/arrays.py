@@ -148,7 +148,9 @@ def _refuse_repeated(ids: Strings) -> None:
 def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
     """Return logits as float32 ``(n, k)`` in which only ``-inf`` pads, or say which row is not."""
     try:
-        values = np.array(logits, dtype=np.float32)
+        given = np.asarray(logits)
+        with np.errstate(over="ignore"):
+            values = np.array(given, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"logits is not a rectangular array of numbers ({error}); pad ragged option counts with -inf"
@@ -157,6 +159,7 @@ def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
         raise InputError(f"logits has shape {values.shape}; pass (n_samples, n_classes), 2 classes or more")
     if len(values) != n_samples:
         raise InputError(f"logits has {len(values)} rows but there are {n_samples} item_ids")
+    _refuse_too_large(given, values)
     bad = np.isnan(values).any(axis=1) | (values == np.inf).any(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
@@ -166,6 +169,20 @@ def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
         raise InputError(f"logits[{int(np.argmax(empty))}] is -inf throughout; drop the item")
     _refuse_probabilities(values)
     return values
+
+
+def _refuse_too_large(given: npt.NDArray[Any], values: Float32) -> None:
+    """Refuse finite logits that float32 has no number for; -1e39 would become an option that is absent."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return
+    grown = infinite & np.isfinite(given.astype(np.float64))
+    if grown.any():
+        row, column = np.argwhere(grown)[0]
+        raise InputError(
+            f"logits[{row}] holds {given[row, column]}, beyond what float32 can hold; mend the row, or pad"
+            " with -inf where an option is absent"
+        )
 
 
 def _refuse_probabilities(logits: Float32) -> None:

@@ -90,6 +90,12 @@ def test_probabilities_are_no_logits(n_classes, digits):
         Predictions(range(50), padded, np.zeros(50, int))
 
 
+@pytest.mark.parametrize("huge", [1e39, -1e39, 10**40])
+def test_a_finite_logit_beyond_float32_is_named(huge):
+    with pytest.raises(InputError, match=r"logits\[1\] holds .*, beyond what float32 can hold"):
+        Predictions(["a", "b"], [[0.0, 1.0], [huge, 1.0]], [0, 1])
+
+
 def test_logits_of_a_few_rows_may_sum_to_one():
     assert len(Predictions(range(9), np.tile([1.0, 0.0], (9, 1)), np.zeros(9, int))) == 9
 
