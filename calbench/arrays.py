@@ -49,10 +49,11 @@ def check_probs(probs: npt.ArrayLike) -> Float64:
     bad |= np.abs(values.sum(axis=1) - 1) > 1e-3
     if bad.any():
         row = int(np.argmax(bad))
+        total = values[row].sum()
+        remedy = "pass softmax(logits), or build a Predictions from the logits"
         raise InputError(
-            f"probs[{row}] sums to {values[row].sum():.4g} and spans"
-            f" [{values[row].min():.4g}, {values[row].max():.4g}];"
-            " pass softmax(logits), or build a Predictions from the logits"
+            f"probs[{row}] sums to {total:.4g} and spans [{values[row].min():.4g}, {values[row].max():.4g}];"
+            f" {'divide percents by 100' if 99 < total < 101 else remedy}"
         )
     return values
 
@@ -87,7 +88,8 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
     bad = ~((values >= 0) & (values <= 1 + 1e-9))
     if bad.any():
         row = int(np.argmax(bad))
-        raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]")
+        hint = "; divide percents by 100" if 1 < np.nanmax(values) <= 100 else ""
+        raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]{hint}")
     return np.minimum(values, 1.0)
 
 
@@ -97,8 +99,13 @@ def check_correct(correct: npt.ArrayLike, n_samples: int) -> Bool:
     if values.shape != (n_samples,):
         raise InputError(f"correct has shape {values.shape}; expected ({n_samples},)")
     if values.dtype.kind != "b":
-        if values.dtype.kind not in "iu" or not np.isin(values, (0, 1)).all():
-            raise InputError(f"correct has dtype {values.dtype}; pass booleans, or the integers 0 and 1")
+        odd = ~np.isin(values, (0, 1))
+        if values.dtype.kind not in "iu" or odd.any():
+            row = int(np.argmax(odd))
+            raise InputError(
+                f"correct has dtype {values.dtype} and correct[{row}] is {values[row]!s:.80}; pass booleans,"
+                " or the integers 0 and 1"
+            )
         values = values.astype(bool)
     return values.copy()
 
@@ -107,7 +114,21 @@ def _float_array(values: npt.ArrayLike, name: str) -> Float64:
     try:
         return np.array(values, dtype=np.float64)
     except (TypeError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
-        raise InputError(f"{name} is not a rectangular array of numbers: {error}") from None
+        raise InputError(
+            f"{name} is not a rectangular array of numbers: {_at_fault(values, error)}"
+        ) from None
+
+
+def _at_fault(values: Any, error: Exception) -> str:
+    """Say which row holds something else than numbers, or what numpy says of the whole."""
+    rows = values.tolist() if isinstance(values, np.ndarray) else values
+    for row, value in enumerate(rows if isinstance(rows, list | tuple) else ()):
+        try:
+            np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError):  # noqa: PERF203 (only where something is wrong)
+            hint = "write 48.6% as 0.486" if "%" in str(value) else "mend or drop it"
+            return f"row {row} is {str(value)[:80]!r}; {hint}"
+    return str(error)
 
 
 def checked_ids(item_ids: Iterable[object]) -> Strings:
@@ -153,7 +174,8 @@ def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
             values = np.array(given, dtype=np.float32)
     except (TypeError, ValueError) as error:
         raise InputError(
-            f"logits is not a rectangular array of numbers ({error}); pad ragged option counts with -inf"
+            f"logits is not a rectangular array of numbers ({_at_fault(logits, error)}); pad ragged option"
+            " counts with -inf"
         ) from None
     if values.ndim != 2 or values.shape[1] < 2:
         raise InputError(f"logits has shape {values.shape}; pass (n_samples, n_classes), 2 classes or more")

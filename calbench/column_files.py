@@ -118,6 +118,8 @@ def by_suffix(path: Path, table: Mapping[str, Callable[..., Any]]) -> Callable[.
 
 def json_document(path: Path) -> Any:
     """Read a whole JSON file; :class:`InputError` if it is none."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     with reading(path, "json"):
         return json.loads(path.read_text(encoding="utf-8"))
 
@@ -163,12 +165,25 @@ def _read_csv(path: Path, text: tuple[str, ...]) -> ColumnFile:
     import pyarrow as pa
     from pyarrow import csv
 
+    _refuse_other_separators(path)
     options = csv.ConvertOptions(column_types={name: pa.string() for name in text})
     table = csv.read_csv(path, convert_options=options)
     names = tuple(table.column_names)
     if len(set(names)) != len(names):
         raise InputError(f"{path}: two columns have one name ({', '.join(names)}); rename one")
     return ColumnFile(path, names, lambda name: _values(table[name], f"{path}: {name}"))
+
+
+def _refuse_other_separators(path: Path) -> None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        header = file.readline()
+    found = next((mark for mark in ";\t|" if mark in header and "," not in header), None)
+    if found:
+        shown = "tabs" if found == "\t" else repr(found)
+        raise InputError(
+            f"{path}: its columns are separated by {shown}; write it with commas between columns, and points"
+            " in numbers"
+        )
 
 
 def _values(column: Any, where: str) -> Any:

@@ -90,8 +90,8 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
             raise InputError(f"{path}: no such file")
     if not files:
         raise InputError(
-            f"{', '.join(map(str, given)) or 'no path'}: there is no samples_*.jsonl; run lm_eval with"
-            " --log_samples"
+            f"{', '.join(map(str, given)) or 'no path'}: a folder without samples_*.jsonl; name a file of"
+            " predictions, or run lm_eval with --log_samples"
         )
     return files
 
