@@ -172,3 +172,10 @@ def test_columns_of_padding_are_no_classes(run, tmp_path):
     padded = np.column_stack([logits, np.full(200, -np.inf)])
     Predictions(range(200), padded, [0, 1] * 100).write(tmp_path / "four.npz")
     assert run("transfer", tmp_path / "four.npz", tmp_path / "three.jsonl")[0] == 0
+
+
+@pytest.mark.parametrize("command", ["ls", "verify", "gc"])
+def test_a_store_that_is_not_there_is_called_that(run, tmp_path, command):
+    code, out, err = run("store", command, "--store", tmp_path / "none")
+    assert (code, out) == (2, "")
+    assert "none: there is no store here" in err

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calbench.cli.application import app
 from calbench.cli.options import AsJson
 from calbench.cli.output import print_json, say, table
+from calbench.errors import InputError
+
+if TYPE_CHECKING:
+    from calbench.store import Store
 
 store_app = typer.Typer(help="Look after stored predictions and checkpoints.", no_args_is_help=True)
 app.add_typer(store_app, name="store")
@@ -25,9 +29,9 @@ def ls(store: Place = None, as_json: AsJson = False) -> None:
 
     Example: calbench store ls
     """
-    from calbench.store import Store, entries, listed
+    from calbench.store import entries, listed
 
-    place = Store.at(store)
+    place = _opened(store)
     records, everything = listed(place), entries(place)
     totals: dict[str, int] = {}
     for entry in everything:
@@ -73,10 +77,9 @@ def verify(store: Place = None, as_json: AsJson = False) -> None:
 
     Example: calbench store verify
     """
-    from calbench.store import Store
     from calbench.store import verify as verified
 
-    found = list(verified(Store.at(store)))
+    found = list(verified(_opened(store)))
     damaged = [{"record": entry.folder.name, "problem": problem} for entry, problem in found if problem]
     if as_json:
         print_json({"n_records": len(found), "damaged": damaged})
@@ -100,9 +103,9 @@ def gc(
 
     Example: calbench store gc --max-size 10GB
     """
-    from calbench.store import Store, collect, parse_size
+    from calbench.store import collect, parse_size
 
-    deleted = collect(Store.at(store), max_bytes=None if max_size is None else parse_size(max_size))
+    deleted = collect(_opened(store), max_bytes=None if max_size is None else parse_size(max_size))
     freed = sum(entry.size_bytes for entry in deleted)
     if as_json:
         return print_json(
@@ -115,3 +118,13 @@ def gc(
         say(f"deleted {entry.kind} {entry.folder}")
     typer.echo(f"{len(deleted):,} deleted, {freed / 1e6:,.1f} MB freed")
     return None
+
+
+def _opened(place: str | None) -> Store:
+    """Return the store at a place; a folder that was named must be there."""
+    from calbench.store import Store
+
+    store = Store.at(place)
+    if place is not None and store.remote is None and not store.root.is_dir():
+        raise InputError(f"{store.root}: there is no store here; name the folder that a run was given")
+    return store
