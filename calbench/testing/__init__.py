@@ -1,15 +1,19 @@
 """Conformance checks for one's own components, to be called from one's own tests.
 
-from calbench.testing import check_calibrator, check_quantizer
+from calbench.testing import check_calibrator, check_metric, check_quantizer
 
 def test_my_method_keeps_the_rules():
     check_calibrator("my-method")
+
+def test_my_metric_keeps_the_rules():
+    check_metric("my-metric")
 
 def test_my_backend_keeps_the_rules():
     check_quantizer("my-backend[bits=4]")
 """
 
 from calbench.testing.calibrators import check_calibrator
+from calbench.testing.metrics import check_metric
 from calbench.testing.quantizers import check_quantizer
 
-__all__ = ["check_calibrator", "check_quantizer"]
+__all__ = ["check_calibrator", "check_metric", "check_quantizer"]
