@@ -196,7 +196,7 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
             return name
     raise InputError(
         f"{where}: there is no record at {wanted or 'fp32, bf16 or fp16'} (there are {', '.join(members)});"
-        " name the full-precision one with --reference, or import it with --quantizer fp32"
+        " import the full-precision one with --quantizer fp32, or name it where the command has --reference"
     )
 
 
