@@ -209,14 +209,19 @@ def _refuse_too_large(given: npt.NDArray[Any], values: Float32) -> None:
 
 def _refuse_probabilities(logits: Float32) -> None:
     """Refuse logits that are probabilities in every row, which in a few rows may be chance."""
-    if len(logits) < _SURELY_PROBABILITIES:
+    if len(logits) < _SURELY_PROBABILITIES or not _are_probabilities(logits[:_SURELY_PROBABILITIES]):
         return
-    present = np.where(np.isneginf(logits), 0, logits)
-    if (present >= 0).all() and (np.abs(present.sum(axis=1, dtype=np.float64) - 1) <= _ROUNDED).all():
+    if _are_probabilities(logits):
         raise InputError(
             "logits are probabilities (every row lies in [0, 1] and sums to 1), and softmax would flatten"
             " them; use Predictions.from_probs, or --columns probs=NAME for a file"
         )
+
+
+def _are_probabilities(rows: Float32) -> bool:
+    present = np.where(np.isneginf(rows), 0, rows)
+    sums = present.sum(axis=1, dtype=np.float64)
+    return bool((present >= 0).all() and (np.abs(sums - 1) <= _ROUNDED).all())
 
 
 def checked_option_labels(labels: npt.ArrayLike, logits: Float32) -> Int64:
