@@ -258,11 +258,11 @@ def test_a_calibrated_models_interval_may_begin_at_0(run, tmp_path):
 
 
 def test_a_wrong_answer_that_becomes_another_wrong_one_flips(run, tmp_path):
-    for name, answers in (("fp16", "BCAA"), ("int4", "1020")):
+    for name, answers in (("fp16", "BCAA"), ("int4", "2200")):
         rows = [f"{i},{answer},0,0.9\n" for i, answer in enumerate(answers)]
         (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
     _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
-    assert "answers that flip: 50.0%" in out
+    assert "answers that flip: 25.0%" in out
 
 
 def test_flips_of_correctness_are_called_that(run, tmp_path):
