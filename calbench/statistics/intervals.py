@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -61,8 +62,8 @@ class Resampled:
         Number of items.
     sums
         The metric as sums of absolute values, if it is one; the gate's bounds read it.
-    drawn
-        Fingerprint of the resamples, where it is known.
+    drawn, answers
+        Fingerprints of the resamples, and of each item's confidence and correctness, where known.
     """
 
     metric: Metric
@@ -71,6 +72,7 @@ class Resampled:
     n_items: int
     sums: AbsoluteSums | None = None
     drawn: str = ""
+    answers: str = ""
 
     def estimate(
         self, level: float = 0.95, *, method: Method = "percentile", items: Items | None = None
@@ -120,6 +122,7 @@ def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples
         raise InputError(f"there are {len(items)} items but the resamples are of {len(resamples)}")
     chosen = [get(metric) for metric in metrics]
     statistics = [metric.statistic(items) for metric in chosen]
+    answers = hashlib.sha256(items.confidences.tobytes() + items.correct.tobytes()).hexdigest()
     vectors = evaluate_together(statistics, resamples.counts, resamples.totals)
     return {
         metric.id: Resampled(
@@ -129,6 +132,7 @@ def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples
             len(items),
             metric.absolute_sums(items),
             resamples.fingerprint,
+            answers,
         )
         for metric, statistic, values in zip(chosen, statistics, vectors, strict=True)
     }
@@ -163,14 +167,15 @@ def difference_bounds(
     check_level(level)
     if candidate.sums is not None and reference.sums is not None:
         return absolute_sum_bounds(candidate.sums, reference.sums, factor=factor, level=level)
-    if candidate.n_items == 1:
+    same = bool(candidate.answers) and candidate.answers == reference.answers
+    if candidate.n_items == 1 and not same:
         return -np.inf, np.inf  # a resample of one item is that item
     if candidate.metric.biased:
         pair = (candidate.value, candidate.values), (reference.value, reference.values)
         return resampled_bounds(*pair, factor=factor, level=level)
     differences = candidate.values - factor * reference.values
     seen = percentile_interval(differences, level)
-    if not candidate.metric.rate or factor != 1:
+    if not candidate.metric.rate or factor != 1 or same:
         return seen
     return _hull(
         seen, rate_change_interval(candidate.value - reference.value, differences, level, candidate.n_items)

@@ -110,7 +110,10 @@ def test_what_is_too_rare_to_be_seen_is_not_excluded(n, outcome):
     right = TopLabelPredictions(range(n), np.full(n, 0.8), np.ones(n, dtype=bool))
     options = {"metric": "accuracy", "rng": np.random.default_rng(0), "n_resamples": 200}
     assert ceiling(right, maximum=0.99, **options).outcome == outcome
-    assert gate(right, right, metric="accuracy", margin=0.01).outcome == outcome
+    surer = TopLabelPredictions(range(n), np.full(n, 0.9), np.ones(n, dtype=bool))
+    assert gate(surer, right, metric="accuracy", margin=0.01).outcome == outcome
+    # but a model is as right as itself
+    assert gate(right, right, metric="accuracy").outcome == "pass"
 
 
 def test_accuracy_that_truly_falls_seldom_passes():
@@ -118,17 +121,17 @@ def test_accuracy_that_truly_falls_seldom_passes():
     for seed in range(100):
         fallen = np.random.default_rng(seed).random(100) < 0.02
         reference = TopLabelPredictions(range(100), np.full(100, 0.8), np.ones(100, dtype=bool))
-        candidate = TopLabelPredictions(range(100), np.full(100, 0.8), ~fallen)
+        candidate = TopLabelPredictions(range(100), np.full(100, 0.7), ~fallen)
         passes += gate(candidate, reference, metric="accuracy", margin=0.01).outcome == "pass"
     assert passes <= 5  # 13 with the percentile interval
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "brier_toplabel", "smece", "nll"])
 def test_one_item_decides_nothing(metric):
-    one = Predictions(["a"], [[2.0, 0.0]], [0])
+    one, other = (Predictions(["a"], [[z, 0.0]], [0]) for z in (2.0, 2.1))
     worst = metrics.get(metric).direction == "lower"
     for decision in (
-        gate(one, one, metric=metric, margin=0.01),
+        gate(one, other, metric=metric, margin=0.01),
         ceiling(one, metric=metric, maximum=0.9 if worst else 0.1, rng=np.random.default_rng(0)),
     ):
         assert decision.outcome == "inconclusive"
