@@ -22,6 +22,12 @@ SUITE = """
 """
 
 
+@pytest.fixture(params=[(), ("-n", "2")], ids=["serial", "xdist"])
+def workers(request):
+    """Options that run a suite in this process, or in two others."""
+    return request.param
+
+
 @pytest.fixture
 def folder(pytester):
     def write(*, top_label=False, **scales):
@@ -34,8 +40,8 @@ def folder(pytester):
     return write
 
 
-def run(pytester, *options):
-    pytester.makepyfile(SUITE)
+def run(pytester, *options, suite=SUITE):
+    pytester.makepyfile(test_suite=suite)
     return pytester.runpytest_inprocess(
         "--calbench-records", "records", "--calbench-store", "store", "--calbench-resamples", "200", *options
     )
@@ -90,3 +96,32 @@ def test_an_empty_folder_is_refused(pytester):
     result = run(pytester)
     result.stderr.fnmatch_lines(["*holds no record*"])
     assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+BASELINE = SUITE.replace("max_increase=1", "max_increase=0, against='baseline'")
+
+
+@pytest.mark.parametrize("top_label", [False, True])
+def test_a_baseline_of_records_is_written_and_compared(pytester, folder, workers, top_label):
+    folder(bf16=1.0, q4_0=1.1, top_label=top_label)
+    n_cells = 1 if top_label else 2
+    options = ("--calbench-baseline", "accepted", *workers)
+    result = run(pytester, *options, "--calbench-update-baseline", suite=BASELINE)
+    result.assert_outcomes(passed=n_cells)
+    result.stdout.fnmatch_lines([f"baselines: {n_cells} of {n_cells} changed in accepted; *"])
+    run(pytester, *options, suite=BASELINE).assert_outcomes(passed=n_cells)
+    folder(q4_0=6.0, top_label=top_label)
+    result = run(pytester, *options, suite=BASELINE)
+    result.assert_outcomes(failed=n_cells)
+    result.stdout.fnmatch_lines(["*ece got worse*", "*since the baseline: no version changed*"])
+
+
+def test_only_baselines_of_records_can_be_stale_in_a_run_on_records(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1, q2_k=1.2)
+    options = ("--calbench-baseline", "accepted")
+    run(pytester, *options, "--calbench-update-baseline", suite=BASELINE).assert_outcomes(passed=4)
+    (pytester.path / "records" / "q2_k.parquet").unlink()
+    ran = pytester.path / "accepted" / "test_suite" / "of-a-model-that-was-run.json"
+    ran.write_text('{"settings": {"profile": "full"}}')
+    result = run(pytester, *options, suite=BASELINE)
+    result.stdout.fnmatch_lines(["2 stale baselines in accepted: *q2_k*"])

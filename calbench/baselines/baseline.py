@@ -13,6 +13,7 @@ from calbench.errors import BaselineRefusedError
 from calbench.experiments import Measured
 from calbench.metrics import Items, evaluate, get
 from calbench.predictions import TopLabelPredictions
+from calbench.store import Record
 
 # What each item's confidence and correctness are enough for.
 METRICS = ("accuracy", "brier_toplabel", "ece")
@@ -41,7 +42,7 @@ class Baseline:
     records
         Keys of the predictions that it was computed from.
     versions
-        Of calbench and of what computed the predictions.
+        Of calbench and of what computed the predictions, where that is known.
     """
 
     suite: str
@@ -107,10 +108,10 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
             name: {"value": round(evaluate(name, items), 6), "fingerprint": get(name).fingerprint}
             for name in sorted({*METRICS, *metrics})
         },
-        scoring=measured.candidate.identity["task"]["request"],
+        scoring=_scoring(measured.candidate),
         settings={"profile": profile, "seed": measured.seed},
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
-        versions={"calbench": calbench.__version__, **_made_with(measured.candidate.identity)},
+        versions={"calbench": calbench.__version__, **_made_with(measured.candidate)},
     )
 
 
@@ -150,10 +151,23 @@ def check_comparable(accepted: Baseline, today: Baseline, *, metric: str) -> Non
         raise BaselineRefusedError(f"its {metric} was defined differently ({shown})")
 
 
-def _made_with(identity: Mapping[str, Any]) -> dict[str, str]:
-    """Versions, and the device where that is not the CPU: it changes the last digits as a version does."""
-    device = identity["device"]
-    return {**identity["versions"], **({} if device == "cpu" else {"device": device})}
+def _scoring(record: Record) -> Mapping[str, Any]:
+    """How the model was asked; of a record from elsewhere, what it says of that."""
+    if "task" in record.identity:
+        request: Mapping[str, Any] = record.identity["task"]["request"]
+        return request
+    said = record.predictions.metadata
+    return {"imported": True, **{name: said[name] for name in ("scoring", "confidence") if name in said}}
+
+
+def _made_with(record: Record) -> dict[str, str]:
+    """Versions, and the device where that is not the CPU: it changes the last digits as a version does.
+
+    A record from elsewhere does not say what computed it.
+    """
+    identity = record.identity
+    device = identity.get("device", "cpu")
+    return {**identity.get("versions", {}), **({} if device == "cpu" else {"device": device})}
 
 
 def changed_versions(accepted: Baseline, today: Baseline) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from calbench.errors import CalbenchError, InputError
 from calbench.experiments.bench import Measured
-from calbench.experiments.cells import PROFILES, REFERENCE, Cell, Grid, Profile, Selection
+from calbench.experiments.cells import REFERENCE, Cell, Grid, Profile, Selection
 from calbench.experiments.top_label_sides import metrics_of, takes_confidences
 from calbench.experiments.transfer import transfer
 from calbench.interchange import pair, read
@@ -22,6 +22,7 @@ from calbench.record_writing import SUFFIXES, digest
 from calbench.store import Record, Store
 
 REFERENCES = (REFERENCE, "bf16", "fp16")
+ALL_ITEMS = Profile("records")
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class ImportedBench:
     level: float = 0.95
     bootstrap_seed: int | None = None
     store: Store = field(default_factory=lambda: Store(Path()))
-    profile: Profile = PROFILES["full"]
+    profile: Profile = ALL_ITEMS
 
     @classmethod
     def of(

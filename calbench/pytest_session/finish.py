@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from calbench import baselines
+from calbench.experiments.imported import ALL_ITEMS
 from calbench.pytest_session import github, tally
 from calbench.pytest_session.accepted import update
 from calbench.pytest_session.arms import summarize_arms
@@ -54,7 +55,8 @@ class Finish:
         narrowed = (options.models, options.tasks, options.quantizers, options.calibrators)
         if options.baseline is None or any(narrowed):
             return
-        found = baselines.stale(options.baseline, collected, profile=options.profile)
+        profile = ALL_ITEMS.name if options.records else options.profile
+        found = baselines.stale(options.baseline, collected, profile=profile)
         if found:
             named = ", ".join(path.stem for path in found[:3]) + (", ..." if len(found) > 3 else "")
             self._baseline_notes.append(
