@@ -125,3 +125,22 @@ def test_only_baselines_of_records_can_be_stale_in_a_run_on_records(pytester, fo
     ran.write_text('{"settings": {"profile": "full"}}')
     result = run(pytester, *options, suite=BASELINE)
     result.stdout.fnmatch_lines(["2 stale baselines in accepted: *q2_k*"])
+
+
+@pytest.mark.parametrize("selection", ["fp32,int4", "not int4", "int4*"])
+def test_a_quantizer_without_a_record_is_an_error(pytester, folder, selection):
+    folder(bf16=1.0, q4_0=1.1)
+    result = run(pytester, "--calbench-quantizers", selection)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no record is of the quantizer 'int4*'; there are bf16, q4_0"])
+    result = run(pytester, suite=SUITE.replace("not fp32", selection))
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    result.stdout.fnmatch_lines(["*calbench.grid: no record is of the quantizer 'int4*"])
+
+
+@pytest.mark.parametrize("axis", ["models", "tasks"])
+def test_a_model_or_task_without_a_record_is_an_error(pytester, folder, axis):
+    folder(bf16=1.0, q4_0=1.1)
+    result = run(pytester, f"--calbench-{axis}", "other")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*no record is of the {axis[:-1]} 'other'; there are *"])

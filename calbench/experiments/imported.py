@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from calbench.errors import CalbenchError, InputError
+from calbench.errors import CalbenchError, InputError, UnknownNameError
 from calbench.experiments.bench import Measured
 from calbench.experiments.cells import REFERENCE, Cell, Grid, Profile, Selection
 from calbench.experiments.top_label_sides import metrics_of, takes_confidences
@@ -83,9 +83,16 @@ class ImportedBench:
     def cells(self, grid: Grid, command_line: Selection) -> list[Cell]:
         """Return the cells that a grid picks and the command line leaves.
 
-        In a grid ``fp32`` stands for the full-precision record, whatever its quantizer is called;
-        names that no record has pick nothing. Calibrators that cannot be fitted are left out.
+        In a grid ``fp32`` stands for the full-precision record, whatever its quantizer is called.
+        Calibrators that cannot be fitted are left out.
+
+        Raises
+        ------
+        UnknownNameError
+            No record is of a model, task or quantizer that is named.
         """
+        self._check_names(grid.wanted)
+        self._check_names(command_line)
         chosen = Grid(Selection(calibrators=grid.wanted.calibrators)).calibrators(command_line)
         return [
             Cell(model, task, quantizer, calibrator)
@@ -128,6 +135,17 @@ class ImportedBench:
         """Return the identity and provenance of a record."""
         found = next(record for record in self.records.values() if record.key == key)
         return {"identity": found.identity, "provenance": found.provenance}
+
+    def _check_names(self, selection: Selection) -> None:
+        for place, axis in enumerate(("models", "tasks", "quantizers")):
+            known = list(dict.fromkeys(key[place] for key in self.records))
+            names = {*known, REFERENCE} if axis == "quantizers" else set(known)
+            for pattern in getattr(selection, axis) or ():
+                wanted = pattern.removeprefix("not ").strip()
+                if not _matches((wanted,), names):
+                    raise UnknownNameError(
+                        f"no record is of the {axis.removesuffix('s')} {wanted!r}; there are {', '.join(known)}"
+                    )
 
     def _wanted(self, selection: Selection, model: str, task: str, quantizer: str) -> bool:
         named = {quantizer}
