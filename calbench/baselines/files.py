@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ FORMAT = 1
 # Safe in file names everywhere that matters, and they keep ids readable.
 _SAFE = "[]=,+"
 _FIELDS = ("suite", "cell", "items", "metrics", "scoring", "settings", "records", "versions")
+# What reading a damaged .npz can raise; RuntimeError where a flipped bit says that it is encrypted.
+_DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, InputError)
 
 
 def path_of(folder: Path, suite: str, cell_id: str) -> Path:
@@ -62,7 +65,7 @@ def read(path: Path) -> Baseline:
         answers = _answers(sidecar.read_bytes())
     except FileNotFoundError:
         raise BaselineRefusedError(f"{sidecar} is missing; it holds the answers of {path.name}") from None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, InputError) as error:
+    except _DAMAGED as error:
         raise BaselineRefusedError(f"{sidecar} is damaged and cannot be read ({error!r})") from None
     if _answers_hash(answers) != contents["answers_sha256"]:
         raise BaselineRefusedError(f"{sidecar} does not belong to {path.name}: its answers are others")

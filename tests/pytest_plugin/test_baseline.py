@@ -177,6 +177,12 @@ def test_another_profile_or_seed_is_refused_and_named(gated, accepted):
     result.stdout.fnmatch_lines(["*profile was 'default' and is 'full'; seed was 42 and is 7*"])
 
 
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -187,18 +193,45 @@ def test_another_profile_or_seed_is_refused_and_named(gated, accepted):
         (lambda p: p.write_text("{"), "*is damaged and cannot be read*"),
         (lambda p: p.with_suffix(".npz").unlink(), "*npz is missing*"),
         (lambda p: p.with_suffix(".npz").write_bytes(b"PK"), "*npz is damaged*"),
+        (lambda p: flip_a_byte(p.with_suffix(".npz")), "*npz is damaged*--calbench-update-baseline"),
         (
             lambda p: shutil.copy(p.with_name("tiny-coin-bnb_nf4-temperature.npz"), p.with_suffix(".npz")),
             "*npz does not belong to tiny-coin-bnb_nf4-identity.json*",
         ),
     ],
-    ids=["edited", "broken", "no answers", "broken answers", "other answers"],
+    ids=["edited", "broken", "no answers", "broken answers", "a flipped byte", "other answers"],
 )
 def test_a_damaged_baseline_is_refused(gated, accepted, damage, message):
     damage(accepted / "tiny-coin-bnb_nf4-identity.json")
     result = gated("-k", "identity")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines([message])
+
+
+def test_an_update_replaces_damaged_answers(gated, accepted):
+    before = files(accepted)
+    flip_a_byte(accepted / "tiny-coin-bnb_nf4-identity.npz")
+    result = gated("--calbench-update-baseline")
+    result.stdout.fnmatch_lines(["baselines: 1 of 2 changed *"])
+    assert files(accepted) == before
+
+
+def test_answers_with_any_byte_flipped_are_refused_or_read_as_they_were(tmp_path):
+    from calbench import TopLabelPredictions, baselines
+    from calbench.errors import BaselineRefusedError
+
+    answers = TopLabelPredictions(range(4), [0.5, 0.6, 0.7, 0.8], [True, False, True, True])
+    cell = {"model": "m", "task": "t", "quantizer": "q", "calibrator": "identity"}
+    baselines.write(tmp_path, "cell", baselines.Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {}))
+    sidecar = tmp_path / "suite" / "cell.npz"
+    content = sidecar.read_bytes()
+    for place in range(len(content)):
+        sidecar.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        try:
+            read = baselines.read(sidecar.with_suffix(".json")).answers
+        except BaselineRefusedError:
+            continue
+        assert read.confidences.tolist() == answers.confidences.astype("f4").tolist()
 
 
 def test_without_a_folder_the_requirement_is_not_asked_and_the_summary_says_so(project):
