@@ -17,12 +17,15 @@ from calbench.report.results import Row, hurts, verdict
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
 _HURTS = {"yes": "▼", "maybe": "▽", "": ""}
 _METRICS = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
+_MARKED = ("ece",)
+_MARKED_AT_REFERENCE = ("ece", "brier", "brier_toplabel")  # what the shipped suite asks of it
 _TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
 
 LEGEND = (
     "Each number is the ECE on the test items after a calibrator fitted on the full-precision model"
     " (fp32 itself: fitted and scored there). ✓ within the margin, ✗ shown to exceed it, ? the interval"
-    " holds the margin (the suite's gate: of ECE, and at fp32 of the Brier score against no calibrator)."
+    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; no mark where neither is"
+    " gated."
     " ▼ this calibrator makes the quantized model worse than none, ▽ it may."
 )
 TOP_LABEL_LEGEND = (
@@ -61,7 +64,8 @@ def markdown(rows: Sequence[Row]) -> str:
         " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
         " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
         " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
-        " quantizer, and between which ranks comparisons with each other one leave it.",
+        " quantizer, and between which ranks comparisons with each other one leave it. `verdict` is the"
+        " worst outcome of all gates of the cell, whatever their metric.",
         "",
     ]
     for (model, task), group in _by_model_and_task(rows):
@@ -144,10 +148,15 @@ def _legends(rows: Sequence[Row]) -> list[str]:
 
 
 def _short(row: Row) -> Text:
-    mark, style = _MARKS[verdict(row)]
+    mark, style = _MARKS[_verdict_on_ece(row)]
     return Text.assemble(
         f"{row['arms']['transferred']['ece']['value']:.4f}", _HURTS[hurts(row)] or " ", (f" {mark}", style)
     )
+
+
+def _verdict_on_ece(row: Row) -> str:
+    metrics = _MARKED_AT_REFERENCE if is_reference(row) else _MARKED
+    return verdict({"gates": [g for g in row["gates"] if g["metric"].partition("[")[0] in metrics]})
 
 
 def _full(row: Row) -> dict[str, str]:

@@ -61,6 +61,23 @@ def test_terminal_shows_verdicts():
     assert [mark for mark in line if mark in "✓✗?"] == ["?", "✓", "✗"]
 
 
+@pytest.mark.parametrize(
+    ("quantizer", "metric", "marked"),
+    [
+        ("bnb-nf4", "accuracy", False),
+        ("bnb-nf4", "brier", False),
+        ("bnb-nf4", "ece[n_bins=10]", True),
+        ("fp32", "accuracy", False),
+        ("fp32", "brier", True),
+    ],
+)
+def test_the_terminal_marks_only_what_a_gate_of_ece_decided(quantizer, metric, marked):
+    gated = row(quantizer)
+    gated["gates"][0]["metric"] = metric
+    line = next(line for line in rendered(merge([gated])).splitlines() if "temperature" in line)
+    assert ("✓" in line) == marked
+
+
 def test_terminal_leaves_a_gap_where_a_cell_was_not_run():
     text = rendered(merge([row(), row("gptq-int4", "identity")]))
     assert "identity" in text
