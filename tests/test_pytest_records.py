@@ -144,3 +144,17 @@ def test_a_model_or_task_without_a_record_is_an_error(pytester, folder, axis):
     result = run(pytester, f"--calbench-{axis}", "other")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"*no record is of the {axis[:-1]} 'other'; there are *"])
+
+
+def test_a_calibrator_that_needs_a_unit_error_is_skipped_with_a_reason(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1)
+    result = run(pytester, suite=SUITE.replace("temperature,platt", "temperature,pacs*"))
+    result.assert_outcomes(passed=1, skipped=2)
+    result.stdout.fnmatch_lines(["calbench skipped 1 cell of pacs: pacs needs the unit error*"])
+
+
+def test_a_calibrator_that_needs_a_unit_error_and_is_named_fails_with_a_remedy(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1)
+    result = run(pytester, suite=SUITE.replace("temperature,platt", "pacs"))
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*pacs needs the unit error*--reference-epsilon and --candidate-epsilon"])

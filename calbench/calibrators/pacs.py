@@ -272,6 +272,7 @@ def _known(epsilon: float | None) -> float:
     if epsilon is None:
         raise InputError(
             "pacs needs the unit error of the precision that computed the logits; pass"
-            " context=CalibrationContext(epsilon=unit_error('int4')), say, or the command's epsilon option"
+            " context=CalibrationContext(epsilon=unit_error('int4')), say; calbench transfer takes"
+            " --reference-epsilon and --candidate-epsilon, calbench export calibrator --epsilon"
         )
     return check_epsilon(epsilon)

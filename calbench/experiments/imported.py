@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from calbench import calibrators
 from calbench.errors import CalbenchError, InputError, UnknownNameError
 from calbench.experiments.bench import Measured
 from calbench.experiments.cells import REFERENCE, Cell, Grid, Profile, Selection
@@ -110,12 +111,23 @@ class ImportedBench:
             return True
         return takes_confidences(calibrator)
 
+    def missing(self, cell: Cell) -> str | None:
+        """Return what no record says and a cell's calibrator must know, and where it can be given."""
+        if not calibrators.get(cell.calibrator).needs_epsilon:
+            return None
+        return (
+            f"{cell.calibrator} needs the unit error of each precision, which records do not say; calbench"
+            " transfer takes it as --reference-epsilon and --candidate-epsilon"
+        )
+
     def transfer(self, cell: Cell, *, seed: int) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
         both = pair(reference.predictions, candidate.predictions)
         own = self.bootstrap_seed
+        if (missing := self.missing(cell)) is not None:
+            raise InputError(f"{cell.id}: {missing}")
         try:
             result = transfer(
                 both.reference,

@@ -19,7 +19,7 @@ class Obstacle:
     Attributes
     ----------
     what
-        The model, the task, or both, by their ids.
+        The model, the task, or both, or the calibrator, by their ids.
     reason
         What is wrong, and what to do.
     axes

@@ -177,7 +177,9 @@ class Session:
     def excused(self, cell: Cell, grid: Grid) -> Obstacle | None:
         """Return what keeps a cell of a grid from being measured here, if only a pattern picked it."""
         if self.imported is not None:
-            return None
+            missing = self.imported.missing(cell)
+            named = grid.names("calibrators", cell.calibrator, self._selection())
+            return None if missing is None or named else Obstacle(cell.calibrator, missing, ("calibrators",))
         return self._obstacles.excused(cell, grid, self._selection())
 
     def measured(self, cell: Cell) -> MeasuredCell:

@@ -50,7 +50,8 @@ def cells_of_records(
         By a name for messages, such as a path; their metadata say ``model``, ``task`` and
         ``quantizer``.
     calibrators
-        Ids; those that need class vectors are left out for records of the top answer only.
+        Ids; those that need class vectors are left out for records of the top answer only, and those
+        that need a unit error for all.
     reference
         The quantizer that calibrators are fitted on; by default fp32, bf16 or fp16.
     margin
@@ -73,6 +74,9 @@ def cells_of_records(
             cell = Cell(*place, calibrator)
             if not bench.can_fit(calibrator, *place):
                 notes.append(f"{cell.id}: {calibrator} needs class vectors; left out")
+                continue
+            if (missing := bench.missing(cell)) is not None:
+                notes.append(f"{cell.id}: {missing}; left out")
                 continue
             measured = bench.transfer(cell, seed=seed)
             own = cell.quantizer == bench.references[cell.model, cell.task]

@@ -49,6 +49,12 @@ def test_records_of_the_top_answer_get_the_calibrators_that_can():
     check(document(cells.rows, settings={}, store=cells))
 
 
+def test_calibrators_that_need_a_unit_error_are_left_out_and_noted():
+    cells = cells_of_records(PAIR, calibrators=("pacs", "identity"), n_resamples=100)
+    assert {r["calibrator"] for r in cells.rows} == {"identity"}
+    assert "pacs needs the unit error of each precision" in cells.notes[0]
+
+
 def test_every_metric_of_every_cell_is_defined():
     tops = {f"top-{n}": r.with_metadata({**r.metadata, "task": "u"}).to_top_label() for n, r in PAIR.items()}
     cells = cells_of_records(PAIR | tops, calibrators=("platt",), n_resamples=100)
