@@ -10,6 +10,7 @@ from typing import Any
 from calbench.pytest_session.accepted import UPDATE
 from calbench.pytest_session.log import Gate, TestLog
 from calbench.pytest_session.options import Options
+from calbench.report.comparisons import gate_lines as comparison_gates
 from calbench.report.results import Row
 from calbench.statistics import expected_false_alarms
 
@@ -83,17 +84,7 @@ def unasked_lines(n_unasked: int) -> list[Line]:
 
 def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
     """Show each gate on the user's own records."""
-    lines = []
-    for comparison in comparisons:
-        for gate in comparison["gates"]:
-            sign = "+" if gate["reference_value"] is not None else ""
-            value, low, high = (f"{v:{sign}.4f}" for v in (gate["delta"], *gate["interval"]))
-            what = f"Δ {gate['metric']}" if sign else gate["metric"]
-            lines.append(
-                f"{gate['outcome']:<12} {comparison['name']}: {what} = {value} [{low}, {high}],"
-                f" {gate['limit']}={gate['margin']:g}, n = {gate['n']:,}"
-            )
-    return lines
+    return [f"{outcome:<12} {line}" for outcome, line in comparison_gates(comparisons)]
 
 
 def _by_chance(gates: Sequence[Gate], options: Options) -> str:

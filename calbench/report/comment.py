@@ -8,34 +8,43 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text
+from calbench.report.comparisons import Comparison, counted, gate_lines
 from calbench.report.leaderboard import is_reference, verdict_text
 from calbench.report.results import Row, hurts, verdict
 
 MAX_CHARACTERS = 60_000  # the largest host takes 65,536
+_MAX_GATES, _MAX_LINE = 50, 500
 _ORDER = {"fail": 0, "inconclusive": 1, "pass": 2, "": 3}
 _MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅", "": ""}
 
 
-def comment(rows: Sequence[Row], *, limit: int = MAX_CHARACTERS) -> str:
-    """Return counts, then the cells from the worst verdict on, as many as fit.
+def comment(
+    rows: Sequence[Row], *, comparisons: Sequence[Comparison] = (), limit: int = MAX_CHARACTERS
+) -> str:
+    """Return counts, the failed gates on arrays, then the cells from the worst verdict on, as many as fit.
 
     Parameters
     ----------
     rows
         As :func:`calbench.report.merge` returns them.
+    comparisons
+        Of arrays and records, with their gates, as a document has them.
     limit
         Of characters.
     """
     counts = Counter(verdict(row) for row in rows)
     hurt = sum(hurts(row) == "yes" for row in rows)
-    head = [
-        "### Calibration after quantization",
-        "",
+    count = (
         f"{counts['fail']} failed, {counts['inconclusive']} inconclusive, {counts['pass']} passed,"
         f" of {len(rows):,} cells."
-        + (f" In {hurt} the transferred calibrator makes ECE worse than none (▼)." if hurt else ""),
-        "",
-    ]
+        + (f" In {hurt} the transferred calibrator makes ECE worse than none (▼)." if hurt else "")
+    )
+    gates = gate_lines(comparisons)
+    head = ["### Calibration after quantization", ""]
+    if rows or not gates:
+        head += [count, ""]
+    if gates:
+        head += [counted(gates), "", *_failed(gates)]
     moved = [row for row in rows if not is_reference(row)]
     ordered = sorted(moved, key=lambda row: (_ORDER[verdict(row)], -row["degradation"]["ece"]["value"]))
     n_shown = len(ordered)
@@ -44,6 +53,13 @@ def comment(rows: Sequence[Row], *, limit: int = MAX_CHARACTERS) -> str:
         if len(text) <= limit or n_shown == 0:
             return text
         n_shown = min(n_shown - 1, int(n_shown * limit / len(text)))
+
+
+def _failed(gates: Sequence[tuple[str, str]]) -> list[str]:
+    lines = [f"* ❌ {markdown_text(line)[:_MAX_LINE]}" for outcome, line in gates if outcome == "fail"]
+    left_out = len(lines) - _MAX_GATES
+    more = [f"* {left_out:,} more are in report.html."] if left_out > 0 else []
+    return [*lines[:_MAX_GATES], *more, ""] if lines else []
 
 
 def _body(rows: Sequence[Row]) -> list[str]:

@@ -32,7 +32,7 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     rows = document["cells"]
     texts = {
         "leaderboard.md": markdown(rows),
-        "comment.md": comment(rows),
+        "comment.md": comment(rows, comparisons=document.get("comparisons", ())),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
     }

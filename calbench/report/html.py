@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from calbench.report.comparisons import counted, gate_lines, worst_first
 from calbench.report.view import page_data
 
 _SCRIPTS = ("elements.js", "leaderboard.js", "charts.js", "views.js", "main.js")
@@ -31,10 +32,13 @@ def html_page(document: Mapping[str, Any], *, title: str = "calbench leaderboard
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(_asset("report.html.j2"))
+    gates = gate_lines(document.get("comparisons", ()))
     return page.render(
         title=title,
         version=document["calbench"],
         css=Markup(_asset("report.css")),  # noqa: S704 (our own file)
+        gates=worst_first(gates),
+        gates_counted=counted(gates),
         data=_embedded_json(page_data(document)),
         plotly=Markup(_asset("vendor/plotly-basic.min.js")),  # noqa: S704 (a pinned file)
         plotly_version=PLOTLY_VERSION,

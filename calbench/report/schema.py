@@ -109,6 +109,7 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         **given[-1],
         "metrics": metrics,
         "cells": merge(cells.values()),
+        "comparisons": [c for document in given for c in document.get("comparisons", ())],
         "confidence_pairs": _union(given, "confidence_pairs"),
         "records": _union(given, "records"),
     }
