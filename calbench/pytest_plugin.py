@@ -122,16 +122,21 @@ def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 (pyte
         _session(node.config).collected.update(collected)
 
 
-def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Accept today's results as baselines, where that was asked for."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
+    """Accept today's results as baselines, where that was asked for; a green run whose files are lost is not."""
     if _SESSION not in session.config.stash or _is_worker(session.config):
-        return
+        return (yield)
     ours = session.config.stash[_SESSION]
     stopped = session.shouldstop or session.shouldfail
     ours.finish.accept(
         session.config.stash[_RESULTS].reports, complete=exitstatus == pytest.ExitCode.OK and not stopped
     )
     ours.finish.look_for_stale(ours.collected)
+    outcome = yield  # the terminal's summary, which writes the report
+    if ours.finish.could_not_write and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    return outcome
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -158,3 +158,13 @@ def test_a_calibrator_that_needs_a_unit_error_and_is_named_fails_with_a_remedy(p
     result = run(pytester, suite=SUITE.replace("temperature,platt", "pacs"))
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*pacs needs the unit error*--reference-epsilon and --candidate-epsilon"])
+
+
+def test_baselines_that_cannot_be_written_after_all_are_said(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1)
+    (pytester.path / "accepted").mkdir()
+    (pytester.path / "accepted" / "test_suite").write_text("in the way")
+    result = run(pytester, "--calbench-baseline=accepted", "--calbench-update-baseline", suite=BASELINE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["baselines not updated, or not all: *"])

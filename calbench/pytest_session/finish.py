@@ -31,6 +31,8 @@ class Finish:
     def __init__(self, config: pytest.Config, options: Options, store: Describes, started: datetime) -> None:
         self._config, self._options, self._store, self._started = config, options, store, started
         self._baseline_notes: list[str] = []
+        # Whether a folder that could be written when the run began cannot be any more.
+        self.could_not_write = False
 
     def accept(self, reports: Sequence[pytest.TestReport], *, complete: bool) -> None:
         """Write what the tests offered as baselines, if the run is complete and green."""
@@ -45,9 +47,16 @@ class Finish:
         elif not offered:
             note = "baselines not updated: no test required anything against='baseline'"
         else:
-            changed, total = update(folder, offered)
-            note = f"baselines: {changed} of {total} changed in {_shown(folder)}; review and commit them"
+            note = self._updated(folder, offered)
         self._baseline_notes.append(note)
+
+    def _updated(self, folder: Path, offered: Sequence[Mapping[str, Any]]) -> str:
+        try:
+            changed, total = update(folder, offered)
+        except OSError as error:
+            self.could_not_write = True
+            return f"baselines not updated, or not all: {error}"
+        return f"baselines: {changed} of {total} changed in {_shown(folder)}; review and commit them"
 
     def look_for_stale(self, collected: Mapping[str, Sequence[str]]) -> None:
         """Note baselines of cells that the suites no longer have, if the whole suites were collected."""
@@ -92,18 +101,14 @@ class Finish:
         for line in notes:
             reporter.write_line(line.text, yellow=line.is_warning)
         if self._options.report:
-            self._write_report(self._options.report, rows, comparisons)
-            shown = _shown(self._options.report)
-            reporter.write_line(
-                f"report: {shown}/report.html, and what it shows as leaderboard.md and results.json"
-            )
+            reporter.write_line(self._write_report(self._options.report, rows, comparisons))
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
         page = os.environ.get(github.VARIABLE)
         if page:
             github.append(Path(page), rows, gates, [line.text for line in notes])
 
-    def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> None:
+    def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> str:
         settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
@@ -111,7 +116,12 @@ class Finish:
             "level": self._options.level,
         }
         contents = document(rows, settings=settings, store=self._store)
-        write(folder, {**contents, "comparisons": list(comparisons)})
+        try:
+            write(folder, {**contents, "comparisons": list(comparisons)})
+        except OSError as error:
+            self.could_not_write = True
+            return f"report not written, or not all of it: {error}"
+        return f"report: {_shown(folder)}/report.html, and what it shows as leaderboard.md and results.json"
 
     def _rendered(self, renderable: RenderableType) -> str:
         color = self._config.get_terminal_writer().hasmarkup

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -61,6 +62,18 @@ def read_options(config: pytest.Config) -> Options:
         A value cannot be used; the message names the option or the ini key.
     """
     return Options(**{field.name: _value(config, field.name) for field in fields(Options)})
+
+
+def check_writable(config: pytest.Config, name: str, folder: Path) -> None:
+    """Raise :class:`pytest.UsageError` where an option's folder cannot be made or written to."""
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with TemporaryDirectory(dir=there):
+            pass
+    except OSError as error:
+        raise pytest.UsageError(
+            f"{_named(config, name)} {folder}: cannot be written ({error.strerror}); name another folder"
+        ) from None
 
 
 def _value(config: pytest.Config, name: str) -> Any:

@@ -36,7 +36,7 @@ from calbench.pytest_session.finish import Finish
 from calbench.pytest_session.fixture import CalbenchFixture
 from calbench.pytest_session.log import LOG, TestLog
 from calbench.pytest_session.measurement import MeasuredCell
-from calbench.pytest_session.options import Options, read_options
+from calbench.pytest_session.options import Options, check_writable, read_options
 from calbench.report import TerminalProgress
 from calbench.report.arms import arms_row
 from calbench.report.results import Row
@@ -112,6 +112,10 @@ class Session:
                 f"--calbench-baseline={options.baseline}: there is no such folder;"
                 " --calbench-update-baseline makes it"
             )
+        if options.report:
+            check_writable(self._config, "report", options.report)
+        if options.baseline and options.update_baseline:
+            check_writable(self._config, "baseline", options.baseline)
         try:
             size_limit()
             if options.device is not None:
