@@ -47,6 +47,7 @@ class Comparison:
         max_relative_increase: float | None = None,
         max_relative_decrease: float | None = None,
         level: float | None = None,
+        against: None = None,
     ) -> Comparison:
         """Raise unless the candidate keeps a limit, as far as the items can show.
 
@@ -62,6 +63,8 @@ class Comparison:
             How much worse as a share of the reference's value.
         level
             Of the interval, for this requirement.
+        against
+            Not for comparisons, which have their reference: it is refused with the reason.
 
         Returns
         -------
@@ -76,6 +79,7 @@ class Comparison:
         InputError
             The sentence makes no sense, or the records cannot give the metric.
         """
+        check_against(against)
         limits = Limits(
             at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
         )
@@ -183,6 +187,15 @@ def compare(
         first, second = _record(reference, labels, "reference"), _record(candidate, labels, "candidate")
     check_same_items(second, first)  # type: ignore[arg-type]
     return Comparison(first, second, level, n_resamples, seed)  # type: ignore[arg-type]
+
+
+def check_against(against: object) -> None:
+    """Refuse ``against``, which requirements on ``calbench.transfer()`` have."""
+    if against is not None:
+        raise InputError(
+            f"against={against!r}: calbench.compare compares with its first argument; leave against out"
+            " (baselines and other arms are for calbench.transfer(), in a grid)"
+        )
 
 
 def _record(logits: npt.ArrayLike | AnyRecord, labels: npt.ArrayLike, side: str) -> Predictions:

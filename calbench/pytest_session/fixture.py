@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import calbench
-from calbench.comparison import Comparison, compare
+from calbench.comparison import Comparison, check_against, compare
 from calbench.experiments import Cell, Grid
 from calbench.predictions import AnyRecord
 from calbench.pytest_session.arms import ArmsUnderTest
@@ -142,6 +142,7 @@ class ComparisonUnderTest:
         max_relative_increase: float | None = None,
         max_relative_decrease: float | None = None,
         level: float | None = None,
+        against: None = None,
         accepted: Mapping[str, str] = MappingProxyType({}),
     ) -> ComparisonUnderTest:
         """Fail the test if a metric is shown to break its limit.
@@ -149,6 +150,7 @@ class ComparisonUnderTest:
         Parameters are those of :meth:`calbench.comparison.Comparison.require`; ``accepted`` names
         regressions that were looked at, by the comparison's name or a glob, and why.
         """
+        self._judge.guarded(lambda: check_against(against))
         limits = Limits(
             at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
         )
