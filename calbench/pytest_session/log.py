@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,6 +52,22 @@ class TestLog:
     def to_plain(self) -> dict[str, Any]:
         """Return plain data for a report; nothing is copied, for there may be ten thousand."""
         return dict(vars(self))
+
+
+def properties(gates: Iterable[Gate]) -> Iterator[tuple[str, object]]:
+    """Return what JUnit is to hold of a test's gates, each under a name of its own."""
+    seen = Counter[str]()
+    for gate in gates:
+        # A gate on arms says what it is about in one text.
+        about = ("what",) if "what" in gate else ("limit", "candidate", "reference")
+        name = ".".join(filter(None, ("calbench.gate", gate["metric"], *(gate[part] for part in about))))
+        seen[name] += 1
+        if seen[name] > 1:
+            name = f"{name}.{seen[name]}"
+        alone = "reference_value" in gate and gate["reference_value"] is None
+        yield name, gate["outcome"]
+        yield f"{name}.{'value' if alone else 'delta'}", gate["delta"]
+        yield f"{name}.interval", "{} {}".format(*gate["interval"])
 
 
 def log_of(report: object) -> TestLog | None:

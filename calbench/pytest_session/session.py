@@ -34,7 +34,7 @@ from calbench.pytest_session.accepted import Baselines
 from calbench.pytest_session.corrections import correct
 from calbench.pytest_session.finish import Finish
 from calbench.pytest_session.fixture import CalbenchFixture
-from calbench.pytest_session.log import LOG, TestLog
+from calbench.pytest_session.log import LOG, TestLog, properties
 from calbench.pytest_session.measurement import MeasuredCell
 from calbench.pytest_session.options import Options, check_writable, read_options
 from calbench.report import TerminalProgress
@@ -230,11 +230,7 @@ class Session:
         for row in log.rows:
             for metric, estimate in row["arms"]["transferred"].items():
                 item.user_properties.append((f"calbench.transferred.{metric}", estimate["value"]))
-        for gate in log.gates():
-            name = f"calbench.gate.{gate['metric']}"
-            item.user_properties.append((name, gate["outcome"]))
-            item.user_properties.append((f"{name}.delta", gate["delta"]))
-            item.user_properties.append((f"{name}.interval", "{} {}".format(*gate["interval"])))
+        item.user_properties.extend(properties(log.gates()))
 
     def correct(self, reports: Sequence[pytest.TestReport]) -> None:
         """Correct all gates for their number, where that was asked for."""

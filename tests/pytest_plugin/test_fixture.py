@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ET
 
 import pytest
 
@@ -129,8 +130,30 @@ def test_inside_a_test_the_fixture_has_every_name_of_the_module(arrays):
 def test_junit_properties_hold_the_gates(arrays, pytester):
     arrays("--junitxml=junit.xml")
     text = (pytester.path / "junit.xml").read_text()
-    assert text.count('name="calbench.gate.ece"') == 3
-    assert 'name="calbench.gate.ece.delta"' in text
+    assert text.count('name="calbench.gate.ece.max_increase.candidate.reference"') == 3
+    assert 'name="calbench.gate.ece.max_increase.candidate.reference.delta"' in text
+
+
+def test_junit_properties_of_one_test_have_names_of_their_own(arrays, pytester):
+    suite = ARRAYS.split("def test_same")[0] + """
+def test_it(calbench):
+    both = calbench.compare(fp32, same, labels)
+    both.require("ece", max_increase=0.02).require("ece", max_increase=0.03).require("ece", at_most=0.9)
+"""
+    arrays("--junitxml=junit.xml", suite=suite)
+    found = ET.parse(pytester.path / "junit.xml").iter("property")
+    names = [element.get("name").removeprefix("calbench.gate.ece.") for element in found]
+    assert names == [
+        "max_increase.candidate.reference",
+        "max_increase.candidate.reference.delta",
+        "max_increase.candidate.reference.interval",
+        "max_increase.candidate.reference.2",
+        "max_increase.candidate.reference.2.delta",
+        "max_increase.candidate.reference.2.interval",
+        "at_most.candidate",
+        "at_most.candidate.value",
+        "at_most.candidate.interval",
+    ]
 
 
 def test_a_test_without_requirements_leaves_no_summary(arrays):
