@@ -124,7 +124,7 @@ def pytest_testnodedown(node: Any, error: object) -> None:  # noqa: ARG001 (pyte
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[None, object, object]:
-    """Accept today's results as baselines, where that was asked for; a green run whose files are lost is not."""
+    """Accept today's results as baselines, if that was asked; a run whose files are lost is not green."""
     if _SESSION not in session.config.stash or _is_worker(session.config):
         return (yield)
     ours = session.config.stash[_SESSION]

@@ -155,8 +155,9 @@ class ImportedBench:
             for pattern in getattr(selection, axis) or ():
                 wanted = pattern.removeprefix("not ").strip()
                 if not _matches((wanted,), names):
+                    kind = axis.removesuffix("s")
                     raise UnknownNameError(
-                        f"no record is of the {axis.removesuffix('s')} {wanted!r}; there are {', '.join(known)}"
+                        f"no record is of the {kind} {wanted!r}; there are {', '.join(known)}"
                     )
 
     def _wanted(self, selection: Selection, model: str, task: str, quantizer: str) -> bool:

@@ -132,7 +132,7 @@ class ComparisonUnderTest:
             }
         )
 
-    def require(
+    def require(  # noqa: PLR0913 (a sentence names one limit)
         self,
         *metrics: str,
         at_most: float | None = None,

@@ -40,15 +40,30 @@ def gate_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
         gate["items_needed"] for gate in gates if gate["outcome"] == "inconclusive" and gate["items_needed"]
     )
     if needed and options.inconclusive != "pass":
-        middle = needed[len(needed) // 2]
-        lines.append(
-            Line(
-                f"inconclusive: too few test items to tell; about {needed[0]:,} to {needed[-1]:,} would"
-                f" decide them one by one, {middle:,} half of them (items_needed in results.json)",
-                is_warning=True,
-            )
-        )
+        where = " (items_needed in results.json)" if options.report else ""
+        text = f"inconclusive: too few test items to tell; {_deciding(needed, counts['inconclusive'])}{where}"
+        lines.append(Line(text, is_warning=True))
     return lines
+
+
+def _deciding(needed: Sequence[int], n_open: int) -> str:
+    """Say how many items would decide the open gates; ``needed``, sorted, is known of some or all.
+
+    >>> _deciding([1676, 7606], 2)
+    'about 1,676 to 7,606 would decide them one by one, half of them with 1,676 or fewer'
+    >>> _deciding([2332], 1)
+    'about 2,332 would decide it'
+    """
+    if n_open == 1:
+        return f"about {needed[0]:,} would decide it"
+    which = "them" if len(needed) == n_open else f"{len(needed)} of them"
+    if needed[0] == needed[-1]:
+        return f"about {needed[0]:,} would decide {which}"
+    half = needed[(len(needed) - 1) // 2]
+    return (
+        f"about {needed[0]:,} to {needed[-1]:,} would decide {which} one by one,"
+        f" half of them with {half:,} or fewer"
+    )
 
 
 def harm_lines(rows: Sequence[Row]) -> list[Line]:

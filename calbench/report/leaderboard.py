@@ -24,9 +24,8 @@ _TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
 LEGEND = (
     "Each number is the ECE on the test items after a calibrator fitted on the full-precision model"
     " (fp32 itself: fitted and scored there). ✓ within the margin, ✗ shown to exceed it, ? the interval"
-    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; no mark where neither is"
-    " gated."
-    " ▼ this calibrator makes the quantized model worse than none, ▽ it may."
+    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; no mark where there is"
+    " none. ▼ this calibrator makes the quantized model worse than none, ▽ it may."
 )
 TOP_LABEL_LEGEND = (
     "Where only the top answer's confidence is known, as of open questions, there is no NLL and no Brier"

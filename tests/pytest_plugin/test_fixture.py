@@ -135,12 +135,12 @@ def test_junit_properties_hold_the_gates(arrays, pytester):
 
 
 def test_junit_properties_of_one_test_have_names_of_their_own(arrays, pytester):
-    suite = ARRAYS.split("def test_same")[0] + """
+    test = """
 def test_it(calbench):
     both = calbench.compare(fp32, same, labels)
     both.require("ece", max_increase=0.02).require("ece", max_increase=0.03).require("ece", at_most=0.9)
 """
-    arrays("--junitxml=junit.xml", suite=suite)
+    arrays("--junitxml=junit.xml", suite=ARRAYS.split("def test_same")[0] + test)
     found = ET.parse(pytester.path / "junit.xml").iter("property")
     names = [element.get("name").removeprefix("calbench.gate.ece.") for element in found]
     assert names == [

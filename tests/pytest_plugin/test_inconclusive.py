@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
+
+from calbench.pytest_session.tally import gate_lines
 
 
 @pytest.mark.parametrize("mode", ["pass", "warn", "fail"])
@@ -22,6 +27,34 @@ def test_only_fail_makes_an_undecided_run_red(arrays):
     result.stdout.fnmatch_lines(
         ["*ece may have got worse by more than the margin*", "*test items would decide it*"]
     )
+
+
+def inconclusive_gates(needed, n_open):
+    every = [*needed, *[None] * (n_open - len(needed))]
+    shared = {"outcome": "inconclusive", "accepted": None, "level": 0.95}
+    return [{**shared, "items_needed": items} for items in every]
+
+
+@pytest.mark.parametrize(
+    ("needed", "n_open", "text"),
+    [
+        ([2332], 1, "about 2,332 would decide it"),
+        ([2332], 3, "about 2,332 would decide 1 of them"),
+        ([500, 500], 2, "about 500 would decide them"),
+        (
+            [7606, 1676],
+            2,
+            "about 1,676 to 7,606 would decide them one by one, half of them with 1,676 or fewer",
+        ),
+        ([1, 2, 3], 4, "about 1 to 3 would decide 3 of them one by one, half of them with 2 or fewer"),
+    ],
+)
+def test_the_summary_says_how_many_items_would_decide(needed, n_open, text):
+    options = SimpleNamespace(inconclusive="warn", correction="none", report=None)
+    gates = inconclusive_gates(needed, n_open)
+    assert gate_lines(gates, options)[-1].text == f"inconclusive: too few test items to tell; {text}"
+    options.report = Path("report")
+    assert gate_lines(gates, options)[-1].text.endswith(f"{text} (items_needed in results.json)")
 
 
 def test_other_words_are_refused(arrays):
