@@ -36,7 +36,7 @@ def comment(
     hurt = sum(hurts(row) == "yes" for row in rows)
     count = (
         f"{counts['fail']} failed, {counts['inconclusive']} inconclusive, {counts['pass']} passed,"
-        f" of {len(rows):,} cells."
+        f" of {len(rows):,} cells, by the worst of each cell's gates."
         + (f" In {hurt} the transferred calibrator makes ECE worse than none (▼)." if hurt else "")
     )
     gates = gate_lines(comparisons)

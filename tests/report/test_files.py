@@ -43,7 +43,7 @@ def test_a_name_is_no_formula_in_a_spreadsheet():
 def test_a_comment_lists_the_worst_first():
     rows = merge([row("fp32", outcome=""), row(), row("gptq-int4", outcome="fail")])
     text = comment(rows)
-    assert "1 failed, 0 inconclusive, 1 passed, of 3 cells" in text
+    assert "1 failed, 0 inconclusive, 1 passed, of 3 cells, by the worst of each cell's gates." in text
     assert text.index("gptq-int4") < text.index("bnb-nf4")
     assert "fp32" not in text
 
