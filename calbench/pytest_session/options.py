@@ -155,6 +155,10 @@ def _folder(config: pytest.Config, name: str, text: str) -> Path | str:
     from_ini = config.getoption(PREFIX + name) is None
     start = config.inipath.parent if from_ini and config.inipath else config.invocation_params.dir
     path = start / Path(text).expanduser()
-    if path.exists() and not path.is_dir():
+    try:
+        is_taken = path.exists() and not path.is_dir()
+    except OSError as error:  # inside a folder that may not be entered
+        raise pytest.UsageError(f"{_named(config, name)} {text}: {error.strerror}") from None
+    if is_taken:
         raise pytest.UsageError(f"{_named(config, name)} {text}: there is a file of that name")
     return path

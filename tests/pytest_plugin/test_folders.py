@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.pytest_plugin.conftest import ARRAYS
@@ -22,6 +24,20 @@ def test_a_folder_that_cannot_be_made_is_a_usage_error(arrays, pytester, workers
     result.stderr.fnmatch_lines([f"*--calbench-{name}: *cannot be written (*); name another folder"])
     result.stderr.no_fnmatch_line("*Traceback*")
     result.stdout.no_fnmatch_line("*1 passed*")
+
+
+def test_a_folder_that_may_not_be_entered_is_a_usage_error(arrays, monkeypatch):
+    exists = Path.exists
+
+    def forbidden(path):
+        if path.name == "secret":
+            raise PermissionError(13, "Permission denied")
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", forbidden)
+    result = arrays("--calbench-report=secret", suite=GREEN)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--calbench-report: secret: Permission denied"])
 
 
 def test_nothing_is_left_in_a_folder_that_can_be_written(arrays, pytester):
