@@ -80,6 +80,14 @@ def test_a_baseline_of_the_plugin_is_read(run, files):
     assert "400 items, against a baseline of 400" in out
 
 
+def test_a_baseline_without_its_answers_is_named(run, files):
+    sample, baseline = files
+    baseline.with_suffix(".npz").unlink()
+    code, _, err = run(sample, "--baseline", baseline)
+    assert code == 2
+    assert f"{baseline.with_suffix('.npz')} is missing" in err
+
+
 def test_bad_input_exits_2_and_names_the_file(run, files, tmp_path):
     sample, baseline = files
     baseline.write_text(baseline.read_text().replace("bnb-nf4", "bnb-int8"))

@@ -6,12 +6,13 @@ compared with it item by item.
 """
 
 from calbench.baselines.baseline import Baseline, check_comparable, snapshot
-from calbench.baselines.files import from_payload, path_of, payload_of, read, stale, write
+from calbench.baselines.files import from_payload, is_baseline, path_of, payload_of, read, stale, write
 
 __all__ = [
     "Baseline",
     "check_comparable",
     "from_payload",
+    "is_baseline",
     "path_of",
     "payload_of",
     "read",

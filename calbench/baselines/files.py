@@ -39,6 +39,19 @@ def path_of(folder: Path, suite: str, cell_id: str) -> Path:
     return folder / suite / f"{quote(cell_id, safe=_SAFE)}.json"
 
 
+def is_baseline(path: Path) -> bool:
+    """Whether a file is meant to be a baseline: its answers are beside it, or it says they should be."""
+    if path.suffix != ".json":
+        return False
+    if path.with_suffix(".npz").is_file():
+        return True
+    try:
+        contents = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(contents, dict) and "answers_sha256" in contents
+
+
 def read(path: Path) -> Baseline:
     """Read a baseline.
 
