@@ -89,11 +89,13 @@ def _json_rows(record: AnyRecord) -> Iterator[dict[str, Any]]:
         for item, confidence, right in zip(record.item_ids, record.confidences, record.correct, strict=True):
             yield {"item_id": str(item), "confidence": float(confidence), "correct": bool(right)}
         return
+    # Padding is left out: JSON has no -inf, and the reader pads again, as far as the longest row goes.
+    whole = 0 if np.isfinite(record.logits[:, -1]).any() else record.n_classes
     for item, label, row in zip(record.item_ids, record.labels, record.logits, strict=True):
-        # Padding is left out: JSON has no -inf, and the reader pads again.
         values = [float(str(v)) for v in row]
-        while values and values[-1] == -np.inf:
+        while len(values) > whole and values[-1] == -np.inf:
             values.pop()
+        whole = 0
         yield {"item_id": str(item), "label": int(label), "logits": values}
 
 

@@ -34,6 +34,14 @@ def test_round_trip_is_exact(suffix, tmp_path):
         assert dict(again.metadata) == {"model": "m"}
 
 
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_an_option_that_no_item_has_comes_back(suffix, tmp_path):
+    path = tmp_path / f"record{suffix}"
+    record = Predictions(["a", "b"], [[1.0, 2.0, -np.inf], [0.0, -np.inf, -np.inf]], [1, 0])
+    record.write(path)
+    np.testing.assert_array_equal(Predictions.read(path).logits, record.logits)
+
+
 def test_nothing_is_left_behind_when_writing_fails(tmp_path, monkeypatch):
     monkeypatch.setattr("calbench.record_writing._metadata", lambda record: 1 / 0)
     with pytest.raises(ZeroDivisionError):
