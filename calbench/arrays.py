@@ -88,7 +88,7 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
     bad = ~((values >= 0) & (values <= 1 + 1e-9))
     if bad.any():
         row = int(np.argmax(bad))
-        hint = "; divide percents by 100" if 1 < np.nanmax(values) <= 100 else ""
+        hint = "; divide percents by 100" if 2 <= np.max(values[~np.isnan(values)], initial=0) <= 100 else ""
         raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]{hint}")
     return np.minimum(values, 1.0)
 
@@ -125,7 +125,7 @@ def _at_fault(values: Any, error: Exception) -> str:
     for row, value in enumerate(rows if isinstance(rows, list | tuple) else ()):
         try:
             np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError):  # noqa: PERF203 (only where something is wrong)
+        except (TypeError, ValueError, RuntimeError):  # noqa: PERF203 (only where something is wrong)
             hint = "write 48.6% as 0.486" if "%" in str(value) else "mend or drop it"
             return f"row {row} is {str(value)[:80]!r}; {hint}"
     return str(error)
@@ -172,7 +172,7 @@ def checked_logits(logits: npt.ArrayLike, n_samples: int) -> Float32:
         given = np.asarray(logits)
         with np.errstate(over="ignore"):
             values = np.array(given, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:  # torch's are RuntimeErrors
         raise InputError(
             f"logits is not a rectangular array of numbers ({_at_fault(logits, error)}); pad ragged option"
             " counts with -inf"

@@ -118,8 +118,10 @@ def by_suffix(path: Path, table: Mapping[str, Callable[..., Any]]) -> Callable[.
 
 def json_document(path: Path) -> Any:
     """Read a whole JSON file; :class:`InputError` if it is none."""
-    if not path.is_file():
+    if not path.exists():
         raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder, and a JSON file is wanted")
     with reading(path, "json"):
         return json.loads(path.read_text(encoding="utf-8"))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -146,7 +147,8 @@ class _Rows:
             correct = np.asarray(self._column(correct_name))
         confidences = self._column(names.confidence or "confidence")
         answers = names.predicted or "predicted"
-        said = _numbered_letters(_texts(self._column(answers))) if answers in self._file else None
+        # Another file may have numbers, or say something that is no letter here and there.
+        said = [_number_of(text) for text in _texts(self._column(answers))] if answers in self._file else None
         return TopLabelPredictions(self._ids(), confidences, correct, self._file.metadata, answers=said)
 
     def _ids(self) -> Any:
@@ -279,22 +281,36 @@ def _agree(predicted: Any, labels: Any) -> Any:
     if len(answers) != len(right):
         raise InputError(f"there are {len(answers)} answers for {len(right)} labels")
     if _are_letters(answers) and _are_numbers(right):
-        answers = _numbered_letters(answers)
+        answers = [_number_of(text) for text in answers]
     elif _are_numbers(answers) and _are_letters(right):
-        right = _numbered_letters(right)
+        right = [_number_of(text) for text in right]
     _refuse_other_words(answers, right)
     return np.array([a == b for a, b in zip(answers, right, strict=True)])
 
 
 def _refuse_other_words(answers: list[str], right: list[str]) -> None:
-    """Refuse answers of which none can be right: labels that recur, spelled otherwise."""
+    """Refuse answers of which none is right because they are spelled otherwise: labels that recur."""
     said, labels = {text for text in answers if text}, set(right)
-    same_kind = any(kind(answers) and kind(right) for kind in (_are_letters, _are_numbers))
-    if said and not same_kind and 1 < len(labels) <= len(right) / 2 and said.isdisjoint(labels):
+    if said and 1 < len(labels) <= len(right) / 2 and said.isdisjoint(labels) and _akin(said, labels):
         raise InputError(
             f"no answer is a label: predicted holds such as {min(said)!r}, label such as {min(labels)!r};"
             " spell both alike, or give a column correct"
         )
+
+
+def _akin(said: set[str], labels: set[str]) -> bool:
+    """Whether both seem to name the same: numbers or letters, and words, or beginnings of each other."""
+    if _are_numbers([*said]) or _are_numbers([*labels]):
+        return not (_are_numbers([*said]) and _are_numbers([*labels]))
+    if _are_letters([*said]):
+        return not _are_letters([*labels])
+    ours, theirs = ({_folded(text) for text in texts} for texts in (said, labels))
+    return any(a.startswith(b) or b.startswith(a) for a in ours for b in theirs)
+
+
+def _folded(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text.strip().casefold())
+    return "".join(letter for letter in plain if not unicodedata.combining(letter))
 
 
 def _refuse_missing(labels: list[str]) -> None:
@@ -314,9 +330,8 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _numbered_letters(texts: list[str]) -> list[str]:
-    """Return A, B, ... as 0, 1, ..., if there is nothing else."""
-    return [str(_LETTERS[text]) if text else "" for text in texts] if _are_letters(texts) else texts
+def _number_of(text: str) -> str:
+    return str(_LETTERS[text]) if text in _LETTERS else text
 
 
 def _are_letters(texts: Sequence[str]) -> bool:

@@ -265,6 +265,14 @@ def test_a_wrong_answer_that_becomes_another_wrong_one_flips(run, tmp_path):
     assert "answers that flip: 25.0%" in out
 
 
+def test_an_answer_that_is_no_letter_flips_alone(run, tmp_path):
+    for name, answers in (("fp16", "ABCD"), ("int4", ("A", "B", "C", "none"))):
+        rows = [f"{i},{answer},A,0.9\n" for i, answer in enumerate(answers)]
+        (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
+    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
+    assert "answers that flip: 25.0%" in out
+
+
 def test_flips_of_correctness_are_called_that(run, tmp_path):
     for name, hits in (("fp16", "1100"), ("int4", "1000")):
         rows = [f"{i},{hit},0.9\n" for i, hit in enumerate(hits)]

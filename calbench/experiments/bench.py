@@ -276,8 +276,7 @@ class Bench:
 
 def _request_identity(source: ModelSource, task: Task) -> dict[str, Any]:
     request = task.request(source).identity()
-    # A single one is the tokenizer's, whose hash is part of the identity.
-    if isinstance(task, Generation) and len(source.end_tokens) > 1:
+    if isinstance(task, Generation) and source.end_tokens:
         return {**request, "end_tokens": list(source.end_tokens)}
     return request
 

@@ -153,11 +153,10 @@ class ImportedBench:
             known = list(dict.fromkeys(key[place] for key in self.records))
             names = {*known, REFERENCE} if axis == "quantizers" else set(known)
             for pattern in getattr(selection, axis) or ():
-                wanted = pattern.removeprefix("not ").strip()
-                if not _matches((wanted,), names):
+                if not pattern.startswith("not ") and not _matches((pattern,), names):
                     kind = axis.removesuffix("s")
                     raise UnknownNameError(
-                        f"no record is of the {kind} {wanted!r}; there are {', '.join(known)}"
+                        f"no record is of the {kind} {pattern!r}; there are {', '.join(known)}"
                     )
 
     def _wanted(self, selection: Selection, model: str, task: str, quantizer: str) -> bool:

@@ -165,7 +165,8 @@ class _Writer:
         self._module, self._body, self._logits = module, module.base_model, vocabulary_logits(module)
         self._device, self._tokenizer, self._source = device_of(module), tokenizer, source
         self._ends, self._checked = _end_tokens(module, tokenizer, source), False
-        self._takes_positions = "position_ids" in signature(self._body.forward).parameters
+        taken = signature(self._body.forward).parameters
+        self._takes_positions, self._takes_cache = "position_ids" in taken, "past_key_values" in taken
 
     def write(self, prompt: str, *, max_new_tokens: int, stop: Sequence[str]) -> _Written:
         """Write until an end token, a stop text or the limit.
@@ -176,7 +177,7 @@ class _Writer:
         tokens, truncated = self._encoded(prompt, max_new_tokens)
         cache, new, log_probs, text = self._cache(), list[int](), list[float](), ""
         while len(new) < max_new_tokens:
-            row = self._next(tokens if not new else new[-1:], cache)
+            row = self._next(new[-1:] if new and self._takes_cache else [*tokens, *new], cache)
             token = int(row.argmax())
             ends = token in self._ends
             # Not every tokenizer knows that an end token is a special one.
@@ -217,8 +218,12 @@ class _Writer:
             check_head(self._module, self._logits, tokens)
             self._checked = True
         ids = torch.tensor([list(tokens)], device=self._device)
-        places = {"position_ids": self._positions(ids.shape[1], cache)} if self._takes_positions else {}
-        hidden = self._body(input_ids=ids, past_key_values=cache, use_cache=True, **places).last_hidden_state
+        given: dict[str, Any] = {}
+        if self._takes_cache:  # others, such as Mamba, would silently forget what came before
+            given = {"past_key_values": cache, "use_cache": True}
+            if self._takes_positions:
+                given["position_ids"] = self._positions(ids.shape[1], cache)
+        hidden = self._body(input_ids=ids, **given).last_hidden_state
         row = self._logits(hidden[0, -1:]).float().log_softmax(dim=-1)[0]
         if row.isnan().any():
             raise InputError(

@@ -204,7 +204,7 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
-        if self.classes:
+        if self.classes and self.architecture == "sequence-classification":
             self._check_classes(loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
@@ -219,6 +219,8 @@ class ModelSource:
             yield
         except torch.OutOfMemoryError as error:
             raise self._too_large("loading it ran out of memory") from error
+        except ImportError as error:
+            raise BackendUnavailableError(f"the {what} of {self.id!r} needs a package: {error}") from error
         except Exception as error:  # of transformers, safetensors, tokenizers or huggingface_hub
             raise InputError(
                 f"the {what} of {self.id!r} in {self.location} cannot be loaded"
@@ -228,7 +230,7 @@ class ModelSource:
 
     def _check_classes(self, config: Any) -> None:
         """Raise :class:`InputError` unless the head has as many outputs, and the same names in one order."""
-        outputs = [str(config.id2label[index]) for index in range(config.num_labels)]
+        outputs = [str(config.id2label.get(index, f"LABEL_{index}")) for index in range(config.num_labels)]
         if len(outputs) != len(self.classes):
             raise InputError(
                 f"model {self.id!r}: its head has {len(outputs)} outputs ({', '.join(outputs)}), and"

@@ -100,8 +100,11 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 )
     if len(given) == 1:
         return dict(given[0])
-    cells = {}
+    cells, comparisons = {}, list[Any]()
     for document in given:
+        later = document.get("comparisons", [])
+        names = {comparison["name"] for comparison in later}
+        comparisons = [*(c for c in comparisons if c["name"] not in names), *later]
         for cell in document["cells"]:
             cells[cell["model"], cell["task"], cell["quantizer"], cell["calibrator"]] = cell
     # merge() sorts, but ranks again nothing that has no resamples, so that ranks are kept.
@@ -109,7 +112,7 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         **given[-1],
         "metrics": metrics,
         "cells": merge(cells.values()),
-        "comparisons": [c for document in given for c in document.get("comparisons", ())],
+        "comparisons": comparisons,
         "confidence_pairs": _union(given, "confidence_pairs"),
         "records": _union(given, "records"),
     }

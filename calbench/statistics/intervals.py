@@ -175,20 +175,25 @@ def difference_bounds(
         return resampled_bounds(*pair, factor=factor, level=level)
     differences = candidate.values - factor * reference.values
     seen = percentile_interval(differences, level)
-    if not candidate.metric.rate or factor != 1 or same:
+    if not candidate.metric.rate or (same and factor == 1):
         return seen
-    return _hull(
-        seen, rate_change_interval(candidate.value - reference.value, differences, level, candidate.n_items)
-    )
+    value = candidate.value - factor * reference.value
+    low, high = _hull(seen, rate_change_interval(value, differences, level, candidate.n_items))
+    return max(low, -factor), min(high, 1.0)
 
 
 def relative_bounds(
     candidate: Resampled, reference: Resampled, *, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return bounds of ``candidate / reference - 1`` that allow for the metric's bias."""
+    """Return bounds of ``candidate / reference - 1`` that allow for the metric's bias.
+
+    A model that answers the same on every item has not changed.
+    """
+    if candidate.answers and candidate.answers == reference.answers:
+        return 0.0, 0.0
     if candidate.n_items == 1 and candidate.sums is None:
         return -1.0, np.inf
-    if candidate.metric.biased:
+    if candidate.metric.biased or candidate.metric.rate:
         return ratio_bounds(lambda f: difference_bounds(candidate, reference, factor=f, level=level))
     nothing = np.where(candidate.values == 0, 1.0, np.inf)  # 0 / 0 is no change
     positive = reference.values > 0
@@ -307,6 +312,8 @@ def rate_change_interval(
 ) -> tuple[float, float]:
     """Return Agresti and Min's interval of a paired difference of shares: half an item in each cell.
 
+    One share may have been multiplied by a factor before.
+
     Parameters
     ----------
     value
@@ -323,7 +330,7 @@ def rate_change_interval(
     differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
     centre = n_items * value / n
     half = z * np.sqrt(max(differing / n - centre**2, 0.0) / n)
-    return max(float(centre - half), -1.0), min(float(centre + half), 1.0)
+    return float(centre - half), float(centre + half)
 
 
 def _hull(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:

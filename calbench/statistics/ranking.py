@@ -72,9 +72,8 @@ def differences_from_best(entries: Mapping[str, Resampled]) -> dict[str, float]:
     """Return the p-value, adjusted for many entries, that each entry is as good as the best one.
 
     The best entry itself is left out. Which one it is the same data said, so any pair might have
-    been compared: p-values are multiplied by the number of pairs (Bonferroni). Before that, each is
-    the smallest at which the paired bounds of the difference still hold 0, from 0.0001 up; see
-    :func:`calbench.statistics.difference`.
+    been compared: p-values are multiplied by the number of pairs (Bonferroni). Before that each is
+    :func:`p_value`'s; where that is bounded by the number of resamples, many entries need more of them.
     """
     sign = _orientation(entries)
     best = min(entries, key=lambda name: sign * entries[name].value)
@@ -90,7 +89,8 @@ def p_value(candidate: Resampled, reference: Resampled) -> float:
     """Return the smallest p, from 0.0001 up, at which the paired bounds of the difference hold 0.
 
     Bounds that are quantiles of resamples are noise in the outermost tails: there the normal tail
-    with the resamples' standard error is taken, if it is smaller, or for biased metrics no less.
+    with the resamples' standard error is taken, if it is smaller. For biased metrics that are no
+    absolute sums (smooth ECE, say) there is none: p is 20 / n_resamples at least.
     """
     check_paired(candidate, reference)
     p = smallest_p(lambda level: difference_bounds(candidate, reference, level=level))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from calbench.store.writing import explaining, sort_header
 
 SCHEMA = 1
 OnCorrupt = Literal["refuse", "recompute"]
+_IDLE = "idle"  # the lock of whoever keeps models from being run
 _UNSHARED = "unshared"  # an empty file in a record's folder until its copy is in the shared store
 
 
@@ -244,30 +245,40 @@ class Store:
         TimeoutError
             Another process held it for that long; -1 waits for as long as it takes.
         """
-        with self._held([f"computing-{platform.node()}"], timeout_seconds):
+        with ExitStack() as held:
+            with explaining(self.root):
+                self._enter(held, timeout_seconds)
             yield
+
+    def _enter(self, held: ExitStack, timeout_seconds: float) -> None:
+        while True:
+            held.enter_context(
+                lock(self.root / f"computing-{platform.node()}", timeout_seconds=timeout_seconds)
+            )
+            try:
+                with lock(self.root / _IDLE, timeout_seconds=0):
+                    return
+            except TimeoutError:  # room is being made
+                held.close()
+            with lock(self.root / _IDLE, timeout_seconds=timeout_seconds):
+                pass
 
     @contextmanager
     def idle(self, *, timeout_seconds: float = -1) -> Iterator[None]:
-        """Keep models from being run for this store, by any machine that has done so before.
+        """Keep models from being run for this store, by any machine.
 
         Raises
         ------
         TimeoutError
-            A process held that right for that long; -1 waits for as long as it takes.
+            A process ran models for that long; -1 waits for as long as it takes.
         """
-        own = f"computing-{platform.node()}"
-        known = (file.name[1 : -len(".lock")] for file in self.root.glob(".computing-*.lock"))
-        # In one order, so that two processes that do this never wait for each other.
-        with self._held(sorted({own, *known}), timeout_seconds):
-            yield
-
-    @contextmanager
-    def _held(self, names: Sequence[str], timeout_seconds: float) -> Iterator[None]:
         with ExitStack() as held:
             with explaining(self.root):
-                for name in names:
-                    held.enter_context(lock(self.root / name, timeout_seconds=timeout_seconds))
+                held.enter_context(lock(self.root / _IDLE, timeout_seconds=timeout_seconds))
+                for file in sorted(self.root.glob(".computing-*.lock")):
+                    # Whoever comes later waits; those that are at work are waited for one by one.
+                    with lock(self.root / file.name[1 : -len(".lock")], timeout_seconds=timeout_seconds):
+                        pass
             yield
 
 

@@ -82,10 +82,11 @@ class QuestionColumns:
             raise row.error(str(self.options), f"is {given!r}; lists of choices and labels are wanted")
         if len(choices) != len(labels):
             raise row.error(str(self.options), f"has {len(choices)} choices and {len(labels)} labels")
-        texts = [str(choice) for choice in choices]
-        if repeated := [text for text in texts if texts.count(text) > 1]:
-            raise row.error(str(self.options), f"holds the choice {repeated[0]!r} twice; drop one")
-        return dict(zip(texts, labels, strict=True))
+        found: dict[str, Any] = {}
+        for text, label in zip(map(str, choices), labels, strict=True):
+            if found.setdefault(text, label) != label:
+                raise row.error(str(self.options), f"marks {text!r} both as right and as wrong")
+        return found
 
     def _marked(self, row: Row, found: dict[str, Any]) -> tuple[list[str], int]:
         marks = list(found.values())
@@ -120,10 +121,13 @@ class QuestionColumns:
         if self.answer_start is not None or value not in keys or value not in options:
             return
         if (named := options[keys.index(value)]) != value:
+            text = "write its key"
+            if isinstance(self.options, str):
+                text = "declare the options' path as 'keys' too"
             raise row.error(
                 str(self.answer),
                 f"is {value!r}, the key of the option {named!r} and the text of another; if it is the key,"
-                " declare answer_start, and if it is the text, declare the options' path as 'keys' too",
+                f" declare answer_start, and if it is the text, {text}",
             )
 
 

@@ -127,13 +127,14 @@ def test_a_record_without_class_vectors_says_so(store):
         _ = record.class_vectors
 
 
-def test_end_tokens_beside_the_tokenizers_are_part_of_a_records_identity(tmp_path, monkeypatch):
+def test_the_models_own_end_tokens_are_part_of_a_records_identity(tmp_path, monkeypatch):
     def requested(end_tokens):
         monkeypatch.setattr(ModelSource, "end_tokens", end_tokens)
         bench = Bench(Store(tmp_path), PROFILES["quick"])
         return bench.identity("open-writer", "fp32", "open-words")["task"]["request"]
 
-    assert requested((2,)) == requested(())
+    assert "end_tokens" not in requested(())
+    assert requested((2,))["end_tokens"] == [2]
     assert requested((2, 3))["end_tokens"] == [2, 3]
 
 

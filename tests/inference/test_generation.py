@@ -83,6 +83,28 @@ def test_models_with_layers_of_two_kinds_answer_as_in_whole_forward_passes(kind,
         assert answer == greedy(model, decoder[1], REQUEST.text(item), 5)[0]
 
 
+def test_a_model_without_a_cache_of_keys_does_not_forget_its_prompt(decoder):
+    import torch
+    import transformers
+
+    config = transformers.MambaConfig(
+        vocab_size=decoder[0].config.vocab_size,
+        hidden_size=32,
+        state_size=4,
+        num_hidden_layers=2,
+        initializer_range=0.5,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.MambaForCausalLM(config).eval()
+    found = generate(model, *decoder[1:], REQUEST, ITEMS[:2])
+    for item, answer, confidence in zip(ITEMS, found.answers, found.predictions.confidences, strict=False):
+        text, log_probs = greedy(model, decoder[1], REQUEST.text(item), 5)
+        assert answer == text
+        assert confidence == pytest.approx(math.exp(np.mean(log_probs)), abs=1e-5)
+
+
 def test_the_order_of_items_changes_nothing(decoder):
     forward, backward = (generate(*decoder, REQUEST, items) for items in (ITEMS, ITEMS[::-1]))
     assert forward.answers == backward.answers[::-1]

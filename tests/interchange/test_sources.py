@@ -104,7 +104,7 @@ def test_an_answer_is_right_however_it_is_spelled(tmp_path, rows):
     assert read(tmp_path / "x.csv").correct.tolist() == [True, False, True]
 
 
-@pytest.mark.parametrize("words", [("NEG", "POS"), ("a", "b"), ("0", "1")])
+@pytest.mark.parametrize("words", [("NEG", "POS"), ("A", "B"), ("0", "1"), ("négatif", "positif")])
 def test_answers_in_other_words_than_the_labels_are_refused(tmp_path, words):
     rows = [f"{i},{words[i % 2]},{('neg', 'pos')[i % 2]},0.9\n" for i in range(6)]
     (tmp_path / "x.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
@@ -114,8 +114,15 @@ def test_answers_in_other_words_than_the_labels_are_refused(tmp_path, words):
 
 @pytest.mark.parametrize(
     "rows",
-    [["1,0"] * 3 + ["1,2"] * 3, ["B,A"] * 3 + ["B,C"] * 3, ["neg,pos"] * 6, ["Rome,Paris", "Bonn,Oslo"]],
-    ids=["numbers", "letters", "one label", "open answers"],
+    [
+        ["1,0"] * 3 + ["1,2"] * 3,
+        ["B,A"] * 3 + ["B,C"] * 3,
+        ["neg,pos"] * 6,
+        ["Rome,Paris", "Bonn,Oslo"],
+        ["maybe,yes", "maybe,no"] * 3,
+        ["none,A", "none,B"] * 3,
+    ],
+    ids=["numbers", "letters", "one label", "open answers", "collapsed", "not understood"],
 )
 def test_answers_may_all_be_wrong(tmp_path, rows):
     lines = [f"{i},{row},0.9\n" for i, row in enumerate(rows)]

@@ -135,6 +135,10 @@ def test_a_head_with_another_number_of_outputs_than_classes_is_refused(classes, 
         declared(tiny_encoder, *classes).load()
 
 
+def test_a_decoder_has_no_head_whose_outputs_could_be_other_classes(tiny_decoder):
+    ModelSource("x", "causal-lm", str(tiny_decoder), classes=("a", "b", "c")).load()
+
+
 def test_classes_in_another_order_than_the_heads_own_are_refused(tiny_encoder, tmp_path):
     folder = with_labels(tiny_encoder, tmp_path / "model", ["Negative", "Positive"])
     with pytest.raises(InputError, match=r"outputs Negative, Positive, .* declared as positive, negative"):

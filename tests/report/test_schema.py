@@ -83,6 +83,14 @@ def test_later_results_replace_the_same_cells():
     assert [cell["n_test"] for cell in both["cells"]] == [1234, 99]
 
 
+def test_a_comparison_that_was_run_again_replaces_the_first():
+    first, second = (
+        document([row()]) | {"comparisons": c}
+        for c in ([{"name": "a", "gates": [1]}, {"name": "b", "gates": [2]}], [{"name": "a", "gates": [3]}])
+    )
+    assert [c["gates"] for c in combined([first, second])["comparisons"]] == [[2], [3]]
+
+
 def test_metrics_of_two_definitions_are_not_mixed():
     other = document([row()], metrics={"ece": {"metric": "ece", "n_bins": 10}})
     with pytest.raises(InputError, match="ece is defined differently"):

@@ -112,8 +112,10 @@ def test_what_is_too_rare_to_be_seen_is_not_excluded(n, outcome):
     assert ceiling(right, maximum=0.99, **options).outcome == outcome
     surer = TopLabelPredictions(range(n), np.full(n, 0.9), np.ones(n, dtype=bool))
     assert gate(surer, right, metric="accuracy", margin=0.01).outcome == outcome
+    assert gate(surer, right, metric="accuracy", margin=0.01, relative=True).outcome == outcome
     # but a model is as right as itself
     assert gate(right, right, metric="accuracy").outcome == "pass"
+    assert gate(right, right, metric="accuracy", relative=True).outcome == "pass"
 
 
 def test_accuracy_that_truly_falls_seldom_passes():

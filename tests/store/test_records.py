@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -148,6 +149,28 @@ def test_machines_run_models_at_the_same_time_and_processes_of_one_do_not(tmp_pa
         monkeypatch.setattr("platform.node", lambda: "two")
         with Store(tmp_path).computing(timeout_seconds=0):
             pass
+
+
+def n_open_files():
+    listed = Path("/proc/self/fd")
+    return len([*listed.iterdir()]) if listed.is_dir() else 0
+
+
+def test_a_store_that_many_machines_have_used_is_kept_idle_by_two_locks(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    for i in range(50):
+        monkeypatch.setattr("platform.node", lambda i=i: f"machine-{i}")
+        with store.computing():
+            pass
+    before = n_open_files()
+    with store.idle(timeout_seconds=0):
+        after = n_open_files()
+        monkeypatch.setattr("platform.node", lambda: "a new one")
+        with pytest.raises(TimeoutError), store.computing(timeout_seconds=0):
+            pass
+    assert after - before <= 2
+    with store.computing(timeout_seconds=0):
+        pass
 
 
 def test_what_depends_on_nothing_else_is_made_once(tmp_path):

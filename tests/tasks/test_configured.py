@@ -106,8 +106,8 @@ def test_parquet_is_read(task, tmp_path):
         ({"q": None, "o": ["x", "y"], "a": "A"}, r"column 'q' is None; a text is wanted"),
         ({"q": "?", "o": {"x": 1, "y": 1}}, r"column 'o' marks 2 options as right"),
         (
-            {"q": "?", "o": {"choices": ["x", "y", "x"], "labels": [0, 1, 0]}},
-            r"x.jsonl:1: column 'o' holds the choice 'x' twice",
+            {"q": "?", "o": {"choices": ["x", "y", "x"], "labels": [0, 1, 1]}},
+            r"x.jsonl:1: column 'o' marks 'x' both as right and as wrong",
         ),
         ({"q": "?", "o": ["x", ""], "a": "A"}, r"'x-000001' has an empty option \(B\)"),
     ],
