@@ -257,17 +257,14 @@ def test_a_calibrated_models_interval_may_begin_at_0(run, tmp_path):
     assert next(m for m in card if m["type"] == "ece")["args"]["interval"][0] == 0
 
 
-def test_a_wrong_answer_that_becomes_another_wrong_one_flips(run, tmp_path):
-    for name, answers in (("fp16", "BCAA"), ("int4", "2200")):
-        rows = [f"{i},{answer},0,0.9\n" for i, answer in enumerate(answers)]
-        (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
-    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
-    assert "answers that flip: 25.0%" in out
-
-
-def test_an_answer_that_is_no_letter_flips_alone(run, tmp_path):
-    for name, answers in (("fp16", "ABCD"), ("int4", ("A", "B", "C", "none"))):
-        rows = [f"{i},{answer},A,0.9\n" for i, answer in enumerate(answers)]
+@pytest.mark.parametrize(
+    ("label", "before", "after"),
+    [("0", "BCAA", "2200"), ("A", "ABCD", ("A", "B", "C", "none"))],
+    ids=["a wrong one becomes another wrong one", "one is no letter"],
+)
+def test_each_answer_flips_by_itself(run, tmp_path, label, before, after):
+    for name, answers in (("fp16", before), ("int4", after)):
+        rows = [f"{i},{answer},{label},0.9\n" for i, answer in enumerate(answers)]
         (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
     _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
     assert "answers that flip: 25.0%" in out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 WORDS = [f"w{i}" for i in range(60)] + ["Text:", "Sentiment:", "negative", "positive", "no", "yes"]
 
@@ -65,3 +66,17 @@ def write_decoder(folder: Path, *, seed: int = 0, more_words: tuple[str, ...] = 
         torch.manual_seed(seed)
         LlamaForCausalLM(config).save_pretrained(folder)
     return folder
+
+
+def decoder_like(model: Any, kind: str, **options: Any) -> Any:
+    """A decoder of another kind in a model's sizes and with its vocabulary, not written anywhere."""
+    import torch
+    import transformers
+
+    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    given = {name: getattr(model.config, name) for name in sizes} | options
+    config = getattr(transformers, f"{kind}Config")(**given)
+    config._attn_implementation = "eager"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return transformers.AutoModelForCausalLM.from_config(config).eval()

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from scipy.special import ndtr
 
+from calbench.arrays import Float64
 from calbench.statistics.gate import Change, change, sign_of_worse
 from calbench.statistics.intervals import Resampled
 from calbench.statistics.significance import holm
 
 _SMALLEST_P = 1e-12
 # Below this many resamples in a tail its quantile is mostly noise.
-_RESAMPLES_IN_TAIL = 10
+RESAMPLES_IN_TAIL = 10
 
 
 def expected_false_alarms(levels: Iterable[float]) -> float:
@@ -45,9 +46,7 @@ def exceedance_p_value(
         return at(p).judge(limit).outcome == "fail"
 
     from_resamples = candidate.sums is None or (reference is not None and reference.sums is None)
-    floor = (
-        max(2 * _RESAMPLES_IN_TAIL / len(candidate.values), _SMALLEST_P) if from_resamples else _SMALLEST_P
-    )
+    floor = max(2 * RESAMPLES_IN_TAIL / len(candidate.values), _SMALLEST_P) if from_resamples else _SMALLEST_P
     if not fails(1 - 1e-9):
         return 1.0
     if fails(floor):
@@ -57,12 +56,18 @@ def exceedance_p_value(
                 if relative
                 else min(floor, _allowed_tail(candidate, reference, at(floor), limit, floor))
             )
-        return min(floor, _normal_tail(candidate, reference, sign, limit, relative=relative))
+        return min(floor, _plain_tail(candidate, reference, sign, limit, relative=relative))
     below, above = floor, 1 - 1e-9
     while above - below > 1e-3 * below:
         middle = float(np.sqrt(below * above))
         below, above = (below, middle) if fails(middle) else (middle, above)
     return above
+
+
+def normal_tail(distance: float, values: Float64) -> float:
+    """Return the two-sided p-value of a distance, from 1e-12 up, with resamples' spread as its error."""
+    spread = float(np.nanstd(values))
+    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P) if spread > 0 else _SMALLEST_P
 
 
 def survivors(p_values: Mapping[str, float], levels: Mapping[str, float]) -> set[str]:
@@ -89,11 +94,10 @@ def _allowed_tail(
     else:
         margin = limit if reference is None else -limit
         distance = margin - measured.interval[1] + float(np.nanquantile(values, 1 - floor / 2)) - centre
-    spread = float(np.nanstd(values))
-    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P) if spread > 0 else floor
+    return normal_tail(distance, values)
 
 
-def _normal_tail(
+def _plain_tail(
     candidate: Resampled, reference: Resampled | None, sign: int, limit: float, *, relative: bool
 ) -> float:
     if reference is None:
@@ -104,8 +108,4 @@ def _normal_tail(
     else:
         values, value = candidate.values - reference.values, candidate.value - reference.value
         margin = sign * limit
-    spread = float(np.nanstd(values))
-    distance = sign * (value - margin)
-    if spread == 0:
-        return _SMALLEST_P
-    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P)
+    return normal_tail(sign * (value - margin), values)

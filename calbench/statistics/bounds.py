@@ -130,10 +130,10 @@ def upper_bound(terms: Sequence[tuple[float, AbsoluteSums]], level: float) -> fl
         parts: Float64 = np.zeros(n)
         for weight, sums in terms:
             used = sums.coarsened() if coarse and weight < 0 else sums
-            value, part, more = _corrected(used, _least_bias if weight > 0 else _most_bias)
+            deviations, more = used.deviations()
+            value, part = _corrected(used, deviations, _least_bias if weight > 0 else _most_bias)
             total, extra = total + weight * value, extra + weight**2 * more
             parts = parts + weight * part
-            deviations, _ = used.deviations()
             alone = used.counts() == 1
             shares = np.where(alone & (weight < 0), _SHORT_ALONE, _SHORT)
             short += abs(weight) * float(shares @ deviations)
@@ -180,10 +180,11 @@ def _most_bias(t: Float64) -> Float64:
     return np.asarray(_HEIGHT * np.exp(-(t**2) / (2 * _WIDTH**2)))
 
 
-def _corrected(sums: AbsoluteSums, bias: Callable[[Float64], Float64]) -> tuple[float, Float64, float]:
-    """Return the sum less a bias, each item's part, and the variance that the parts lack."""
+def _corrected(
+    sums: AbsoluteSums, deviations: Float64, bias: Callable[[Float64], Float64]
+) -> tuple[float, Float64]:
+    """Return the sum less a bias, and each item's part of it."""
     values = sums.sums()
-    deviations, extra = sums.deviations()
     size = np.abs(values)
     t = np.divide(size, deviations, out=np.full_like(size, 1e9), where=deviations > 0)
-    return float((size - deviations * bias(t)).sum()), sums.signed(np.sign(values)), extra
+    return float((size - deviations * bias(t)).sum()), sums.signed(np.sign(values))

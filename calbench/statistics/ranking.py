@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from scipy.special import ndtr
 
 from calbench.arrays import Float64
 from calbench.errors import InputError
+from calbench.statistics.alarms import RESAMPLES_IN_TAIL, normal_tail
 from calbench.statistics.contrasts import SMALLEST_P, smallest_p
 from calbench.statistics.intervals import Resampled, check_level, check_paired, difference_bounds
-
-# Below this many resamples in a tail its quantile is mostly noise.
-_RESAMPLES_IN_TAIL = 10
 
 
 @dataclass(frozen=True)
@@ -94,14 +91,12 @@ def p_value(candidate: Resampled, reference: Resampled) -> float:
     """
     check_paired(candidate, reference)
     p = smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
-    floor = 2 * _RESAMPLES_IN_TAIL / len(candidate.values)
+    floor = 2 * RESAMPLES_IN_TAIL / len(candidate.values)
     if p >= floor or candidate.sums is not None:
         return p
     if candidate.metric.biased:
         return floor
-    spread = float(np.nanstd(candidate.values - reference.values))
-    distance = abs(candidate.value - reference.value)
-    tail = float(2 * ndtr(-distance / spread)) if spread > 0 else 0.0
+    tail = normal_tail(abs(candidate.value - reference.value), candidate.values - reference.values)
     return min(floor, max(tail, SMALLEST_P))
 
 

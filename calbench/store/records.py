@@ -252,9 +252,8 @@ class Store:
 
     def _enter(self, held: ExitStack, timeout_seconds: float) -> None:
         while True:
-            held.enter_context(
-                lock(self.root / f"computing-{platform.node()}", timeout_seconds=timeout_seconds)
-            )
+            own = self.root / f"computing-{platform.node()}"
+            held.enter_context(lock(own, timeout_seconds=timeout_seconds))
             try:
                 with lock(self.root / _IDLE, timeout_seconds=0):
                     return

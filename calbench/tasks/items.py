@@ -92,7 +92,7 @@ class Dataset:
         Raises
         ------
         InputError
-            No items, an empty text, a label out of range or an id that appears twice.
+            No items, an empty text, half a character, a label out of range or an id that appears twice.
         """
         if not items:
             raise InputError(f"{source}: no items")
@@ -106,9 +106,13 @@ class Dataset:
                 raise InputError(f"{source}: item {item.id!r} has an empty text; drop it")
             if (problem := item.problem(n_classes)) is not None:
                 raise InputError(f"{source}: item {item.id!r} {problem}")
-            _check_characters(item, source)
             kept.setdefault(normalized(item.content), item)
-        return cls(tuple(kept.values()), len(items) - len(kept))
+        dataset = cls(tuple(kept.values()), len(items) - len(kept))
+        try:
+            _ = dataset.fingerprint
+        except UnicodeEncodeError as error:
+            raise _half_a_character(dataset.items, error, source) from None
+        return dataset
 
     @cached_property
     def fingerprint(self) -> str:
@@ -177,14 +181,12 @@ def split_evaluation(item_ids: Sequence[str], *, n_calibration: int, seed: int) 
     return Split(tuple(ids[i] for i in order[:n_calibration]), tuple(ids[i] for i in order[n_calibration:]))
 
 
-def _check_characters(item: LabelledItem, source: str) -> None:
-    try:
-        hash_items([item])
-    except UnicodeEncodeError as error:
-        half = error.object[error.start : error.end]
-        raise InputError(
-            f"{source}: item {item.id!r} holds {half!r}, half of a character; complete it or take it out"
-        ) from None
+def _half_a_character(items: Sequence[LabelledItem], error: UnicodeEncodeError, source: str) -> InputError:
+    half = error.object[error.start : error.end]
+    item = next(item for item in items if half in json.dumps(item.row(), ensure_ascii=False))
+    return InputError(
+        f"{source}: item {item.id!r} holds {half!r}, half of a character; complete it or take it out"
+    )
 
 
 def normalized(text: str) -> str:

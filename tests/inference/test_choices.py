@@ -16,6 +16,7 @@ from calbench.inference.scoring import batches
 from calbench.inference.trees import Tree, _rows, n_tokens, tree_batch
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, MultipleChoice, Question
+from tests.tiny_models import decoder_like
 
 RNG = np.random.default_rng(0)
 # float32 sums in another order, on log-likelihoods of order 1 to 100
@@ -257,17 +258,7 @@ SOFT_CAPS = {
 
 @pytest.mark.parametrize("kind", SOFT_CAPS)
 def test_a_soft_cap_is_applied(kind, decoder):
-    import torch
-    import transformers
-
-    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    config = getattr(transformers, f"{kind}Config")(
-        **{name: getattr(decoder[0].config, name) for name in sizes}, head_dim=16, **SOFT_CAPS[kind]
-    )
-    config._attn_implementation = "eager"
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    model = decoder_like(decoder[0], kind, head_dim=16, **SOFT_CAPS[kind])
     assert_equals_naive((model, *decoder[1:]), PLAIN, ITEMS[:6])
 
 

@@ -16,6 +16,7 @@ from calbench.models import ModelSource
 from calbench.predictions import TopLabelPredictions
 from calbench.tasks import Generation, GenerationRequest, Item, OpenQuestion
 from calbench.tasks.generation import is_right
+from tests.tiny_models import decoder_like
 
 ITEMS = [OpenQuestion(f"i{n}", f"w{n} w{2 * n + 1} w{n + 5}", ("w1",)) for n in range(8)]
 REQUEST = GenerationRequest("Text: {question} Sentiment:", max_new_tokens=5)
@@ -63,41 +64,16 @@ HYBRIDS = {
 
 @pytest.mark.parametrize("kind", HYBRIDS)
 def test_models_with_layers_of_two_kinds_answer_as_in_whole_forward_passes(kind, decoder):
-    import torch
-    import transformers
-
-    sizes = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
-    config = getattr(transformers, f"{kind}Config")(
-        **{name: getattr(decoder[0].config, name) for name in (*sizes, "num_key_value_heads")},
-        **HYBRIDS[kind],
-        initializer_range=0.3,
-        pad_token_id=0,
-        bos_token_id=None,
-        eos_token_id=None,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.AutoModelForCausalLM.from_config(config).eval()
+    ends = {"pad_token_id": 0, "bos_token_id": None, "eos_token_id": None}
+    options = HYBRIDS[kind] | ends | {"num_key_value_heads": 2, "initializer_range": 0.3}
+    model = decoder_like(decoder[0], kind, **options)
     found = generate(model, *decoder[1:], REQUEST, ITEMS[:2])
     for item, answer in zip(ITEMS, found.answers, strict=False):
         assert answer == greedy(model, decoder[1], REQUEST.text(item), 5)[0]
 
 
 def test_a_model_without_a_cache_of_keys_does_not_forget_its_prompt(decoder):
-    import torch
-    import transformers
-
-    config = transformers.MambaConfig(
-        vocab_size=decoder[0].config.vocab_size,
-        hidden_size=32,
-        state_size=4,
-        num_hidden_layers=2,
-        initializer_range=0.5,
-        eos_token_id=None,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.MambaForCausalLM(config).eval()
+    model = decoder_like(decoder[0], "Mamba", state_size=4, initializer_range=0.5, eos_token_id=None)
     found = generate(model, *decoder[1:], REQUEST, ITEMS[:2])
     for item, answer, confidence in zip(ITEMS, found.answers, found.predictions.confidences, strict=False):
         text, log_probs = greedy(model, decoder[1], REQUEST.text(item), 5)

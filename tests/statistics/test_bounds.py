@@ -131,7 +131,7 @@ def test_twenty_groups_are_none_too_many():
         Items.from_top_label(confidences, rng.random(1000) < confidences)
     )
     deviations, extra = sums.deviations()
-    value, parts, _ = bounds._corrected(sums, bounds._least_bias)
+    value, parts = bounds._corrected(sums, deviations, bounds._least_bias)
     z = bounds._quantile(0.95)
     narrow = (value + z * np.sqrt(1000 * np.var(parts) + extra)) / 1000
     assert absolute_sum_bounds(sums, None)[1] == pytest.approx(narrow)
