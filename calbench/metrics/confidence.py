@@ -153,11 +153,11 @@ class _Logistic:
         open_: npt.NDArray[np.intp] = np.arange(weights.shape[1])
         beta: Float64 = np.zeros((self.design.shape[1], weights.shape[1]))
         for _ in range(_MAX_ITERATIONS):
-            step, solvable = self._newton_step(beta, weights)
+            step, solvable, level = self._newton_step(beta, weights)
             beta, step, weights = beta[:, solvable], step[:, solvable], weights[:, solvable]
             open_ = np.asarray(open_[solvable])
             beta = beta + step * self._step_lengths(beta, step, weights)
-            done = (np.abs(step) < _TOLERANCE * (1 + np.abs(beta))).all(axis=0)
+            done = (np.abs(step) < _TOLERANCE * (1 + np.abs(beta))).all(axis=0) | level[solvable]
             solution[open_[done]] = beta[self.coefficient, done]
             beta, weights, open_ = beta[:, ~done], weights[:, ~done], open_[~done]
             if not len(open_):
@@ -172,16 +172,22 @@ class _Logistic:
         signed = np.where(self.target[:, None] > 0, linear, -linear)
         return -np.asarray(np.einsum("ij,ij->j", weights, np.logaddexp(0.0, -signed)))
 
-    def _newton_step(self, beta: Float64, weights: Float64) -> tuple[Float64, npt.NDArray[np.bool_]]:
+    def _newton_step(
+        self, beta: Float64, weights: Float64
+    ) -> tuple[Float64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Return the step, where it can be solved for, and where the gradient is 0 but for rounding."""
         fitted = expit(self._linear(beta))
-        gradient = self.design.T @ (weights * (self.target[:, None] - fitted))
+        slopes = weights * (self.target[:, None] - fitted)
+        gradient = self.design.T @ slopes
+        rounding = 8 * np.finfo(np.float64).eps * (np.abs(self.design.T) @ np.abs(slopes))
+        level = (np.abs(gradient) <= rounding).all(axis=0)
         curvature = weights * fitted * (1 - fitted)
         products = self.design[:, :, None] * self.design[:, None, :]
         hessian = np.einsum("ipq,ij->jpq", products, curvature)
         size = np.einsum("jpp->j", hessian) ** hessian.shape[1]
         solvable = np.linalg.det(hessian) > np.maximum(1e-12 * size, np.finfo(np.float64).tiny)
         hessian[~solvable] = np.eye(hessian.shape[1])
-        return np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T, solvable
+        return np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T, solvable, level
 
     def _step_lengths(self, beta: Float64, step: Float64, weights: Float64) -> Float64:
         """Halve a step until the likelihood does not fall."""

@@ -88,6 +88,17 @@ def test_counts_that_keep_the_total_are_repeated_items(name, data, seed):
     assert weighted == pytest.approx(metrics.get(name)(probs[rows], labels[rows]), abs=1e-9)
 
 
+def test_a_flat_likelihood_has_its_maximum_in_any_batch_of_weights():
+    # one of 22 even chances came true, and one certainty did not
+    probs, labels = np.full((23, 2), 0.5), np.ones(23, dtype=int)
+    probs[1], labels[0] = [1, 0], 0
+    statistic = metrics.get("calibration_intercept").statistic(Items.from_probs(probs, labels))
+    weights = np.ones((23, 1))
+    (alone,) = statistic(weights)
+    assert alone == pytest.approx((np.log(2**-53) - np.log(22)) / 2, abs=1e-6)
+    np.testing.assert_allclose(statistic(np.repeat(weights, 3, axis=1)), alone, rtol=1e-7)
+
+
 @pytest.mark.parametrize("name", ALL)
 @QUICK
 @given(data=answers(), seed=st.integers(0, 99))
