@@ -22,11 +22,11 @@ from rich.console import Console
 from tabulate import tabulate
 
 from calbench import Predictions, models, quantizers, tasks
-from calbench.adaptation import Recipe, Student, TrainingData, train
+from calbench.adaptation import ArmBench, Recipe, Student, TrainingData, train
 from calbench.cache import cache_dir
-from calbench.experiments import PROFILES, ArmBench, Bench
 from calbench.metrics import Items
 from calbench.report import TerminalProgress
+from calbench.runs import PROFILES, Bench
 from calbench.statistics import Estimate, Resamples, contrast, resample
 from calbench.store import Store
 

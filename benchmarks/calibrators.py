@@ -27,9 +27,9 @@ import numpy as np
 
 from calbench import Predictions, calibrators
 from calbench.calibrators import CalibrationContext, softmax, unit_error
-from calbench.calibrators.beta import fit_beta
-from calbench.calibrators.confidence import Samples
-from calbench.calibrators.isotonic import fit_isotonic
+from calbench.calibrators._beta import fit_beta
+from calbench.calibrators._confidence import Samples
+from calbench.calibrators._isotonic import fit_isotonic
 from calbench.errors import InputError
 from calbench.metrics import expected_calibration_error
 

@@ -21,11 +21,11 @@ from tabulate import tabulate
 
 from calbench import Predictions, calibrators, models, tasks
 from calbench.cache import cache_dir
-from calbench.experiments import PROFILES, Bench
-from calbench.experiments.bench import METRICS
-from calbench.experiments.sides import Side
-from calbench.experiments.transfer import transfer_between
-from calbench.inference import classification, score
+from calbench.gates import Side, transfer_between
+from calbench.inference import _classification as classification
+from calbench.inference import score
+from calbench.runs import PROFILES, Bench
+from calbench.runs._runner import METRICS
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
 from calbench.tasks import split_evaluation

@@ -21,8 +21,8 @@ import torch
 from calbench import models, quantizers, tasks
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples
-from calbench.quantizers.gptq.driver import _batches, _run_model, _watch
-from calbench.quantizers.gptq.solver import Grid, round_to_nearest, solve
+from calbench.quantizers.gptq._driver import _batches, _run_model, _watch
+from calbench.quantizers.gptq._solver import Grid, round_to_nearest, solve
 
 N_SAMPLES, N_TOKENS, GROUP = 128, 256, 64
 

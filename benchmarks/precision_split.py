@@ -15,7 +15,7 @@ import numpy as np
 from tabulate import tabulate
 
 from calbench import metrics, quantizers
-from calbench.experiments import PROFILES, Bench, Selection, grid_of
+from calbench.runs import PROFILES, Bench, Selection, grid_of
 from calbench.store import Store
 
 

@@ -30,10 +30,10 @@ from tabulate import tabulate
 from torch.nn import Linear
 
 from calbench import models, tasks
-from calbench.inference import score
-from calbench.inference.choice_tokens import encode_choices, shared_prefix
-from calbench.inference.trees import Tree, n_tokens
-from calbench.models.quiet import quiet
+from calbench.inference import encode_choices, score
+from calbench.inference._choice_tokens import shared_prefix
+from calbench.inference._trees import Tree, n_tokens
+from calbench.models import quiet
 from calbench.tasks import MultipleChoice, Question
 
 BATCH_SIZES = (1, 4, 8, 16, 32)

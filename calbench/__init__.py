@@ -12,41 +12,47 @@ __version__ = "0.1.0"
 
 _MEMBERS = {
     "CalbenchError": "calbench.errors",
-    "Predictions": "calbench.predictions",
-    "TopLabelPredictions": "calbench.predictions",
+    "Predictions": "calbench.records",
+    "TopLabelPredictions": "calbench.records",
     "metric": "calbench.metrics",
     "calibrator": "calbench.calibrators",
     "quantizer": "calbench.quantizers",
     "task": "calbench.tasks",
     "model": "calbench.models",
     "grid": "calbench.pytest_plugin",
-    "compare": "calbench.comparison",
+    "compare": "calbench.gates",
+    "transfer": "calbench.gates",
 }
 _SUBPACKAGES = (
+    "adaptation",
     "calibrators",
     "errors",
-    "experiments",
+    "gates",
     "interchange",
     "metrics",
     "models",
     "quantizers",
+    "records",
     "report",
+    "runs",
     "statistics",
     "store",
+    "studies",
     "tasks",
     "testing",
 )
 
 if TYPE_CHECKING:
     from calbench.calibrators import calibrator as calibrator
-    from calbench.comparison import compare as compare
     from calbench.errors import CalbenchError as CalbenchError
+    from calbench.gates import compare as compare
+    from calbench.gates import transfer as transfer
     from calbench.metrics import metric as metric
     from calbench.models import model as model
-    from calbench.predictions import Predictions as Predictions
-    from calbench.predictions import TopLabelPredictions as TopLabelPredictions
     from calbench.pytest_plugin import grid as grid
     from calbench.quantizers import quantizer as quantizer
+    from calbench.records import Predictions as Predictions
+    from calbench.records import TopLabelPredictions as TopLabelPredictions
     from calbench.tasks import task as task
 
 __all__ = ["__version__", *_MEMBERS, *_SUBPACKAGES]  # noqa: PLE0604 (names, gathered once above)

@@ -1,7 +1,7 @@
 """Options of the pytest plugin: each one on the command line and as an ini key.
 
 Imported by every pytest run of an environment, so it imports nothing but pytest, and only declares;
-:mod:`calbench.pytest_session.options` reads the values where a run uses any.
+:mod:`calbench._pytest._options` reads the values where a run uses any.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""pytest hooks and fixtures; the work is done by :mod:`calbench.pytest_session`.
+"""pytest hooks and fixtures; the work is done by :mod:`calbench._pytest`.
 
 This module is imported by every pytest run of an environment that has calbench installed, so it
 imports nothing but pytest: a run that does not use calbench does not pay for it.
@@ -14,7 +14,7 @@ import pytest
 from calbench.pytest_options import MARKER, add_options, is_used
 
 if TYPE_CHECKING:
-    from calbench.pytest_session import CalbenchFixture, Session
+    from calbench._pytest import CalbenchFixture, Session
 
 _SESSION = pytest.StashKey["Session"]()
 _RESULTS = pytest.StashKey["_Results"]()
@@ -109,7 +109,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``--dist loadgroup``, give all cells of a model to one worker."""
     if config.getoption("dist") != "loadgroup":
         return None
-    from calbench.pytest_session.scheduling import make_scheduler
+    from calbench._pytest import make_scheduler
 
     return make_scheduler(config, log)
 
@@ -165,7 +165,7 @@ def _is_worker(config: pytest.Config) -> bool:
 
 def _session(config: pytest.Config) -> Session:
     if _SESSION not in config.stash:
-        from calbench.pytest_session import Session
+        from calbench._pytest import Session
 
         config.stash[_SESSION] = Session(config)
     return config.stash[_SESSION]

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from calbench import packages, tasks
-from calbench.models.embedded import ADAPTER
-from calbench.tasks.sentiment import CLASSES
+from calbench.models._embedded import ADAPTER
+from calbench.tasks._sentiment import CLASSES
 
 SEED, EPOCHS, BATCH, MAX_TOKENS, LEARNING_RATE = 7, 1, 32, 64, 1e-3
 LORA = LoraConfig(
@@ -96,7 +96,7 @@ def main() -> None:
             ADAPTER.mkdir(parents=True, exist_ok=True)
             (ADAPTER / weights.name).write_bytes(weights.read_bytes())
             (ADAPTER / "adapter_config.json").write_text(_portable(folder / "adapter_config.json"))
-            print(f"written to {ADAPTER}; put the hash into calbench/models/embedded.py")
+            print(f"written to {ADAPTER}; put the hash into calbench/models/_embedded.py")
             return
         new, shipped = load_file(weights), load_file(ADAPTER / weights.name)
         difference = max((new[key] - shipped[key]).abs().max().item() for key in shipped)

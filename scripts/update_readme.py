@@ -15,8 +15,8 @@ from pathlib import Path
 
 from calbench import metrics
 from calbench.cache import replacing
-from calbench.experiments import PROFILES, Grid, Selection
 from calbench.report import read_results, summary, write_json
+from calbench.runs import PROFILES, Grid, Selection
 
 CALIBRATOR = "temperature"
 MARKERS = re.compile(r"(<!-- leaderboard[^>]*-->\n).*?(<!-- /leaderboard -->)", re.DOTALL)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from calbench import Predictions, calibrators, cli
-from calbench.cli.output import print_json
+from calbench.cli._output import print_json
 from calbench.metrics import negative_log_likelihood
 from tests.interchange.samples import write
 

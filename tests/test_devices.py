@@ -205,7 +205,7 @@ def test_a_model_whose_parts_would_stay_elsewhere_is_refused(cards, calls, decod
 
 def test_dividing_a_model_needs_accelerate(cards, calls, decoder, monkeypatch):
     cards(n_bytes(decoder, 4) - 1)
-    monkeypatch.setattr("calbench.models.sources.find_spec", lambda _: None)
+    monkeypatch.setattr("calbench.models._sources.find_spec", lambda _: None)
     with pytest.raises(BackendUnavailableError, match=r"needs accelerate; pip install 'calbench\[torch\]'"):
         decoder.load()
 
@@ -240,7 +240,7 @@ def test_the_kind_of_device_is_part_of_a_quantized_models_identity(decoder, monk
 
 
 def test_gptqmodel_sees_no_other_gpus(cards, monkeypatch):
-    from calbench.quantizers.gptq import native
+    from calbench.quantizers.gptq import _gptqmodel as native
 
     cards(0)
     shown = {}
@@ -267,7 +267,7 @@ def test_the_generators_of_all_gpus_are_kept_once_they_are_in_use(cards, monkeyp
 
 @pytest.mark.parametrize(("device", "n_gpus"), [("cpu", 0), ("cuda:1", 1)])
 def test_ray_jobs_are_told_the_kind_of_device_and_given_a_gpu(device, n_gpus, monkeypatch):
-    from calbench.experiments.executors import Job, RayExecutor
+    from calbench.runs.executors import Job, RayExecutor
 
     asked = {}
 

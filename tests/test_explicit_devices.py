@@ -25,7 +25,7 @@ from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, Student, Teacher, TrainingData, merged_source, train
 from calbench.inference import generate, score
 from calbench.models import ModelSource
-from calbench.quantizers.tiny import random_samples, write_tiny
+from calbench.quantizers._tiny import random_samples, write_tiny
 from calbench.tasks import (
     ChoiceRequest,
     ClassificationRequest,

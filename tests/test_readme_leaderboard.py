@@ -38,5 +38,5 @@ def test_another_definition_is_noticed(script, monkeypatch):
 
 
 def test_cells_that_were_added_to_the_default_run_are_noticed(script, monkeypatch):
-    monkeypatch.setattr("calbench.experiments.cells.DEFAULT_QUANTIZERS", ("fp32", "bf16"))
+    monkeypatch.setattr("calbench.runs._cells.DEFAULT_QUANTIZERS", ("fp32", "bf16"))
     assert any("lacks" in problem and "bf16" in problem for problem in script.problems())

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calbench.arrays import softmax
+from calbench.records import softmax
 from calbench.testing import check_calibrator
 
 

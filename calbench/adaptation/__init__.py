@@ -5,17 +5,30 @@ Importing this package imports neither torch nor peft.
 
 from __future__ import annotations
 
-from calbench.adaptation.answers import Student
-from calbench.adaptation.data import TrainingData
-from calbench.adaptation.lora import attach, set_adapter
-from calbench.adaptation.merged import merged_source
-from calbench.adaptation.recipe import Distillation, Recipe
-from calbench.adaptation.stored import StoredAdapter, adapter_identity, folder_of
-from calbench.adaptation.training import Teacher, compute_dtype, train
+from calbench.adaptation._answers import Student
+from calbench.adaptation._data import TrainingData
+from calbench.adaptation._effects import METRICS
+from calbench.adaptation._lora import attach, set_adapter
+from calbench.adaptation._merged import merged_source
+from calbench.adaptation._recipe import Distillation, Recipe
+from calbench.adaptation._recovery import Recovery
+from calbench.adaptation._result import ArmsResult
+from calbench.adaptation._runner import ArmBench
+from calbench.adaptation._stored import StoredAdapter, adapter_identity, folder_of
+from calbench.adaptation._training import Teacher, compute_dtype, train
+from calbench.adaptation._variants import ARMS, CONTRASTS, ArmDesign, Contrast
 
 __all__ = [
+    "ARMS",
+    "CONTRASTS",
+    "METRICS",
+    "ArmBench",
+    "ArmDesign",
+    "ArmsResult",
+    "Contrast",
     "Distillation",
     "Recipe",
+    "Recovery",
     "StoredAdapter",
     "Student",
     "Teacher",

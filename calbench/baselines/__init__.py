@@ -5,11 +5,22 @@ A baseline is two files: ``<suite>/<cell>.json`` for people to review, and besid
 compared with it item by item.
 """
 
-from calbench.baselines.baseline import Baseline, check_comparable, snapshot
-from calbench.baselines.files import from_payload, is_baseline, path_of, payload_of, read, stale, write
+from calbench.baselines._baseline import Baseline, changed_versions, check_comparable, snapshot
+from calbench.baselines._files import (
+    cell_id_of,
+    from_payload,
+    is_baseline,
+    path_of,
+    payload_of,
+    read,
+    stale,
+    write,
+)
 
 __all__ = [
     "Baseline",
+    "cell_id_of",
+    "changed_versions",
     "check_comparable",
     "from_payload",
     "is_baseline",

@@ -17,46 +17,51 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from calbench.arrays import softmax
-from calbench.calibrators.interface import (
+from calbench.calibrators._export import write
+from calbench.calibrators._interface import (
     CalibrationContext,
     Calibrator,
     FittedCalibrator,
 )
-from calbench.calibrators.plugins import AdaptedCalibrator, build, check_component, is_built_in, restore
-from calbench.calibrators.precision import unit_error
+from calbench.calibrators._plugins import AdaptedCalibrator, build, check_component, is_built_in, restore
+from calbench.calibrators._precision import unit_error
 from calbench.errors import InputError
+from calbench.records import softmax
 from calbench.registry import Registry, Spec
 
 __all__ = [
+    "AdaptedCalibrator",
     "CalibrationContext",
     "Calibrator",
     "FittedCalibrator",
     "adapted",
     "calibrator",
+    "check_component",
     "from_dict",
     "get",
+    "is_built_in",
     "names",
     "registry",
     "softmax",
     "unit_error",
+    "write",
 ]
 
 C = TypeVar("C", bound=type)
 
 _BUILT_IN = (
-    "identity",
-    "temperature",
-    "vector",
-    "matrix",
-    "platt",
-    "beta",
-    "isotonic",
-    "histogram",
-    "scaling_binning",
-    "adaptive",
-    "quantile_temperature",
-    "pacs",
+    "_identity",
+    "_temperature",
+    "_vector",
+    "_matrix",
+    "_platt",
+    "_beta",
+    "_isotonic",
+    "_histogram",
+    "_scaling_binning",
+    "_adaptive",
+    "_quantile_temperature",
+    "_pacs",
     "fuzzy",
 )
 

@@ -9,23 +9,23 @@ import typer
 
 import calbench
 from calbench.cli import (  # noqa: F401 (importing a command's file registers it)
-    compare,
-    doctor,
-    evaluate,
-    export,
-    export_records,
-    import_records,
-    listing,
-    monitor,
-    plot,
-    report,
-    run,
-    sensitivity,
-    setup,
-    store,
-    transfer,
+    _compare,
+    _doctor,
+    _evaluate,
+    _export,
+    _export_records,
+    _import_records,
+    _listing,
+    _monitor,
+    _plot,
+    _report,
+    _run,
+    _sensitivity,
+    _setup,
+    _store,
+    _transfer,
 )
-from calbench.cli.application import app
+from calbench.cli._application import app
 from calbench.errors import CalbenchError
 from calbench.escaping import printable
 

@@ -6,26 +6,27 @@
 
 from __future__ import annotations
 
-from calbench.metrics.calibration_error import (
+from calbench.metrics._absolute_sums import AbsoluteSums
+from calbench.metrics._calibration_error import (
     debiased_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
 )
-from calbench.metrics.classwise import classwise_calibration_error, top_label_calibration_error
-from calbench.metrics.confidence import (
+from calbench.metrics._classwise import classwise_calibration_error, top_label_calibration_error
+from calbench.metrics._confidence import (
     calibration_intercept,
     calibration_slope,
     overconfidence_error_rate,
     overconfidence_gap,
     overconfidence_rate,
 )
-from calbench.metrics.decomposition import (
+from calbench.metrics._decomposition import (
     BrierDecomposition,
     brier_calibration,
     brier_decomposition,
     brier_refinement,
 )
-from calbench.metrics.drift import (
+from calbench.metrics._drift import (
     PrecisionSplit,
     confidence_shift,
     flip_rate,
@@ -34,16 +35,16 @@ from calbench.metrics.drift import (
     precision_split,
     split_rate,
 )
-from calbench.metrics.items import Items
-from calbench.metrics.proper_scores import (
+from calbench.metrics._outcomes import Items
+from calbench.metrics._proper_scores import (
     accuracy,
     brier_score,
     negative_log_likelihood,
     top_label_brier_score,
 )
-from calbench.metrics.registration import Metric, evaluate, get, metric, names, registry
-from calbench.metrics.reliability import ReliabilityBins
-from calbench.metrics.rounding import (
+from calbench.metrics._registration import Metric, evaluate, get, metric, names, registry
+from calbench.metrics._reliability import ReliabilityBins
+from calbench.metrics._rounding import (
     ShiftByNorm,
     centred_norm,
     peak_distortion,
@@ -53,21 +54,26 @@ from calbench.metrics.rounding import (
     underflow_fraction,
     underflow_margin,
 )
-from calbench.metrics.selective import (
+from calbench.metrics._selective import (
     area_under_generalized_risk_coverage,
     area_under_risk_coverage,
     confidence_auroc,
     coverage_at_risk,
 )
-from calbench.metrics.smooth import smooth_calibration_error
+from calbench.metrics._smooth import smooth_calibration_error
+from calbench.metrics._weighted import Statistic, SumStatistic, TermLike, evaluate_together, unweighted
 
 __all__ = [
+    "AbsoluteSums",
     "BrierDecomposition",
     "Items",
     "Metric",
     "PrecisionSplit",
     "ReliabilityBins",
     "ShiftByNorm",
+    "Statistic",
+    "SumStatistic",
+    "TermLike",
     "accuracy",
     "area_under_generalized_risk_coverage",
     "area_under_risk_coverage",
@@ -84,6 +90,7 @@ __all__ = [
     "coverage_at_risk",
     "debiased_calibration_error",
     "evaluate",
+    "evaluate_together",
     "expected_calibration_error",
     "flip_rate",
     "get",
@@ -108,4 +115,5 @@ __all__ = [
     "top_label_calibration_error",
     "underflow_fraction",
     "underflow_margin",
+    "unweighted",
 ]

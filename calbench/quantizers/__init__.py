@@ -7,13 +7,18 @@ Importing this package imports no third-party package.
 
 from __future__ import annotations
 
-from calbench.quantizers.catalogue import get, names, quantizer, registry
-from calbench.quantizers.fit import check_fits
-from calbench.quantizers.identity import identity, versions
-from calbench.quantizers.protocol import Quantizer, SavesCheckpoints, WeightFormat
-from calbench.quantizers.quantization import QuantizedModel, quantize
-from calbench.quantizers.report import Proof, QuantizationReport
-from calbench.quantizers.samples import QuantizationSamples
+from calbench.quantizers._availability import installed_versions
+from calbench.quantizers._build import QuantizedModel, quantize
+from calbench.quantizers._cache_key import identity, versions
+from calbench.quantizers._catalogue import arguments, get, names, quantizer, registry
+from calbench.quantizers._compatibility import check_fits
+from calbench.quantizers._diagnosis import diagnose, packages
+from calbench.quantizers._probe import probe_logits
+from calbench.quantizers._protocol import Quantizer, SavesCheckpoints, WeightFormat
+from calbench.quantizers._report import Proof, QuantizationReport
+from calbench.quantizers._samples import QuantizationSamples
+from calbench.quantizers._selection import block_linears, module_groups
+from calbench.quantizers._sizes import model_tensors, tensors_hash
 
 __all__ = [
     "Proof",
@@ -23,12 +28,21 @@ __all__ = [
     "Quantizer",
     "SavesCheckpoints",
     "WeightFormat",
+    "arguments",
+    "block_linears",
     "check_fits",
+    "diagnose",
     "get",
     "identity",
+    "installed_versions",
+    "model_tensors",
+    "module_groups",
     "names",
+    "packages",
+    "probe_logits",
     "quantize",
     "quantizer",
     "registry",
+    "tensors_hash",
     "versions",
 ]

@@ -1,27 +1,39 @@
 """Results for people and for programs."""
 
-from calbench.report.comment import comment
-from calbench.report.csv_table import csv_table
-from calbench.report.files import write
-from calbench.report.html import html_page
-from calbench.report.leaderboard import markdown, summary, terminal
-from calbench.report.progress import TerminalProgress
-from calbench.report.records import ImportedCells, cells_of_records
-from calbench.report.results import document, gate_of, merge, row_of, verdict, write_json
-from calbench.report.schema import combined, read_results, schema
+from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_arms
+from calbench.report._comment import comment
+from calbench.report._comparisons import gate_lines
+from calbench.report._csv_table import csv_table
+from calbench.report._files import write
+from calbench.report._html import html_page
+from calbench.report._leaderboard import markdown, summary, terminal
+from calbench.report._precision import precision_json, precision_markdown
+from calbench.report._progress import TerminalProgress
+from calbench.report._records import ImportedCells, cells_of_records
+from calbench.report._results import Describes, Row, document, gate_of, merge, row_of, verdict, write_json
+from calbench.report._schema import combined, read_results, schema
 
 __all__ = [
+    "Describes",
     "ImportedCells",
+    "Row",
     "TerminalProgress",
+    "arms_markdown",
+    "arms_row",
+    "arms_terminal",
     "cells_of_records",
     "combined",
     "comment",
     "csv_table",
     "document",
+    "gate_lines",
     "gate_of",
     "html_page",
     "markdown",
     "merge",
+    "merge_arms",
+    "precision_json",
+    "precision_markdown",
     "read_results",
     "row_of",
     "schema",

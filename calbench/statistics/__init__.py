@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from calbench.statistics.alarms import exceedance_p_value, expected_false_alarms, survivors
-from calbench.statistics.contrasts import contrast, contrast_p_value
-from calbench.statistics.gate import Change, GateDecision, ceiling, change, compare, decide, decide_ceiling
-from calbench.statistics.intervals import Estimate, Resampled, bootstrap, difference, resample
-from calbench.statistics.ranking import Rank, differences_from_best, p_value, rank_intervals
-from calbench.statistics.resamples import Resamples, resamples_for
-from calbench.statistics.significance import McNemarResult, holm, mcnemar
+from calbench.statistics._alarms import exceedance_p_value, expected_false_alarms, survivors
+from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
+from calbench.statistics._gate import (
+    Change,
+    GateDecision,
+    ceiling,
+    change,
+    check_same_items,
+    compare,
+    decide,
+    decide_ceiling,
+)
+from calbench.statistics._intervals import (
+    Estimate,
+    Resampled,
+    bootstrap,
+    check_level,
+    difference,
+    percentile_interval,
+    relative_bounds,
+    resample,
+)
+from calbench.statistics._ranking import Rank, differences_from_best, p_value, rank_intervals
+from calbench.statistics._resamples import Resamples, resamples_for
+from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
     "Change",
@@ -21,8 +39,11 @@ __all__ = [
     "bootstrap",
     "ceiling",
     "change",
+    "check_level",
+    "check_same_items",
     "compare",
     "contrast",
+    "contrast_bounds",
     "contrast_p_value",
     "decide",
     "decide_ceiling",
@@ -33,7 +54,9 @@ __all__ = [
     "holm",
     "mcnemar",
     "p_value",
+    "percentile_interval",
     "rank_intervals",
+    "relative_bounds",
     "resample",
     "resamples_for",
     "survivors",

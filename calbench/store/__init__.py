@@ -1,6 +1,6 @@
 """Predictions and quantized checkpoints on disk."""
 
-from calbench.store.maintenance import (
+from calbench.store._maintenance import (
     Entry,
     Listed,
     collect,
@@ -11,12 +11,14 @@ from calbench.store.maintenance import (
     size_limit,
     verify,
 )
-from calbench.store.records import Record, Store, key_of
+from calbench.store._records import Record, Store, key_of
+from calbench.store._shards import ShardFolder
 
 __all__ = [
     "Entry",
     "Listed",
     "Record",
+    "ShardFolder",
     "Store",
     "collect",
     "entries",

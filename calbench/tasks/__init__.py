@@ -1,10 +1,26 @@
 """Labelled data, and how a model is asked."""
 
-from calbench.tasks.classification import ClassificationRequest, SequenceClassification
-from calbench.tasks.generation import Generation, GenerationRequest, OpenQuestion
-from calbench.tasks.items import Dataset, Item, LabelledItem, Partition, Split, split_evaluation
-from calbench.tasks.multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks.registry import ClosedTask, Task, closed, get, names, registry, task
+from calbench.tasks._classification import ClassificationRequest, SequenceClassification
+from calbench.tasks._generation import (
+    Generation,
+    GenerationRequest,
+    OpenQuestion,
+    is_right,
+    normal_form,
+    open_question,
+)
+from calbench.tasks._items import (
+    Dataset,
+    Item,
+    LabelledItem,
+    Partition,
+    Split,
+    hash_items,
+    normalized,
+    split_evaluation,
+)
+from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
+from calbench.tasks._registry import ClosedTask, Task, closed, get, names, registry, task
 
 __all__ = [
     "ChoiceRequest",
@@ -24,7 +40,12 @@ __all__ = [
     "Task",
     "closed",
     "get",
+    "hash_items",
+    "is_right",
     "names",
+    "normal_form",
+    "normalized",
+    "open_question",
     "registry",
     "split_evaluation",
     "task",

@@ -12,8 +12,8 @@ def test_my_backend_keeps_the_rules():
     check_quantizer("my-backend[bits=4]")
 """
 
-from calbench.testing.calibrators import check_calibrator
-from calbench.testing.metrics import check_metric
-from calbench.testing.quantizers import check_quantizer
+from calbench.testing._calibrators import check_calibrator
+from calbench.testing._metrics import check_metric
+from calbench.testing._quantizers import check_quantizer
 
 __all__ = ["check_calibrator", "check_metric", "check_quantizer"]

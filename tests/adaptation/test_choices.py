@@ -10,7 +10,7 @@ import torch
 
 from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, Student, Teacher, TrainingData, attach, train
-from calbench.adaptation.answers import encode
+from calbench.adaptation._answers import encode
 from calbench.errors import InputError
 from calbench.inference import score
 from calbench.tasks import ChoiceRequest, Question

@@ -9,9 +9,9 @@ import pytest
 
 from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, Student, Teacher, merged_source, train
-from calbench.arrays import softmax
 from calbench.errors import InputError
 from calbench.inference import score
+from calbench.records import softmax
 from tests.adaptation.conftest import student_of
 
 RECIPE = Recipe(rank=4, epochs=4, batch_size=8, learning_rate=1e-2, evaluations=1)

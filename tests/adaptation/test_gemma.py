@@ -10,7 +10,7 @@ import torch
 
 from calbench import quantizers
 from calbench.adaptation import Distillation, Recipe, Teacher, TrainingData, train
-from calbench.adaptation.answers import encode
+from calbench.adaptation._answers import encode
 from calbench.inference import score
 from calbench.models import ModelSource
 from tests.adaptation.conftest import student_of

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from calbench import quantizers
-from calbench.adaptation import Distillation, Recipe, attach
-from calbench.adaptation.answers import Student, encode
-from calbench.adaptation.lora import adapter_parameters, adapter_state, set_adapter
-from calbench.adaptation.losses import distillation_loss
+from calbench.adaptation import Distillation, Recipe, Student, attach, set_adapter
+from calbench.adaptation._answers import encode
+from calbench.adaptation._lora import adapter_parameters, adapter_state
+from calbench.adaptation._losses import distillation_loss
 from calbench.inference import score
 from tests.adaptation.conftest import student_of
 

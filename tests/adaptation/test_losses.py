@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax, rel_entr, softmax
 
-from calbench.adaptation.losses import distillation_loss, divergence, sequence_distillation_loss
+from calbench.adaptation._losses import distillation_loss, divergence, sequence_distillation_loss
 
 RNG = np.random.default_rng(0)
 

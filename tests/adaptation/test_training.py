@@ -11,10 +11,10 @@ import torch
 
 from calbench import quantizers
 from calbench.adaptation import Recipe, StoredAdapter, attach, set_adapter, train
-from calbench.adaptation.lora import adapter_parameters, adapter_state, base_hash
+from calbench.adaptation._lora import adapter_parameters, adapter_state, base_hash
 from calbench.errors import CorruptRecordError, InputError, TrainingError
 from calbench.inference import score
-from calbench.models.quiet import quiet
+from calbench.models import quiet
 from tests.adaptation.conftest import student_of
 
 RECIPE = Recipe(
@@ -40,10 +40,10 @@ def stop_after(n):
 @pytest.mark.parametrize("quantizer", ["fp32", "bf16", "bnb-int8", "bnb-nf4", "bnb-nf4[double_quant=true]"])
 def test_the_base_stays_what_it_was_while_the_adapter_learns(source, data, tmp_path, quantizer):
     student, method = student_of(source, quantizer), quantizers.get(quantizer)
-    plain = quantizers.sizes.model_tensors(student.module, method, method.describe(student.module))
+    plain = quantizers.model_tensors(student.module, method, method.describe(student.module))
     before = {name: tensor.clone() for name, tensor in plain.items()}
     stored = run(student, data, tmp_path / "a", quantizer=quantizer)
-    after = quantizers.sizes.model_tensors(student.module, method, method.describe(student.module))
+    after = quantizers.model_tensors(student.module, method, method.describe(student.module))
     for name, tensor in before.items():
         kept = after.get(name, after.get(_under_an_adapter(name)))
         assert torch.equal(kept, tensor), name

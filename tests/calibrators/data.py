@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calbench.arrays import softmax
+from calbench.records import softmax
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 

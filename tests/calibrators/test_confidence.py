@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
-from calbench.calibrators.array_ops import NUMPY
-from calbench.calibrators.confidence import samples, top_log_odds
-from calbench.calibrators.inputs import check_fit
-from calbench.calibrators.steps import equal_mass_edges
+from calbench.calibrators._array_ops import NUMPY
+from calbench.calibrators._confidence import samples, top_log_odds
+from calbench.calibrators._inputs import check_fit
+from calbench.calibrators._steps import equal_mass_edges
 from calbench.errors import InputError
+from calbench.records import softmax
 
 from .data import overconfident
 

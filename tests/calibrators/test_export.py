@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
-from calbench.calibrators import CalibrationContext
-from calbench.calibrators.export import from_json, read_torch, to_json, to_onnx, to_torch, write
+from calbench.calibrators import CalibrationContext, write
+from calbench.calibrators._export import from_json, read_torch, to_json, to_onnx, to_torch
 from calbench.errors import InputError
+from calbench.records import softmax
 
 from .data import overconfident
 from .test_registry import BUILT_IN, VARIANTS
@@ -76,7 +76,7 @@ def test_the_number_of_classes_must_be_known_and_right(tmp_path):
 
 def test_a_plugins_fit_is_not_exported():
     pytest.importorskip("torch", reason="export to torch needs torch")
-    from calbench.calibrators.plugins import AdaptedFit
+    from calbench.calibrators._plugins import AdaptedFit
 
     with pytest.raises(InputError, match="only built-in"):
         to_torch(AdaptedFit("halving", lambda z: softmax(z / 2)))

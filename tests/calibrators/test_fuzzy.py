@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
 from calbench.calibrators import CalibrationContext
-from calbench.calibrators.fuzzy_loss import soft_calibration_error
-from calbench.calibrators.fuzzy_model import LabelWise, MatrixWise
-from calbench.calibrators.fuzzy_plot import plot_fuzzy
+from calbench.calibrators.fuzzy._loss import soft_calibration_error
+from calbench.calibrators.fuzzy._model import LabelWise, MatrixWise
+from calbench.calibrators.fuzzy._plot import plot_fuzzy
 from calbench.errors import InputError
+from calbench.records import softmax
 
 from .data import nll, overconfident
 

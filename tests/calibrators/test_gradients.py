@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
-from calbench.calibrators.adaptive import _unpack, network_loss
-from calbench.calibrators.fuzzy_loss import LossWeights, fuzzy_loss, soft_calibration_error
-from calbench.calibrators.fuzzy_model import LabelWise, MatrixWise
-from calbench.calibrators.fuzzy_training import FuzzyObjective
-from calbench.calibrators.inputs import check_fit
-from calbench.calibrators.linear import Design, FullMatrix, PerClass
-from calbench.calibrators.logistic import logistic_loss
-from calbench.calibrators.matrix import fit_matrix, odir
-from calbench.calibrators.pacs import pacs_loss
-from calbench.calibrators.quantile_temperature import monotone_loss
-from calbench.calibrators.vector import fit_per_class
+from calbench.calibrators._adaptive import _unpack, network_loss
+from calbench.calibrators._inputs import check_fit
+from calbench.calibrators._linear import Design, FullMatrix, PerClass
+from calbench.calibrators._logistic import logistic_loss
+from calbench.calibrators._matrix import fit_matrix, odir
+from calbench.calibrators._pacs import pacs_loss
+from calbench.calibrators._quantile_temperature import monotone_loss
+from calbench.calibrators._vector import fit_per_class
+from calbench.calibrators.fuzzy._loss import LossWeights, fuzzy_loss, soft_calibration_error
+from calbench.calibrators.fuzzy._model import LabelWise, MatrixWise
+from calbench.calibrators.fuzzy._training import FuzzyObjective
 
 from .data import finite_differences, overconfident
 

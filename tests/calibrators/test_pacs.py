@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
 from calbench.calibrators import CalibrationContext, unit_error
-from calbench.calibrators.pacs import FittedPacs
+from calbench.calibrators._pacs import FittedPacs
 from calbench.errors import InputError
+from calbench.records import softmax
 
 from .data import cifar10, nll, overconfident
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
 from calbench.calibrators import CalibrationContext
 from calbench.errors import DuplicateNameError, InputError, UnknownNameError
+from calbench.records import softmax
 from calbench.testing import check_calibrator
 
 from .data import overconfident

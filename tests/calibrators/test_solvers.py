@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from calbench.calibrators.inputs import check_fit
-from calbench.calibrators.linear import Design, FullMatrix
-from calbench.calibrators.matrix import odir
-from calbench.calibrators.solvers import _conjugate_gradients, _Directions, newton_cg
+from calbench.calibrators._inputs import check_fit
+from calbench.calibrators._linear import Design, FullMatrix
+from calbench.calibrators._matrix import odir
+from calbench.calibrators._solvers import _conjugate_gradients, _Directions, newton_cg
 
 from .data import overconfident
 

@@ -5,10 +5,10 @@ import pytest
 from scipy.optimize import brentq
 
 from calbench import calibrators, metrics
-from calbench.arrays import softmax
-from calbench.calibrators.inputs import check_fit
-from calbench.calibrators.scaling import scale_cumulants, scale_derivatives
-from calbench.calibrators.temperature import FittedTemperature
+from calbench.calibrators._inputs import check_fit
+from calbench.calibrators._scaling import scale_cumulants, scale_derivatives
+from calbench.calibrators._temperature import FittedTemperature
+from calbench.records import softmax
 
 from .data import cifar10, nll, overconfident
 

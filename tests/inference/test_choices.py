@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.inference import choices, score
-from calbench.inference.choice_tokens import Choices, encode_choices, shared_prefix
-from calbench.inference.choices import choice_method
-from calbench.inference.heads import check_agreement
-from calbench.inference.scoring import batches
-from calbench.inference.trees import Tree, _rows, n_tokens, tree_batch
+from calbench.inference import Choices, encode_choices, score
+from calbench.inference import _choices as choices
+from calbench.inference._choice_tokens import shared_prefix
+from calbench.inference._choices import choice_method
+from calbench.inference._heads import check_agreement
+from calbench.inference._scoring import batches
+from calbench.inference._trees import Tree, _rows, n_tokens, tree_batch
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, MultipleChoice, Question
 from tests.tiny_models import decoder_like

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.inference import generate, generation
+from calbench.inference import _generation as generation
+from calbench.inference import generate
 from calbench.models import ModelSource
-from calbench.predictions import TopLabelPredictions
-from calbench.tasks import Generation, GenerationRequest, Item, OpenQuestion
-from calbench.tasks.generation import is_right
+from calbench.records import TopLabelPredictions
+from calbench.tasks import Generation, GenerationRequest, Item, OpenQuestion, is_right
 from tests.tiny_models import decoder_like
 
 ITEMS = [OpenQuestion(f"i{n}", f"w{n} w{2 * n + 1} w{n + 5}", ("w1",)) for n in range(8)]

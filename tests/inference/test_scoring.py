@@ -7,9 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 
-from calbench.adaptation.answers import Student, encode
+from calbench.adaptation import Student
+from calbench.adaptation._answers import encode
 from calbench.errors import InputError
-from calbench.inference import classification, score, scoring
+from calbench.inference import _classification as classification
+from calbench.inference import _scoring as scoring
+from calbench.inference import score
 from calbench.models import ModelSource
 from calbench.tasks import ClassificationRequest, Item
 from tests.tiny_models import write_tokenizer

@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from calbench import Predictions, TopLabelPredictions
-from calbench.column_files import open_columns
 from calbench.errors import CalbenchError
 from calbench.interchange import read
 from calbench.metrics import evaluate
-from calbench.record_files import ColumnNames
-from calbench.record_writing import digest
+from calbench.records import ColumnNames, digest, open_columns
 
 SPLICES = (
     b"NaN",

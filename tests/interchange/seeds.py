@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from calbench import Predictions
-from calbench.record_files import ColumnNames
+from calbench.records import ColumnNames
 from tests.interchange.samples import write
 from tests.interchange.test_inspect_logs import LOG, log, sample
 

@@ -12,8 +12,8 @@ import pytest
 
 from calbench.errors import InputError
 from calbench.interchange import read_inspect
-from calbench.interchange.inspect_logs import is_inspect
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.interchange._inspect_logs import is_inspect
+from calbench.records import Predictions, TopLabelPredictions
 
 LOG = Path(__file__).parent / "data" / "inspect_sums.eval"
 

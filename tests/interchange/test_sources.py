@@ -11,7 +11,7 @@ import pytest
 from calbench import Predictions, TopLabelPredictions, metrics
 from calbench.errors import InputError
 from calbench.interchange import pair, read
-from calbench.record_files import ColumnNames
+from calbench.records import ColumnNames
 from tests.interchange.samples import write
 
 ROWS = ColumnNames(row_ids=True)

@@ -5,7 +5,7 @@ import pytest
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics.binning import uniform_bins
+from calbench.metrics._binning import uniform_bins
 
 
 def binary(confidences, correct):

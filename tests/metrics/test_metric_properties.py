@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from calbench import metrics
 from calbench.errors import InputError
 from calbench.metrics import Items
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.records import Predictions, TopLabelPredictions
 
 QUICK = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 ALL = metrics.names()

@@ -7,7 +7,7 @@ from scipy.stats import entropy
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.predictions import Predictions
+from calbench.records import Predictions
 
 
 @pytest.fixture

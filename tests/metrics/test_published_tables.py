@@ -10,7 +10,7 @@ import pytest
 
 from calbench import metrics, statistics
 from calbench.metrics import Items
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.records import Predictions, TopLabelPredictions
 
 EQUAL_MASS = "ece[strategy=quantile]"
 

@@ -7,9 +7,8 @@ import pytest
 from scipy import optimize
 
 from calbench import metrics
-from calbench.arrays import softmax
 from calbench.errors import InputError
-from calbench.predictions import Predictions
+from calbench.records import Predictions, softmax
 
 
 @pytest.mark.parametrize("n_classes", [2, 4, 50])
@@ -91,7 +90,7 @@ def test_rounding_logits_moves_confidence_within_the_bound(rng, dtype, epsilon):
 
 def test_bfloat16_is_rounded_as_torch_rounds_it(rng):
     torch = pytest.importorskip("torch", reason="the comparison is with torch")
-    from calbench.metrics.rounding import _rounded
+    from calbench.metrics._rounding import _rounded
 
     values = (rng.normal(size=(500, 3)) * 10).astype(np.float32)
     expected = torch.from_numpy(values).to(torch.bfloat16).to(torch.float64).numpy()

@@ -8,7 +8,8 @@ import shutil
 import pytest
 
 from calbench.errors import InputError, SetupRequiredError
-from calbench.models import ModelSource, embedded
+from calbench.models import ModelSource
+from calbench.models import _embedded as embedded
 
 
 def test_a_folder_resolves_and_loads_in_evaluation_mode(tiny_encoder):

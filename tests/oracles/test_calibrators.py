@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from calbench import calibrators
-from calbench.arrays import softmax
-from calbench.calibrators.confidence import Samples
-from calbench.calibrators.isotonic import fit_isotonic
-from calbench.calibrators.platt import fit_platt
+from calbench.calibrators._confidence import Samples
+from calbench.calibrators._isotonic import fit_isotonic
+from calbench.calibrators._platt import fit_platt
+from calbench.records import softmax
 
 EPS = 2.0**-52
 

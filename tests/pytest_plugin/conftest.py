@@ -54,7 +54,7 @@ def everything_imported() -> None:
     """A run in this process forgets the modules it imported, and with them what they registered."""
     import bitsandbytes  # noqa: F401
 
-    import calbench.pytest_session  # noqa: F401
+    import calbench._pytest  # noqa: F401
     from calbench import calibrators, metrics, models, quantizers, tasks
 
     for part in (calibrators, metrics, models, quantizers, tasks):

@@ -8,7 +8,7 @@ from tests.pytest_plugin.conftest import CONFTEST, results
 
 MORE = """
 from calbench.tasks import MultipleChoice, Question
-from calbench.tasks.hub import hub_files
+from calbench.tasks._hub import hub_files
 
 @calbench.model("far-model")
 def far_model():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from calbench.adaptation import ArmBench
 from calbench.errors import InputError
-from calbench.experiments import ArmBench
 
 pytest.importorskip("peft", reason="adapters need peft")
 pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")

@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from calbench import Predictions
-from calbench.experiments import Cell
-from calbench.experiments.arms import designs
-from calbench.experiments.arms_result import ArmsResult
-from calbench.experiments.effects import METRICS
-from calbench.experiments.sides import Side
-from calbench.pytest_session.arms import ArmsUnderTest
+from calbench._pytest._arms import ArmsUnderTest
+from calbench.adaptation import METRICS, ArmsResult
+from calbench.adaptation._variants import designs
+from calbench.gates import Side
+from calbench.runs import Cell
 from calbench.statistics import Resamples
 from calbench.store import Record
 

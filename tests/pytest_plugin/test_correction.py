@@ -32,7 +32,7 @@ def borderline():
     import numpy as np
 
     from calbench import compare
-    from calbench.requirements import Limits, requirements
+    from calbench.gates import Limits, requirements
     from calbench.statistics import exceedance_p_value
 
     rng = np.random.default_rng(0)

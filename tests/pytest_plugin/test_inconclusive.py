@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from calbench.pytest_session.tally import gate_lines
+from calbench._pytest._counts import gate_lines
 
 
 @pytest.mark.parametrize("mode", ["pass", "warn", "fail"])

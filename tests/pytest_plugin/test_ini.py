@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
+from calbench._pytest._options import Options, read_options
 from calbench.pytest_options import OPTIONS
-from calbench.pytest_session.options import Options, read_options
 
 VALUES = {
     "models": ("minilm", "minilm"),

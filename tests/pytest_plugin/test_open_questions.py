@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from calbench.inference.generation import _Writer
+from calbench.inference._generation import _Writer
 from tests.pytest_plugin.conftest import results
 
 CONFTEST = """
@@ -112,7 +112,7 @@ def test_adapters_are_not_trained_on_open_questions(project, pytester):
 
 def test_what_the_model_wrote_is_in_the_record(project, store):
     from calbench.store import Store, entries
-    from calbench.store.records import read_record
+    from calbench.store._records import read_record
 
     project()
     (entry, *_) = (e for e in entries(Store.at(store)) if e.kind == "record")

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from calbench.predictions import Predictions
+from calbench.records import Predictions
 from calbench.store import Store, listed
 
 

@@ -13,9 +13,9 @@ pytest.importorskip("transformers", reason="quantizers need transformers")
 import torch
 import transformers
 
-from calbench.models.sources import Architecture, ModelSource
+from calbench.models import Architecture, ModelSource
 from calbench.quantizers import QuantizationSamples
-from calbench.quantizers.tiny import VOCABULARY, random_samples
+from calbench.quantizers._tiny import VOCABULARY, random_samples
 
 _SIZES = {
     "vocab_size": VOCABULARY,

@@ -4,7 +4,7 @@ import pytest
 
 from calbench.errors import BrokenPluginError, InputError, UnknownNameError
 from calbench.quantizers import get, names
-from calbench.quantizers.arguments import bind
+from calbench.quantizers._arguments import bind
 from calbench.registry import Spec
 
 

@@ -7,8 +7,7 @@ pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
 import torch
 from torch import nn
 
-from calbench.quantizers import get, quantize
-from calbench.quantizers.probe import probe_logits
+from calbench.quantizers import get, probe_logits, quantize
 
 
 def build(name, source):

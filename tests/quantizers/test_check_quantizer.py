@@ -7,7 +7,7 @@ pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
 import bitsandbytes
 import torch
 
-from calbench.quantizers.bnb import FourBit
+from calbench.quantizers._bnb import FourBit
 from calbench.testing import check_quantizer
 
 ENCODER = ("sequence-classification",)

@@ -9,9 +9,8 @@ pytest.importorskip("transformers", reason="quantizers need transformers")
 import torch
 
 from calbench.errors import CorruptRecordError
-from calbench.models.sources import ModelSource
-from calbench.quantizers import get, quantize
-from calbench.quantizers.probe import probe_logits
+from calbench.models import ModelSource
+from calbench.quantizers import get, probe_logits, quantize
 
 GPTQ = "gptq-int4[n_samples=16]"
 
@@ -140,7 +139,7 @@ def test_a_failed_save_leaves_nothing_behind(encoder, samples, probe, tmp_path, 
         (folder / "half").touch()
         raise OSError("disk full")
 
-    monkeypatch.setattr("calbench.quantizers.gptq.files.save", fail)
+    monkeypatch.setattr("calbench.quantizers.gptq._files.save", fail)
     with pytest.raises(OSError, match="disk full"):
         quantize(get(GPTQ), encoder, samples=samples, probe=probe, checkpoint_dir=tmp_path)
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]

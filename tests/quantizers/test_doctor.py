@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from calbench.errors import BackendUnavailableError, InputError, UnknownNameError
-from calbench.quantizers import get, names
-from calbench.quantizers.availability import backend
-from calbench.quantizers.diagnosis import diagnose, packages
+from calbench.quantizers import diagnose, get, names, packages
+from calbench.quantizers._availability import backend
 
 ROOT = Path(__file__).parents[2]
 CONFTEST = """
@@ -59,7 +58,7 @@ def test_every_built_in_quantizer_proves_itself_here():
 
 
 def test_a_quantizer_that_cannot_prove_itself_is_called_broken(monkeypatch):
-    from calbench.quantizers import cast
+    from calbench.quantizers import _cast as cast
 
     # A cast that forgets to cast.
     monkeypatch.setattr(cast.Cast, "build", lambda self, source, *, samples, seed: source.load())
@@ -69,7 +68,7 @@ def test_a_quantizer_that_cannot_prove_itself_is_called_broken(monkeypatch):
 
 
 def test_a_backend_for_one_kind_of_model_works_and_says_so(monkeypatch):
-    from calbench.quantizers.cast import Cast
+    from calbench.quantizers._cast import Cast
 
     whole = Cast.build
 
@@ -102,7 +101,7 @@ def test_a_package_that_is_there_but_does_not_import_is_unavailable_and_quoted(m
 
 
 def test_packages_that_are_missing_are_listed_with_their_extra(monkeypatch):
-    monkeypatch.setattr("calbench.quantizers.diagnosis.installed_versions", lambda _: {"torch": "2"})
+    monkeypatch.setattr("calbench.quantizers._diagnosis.installed_versions", lambda _: {"torch": "2"})
     assert packages()["torch"] == "2"
     assert packages()["gptqmodel"] == "not installed; pip install 'calbench[gptq]'"
 

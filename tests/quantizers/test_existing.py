@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from calbench.errors import CorruptRecordError, InputError, QuantizationError
 from calbench.models import ModelSource
-from calbench.quantizers import get, identity, names, quantize
-from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
-from calbench.quantizers.probe import probe_logits
+from calbench.quantizers import get, identity, names, probe_logits, quantize
+from calbench.quantizers.gptq._packed import PackedLinear, pack, unpack
 
 KINDS = {
     "sequence-classification": "AutoModelForSequenceClassification",

@@ -75,6 +75,6 @@ def test_group_sizes_that_do_not_fit_are_refused(name, message, encoder):
 
 
 def test_without_hqq_the_extra_is_named(monkeypatch):
-    monkeypatch.setattr("calbench.quantizers.availability.find_spec", lambda name: name != "hqq" or None)
+    monkeypatch.setattr("calbench.quantizers._availability.find_spec", lambda name: name != "hqq" or None)
     with pytest.raises(BackendUnavailableError, match=r"hqq-int4 needs hqq.*calbench\[hqq\]"):
         get("hqq-int4").check_available()

@@ -5,10 +5,9 @@ import pytest
 import torch
 
 from calbench.errors import BackendUnavailableError, InputError, QuantizationError
-from calbench.quantizers import QuantizationReport, WeightFormat, get, names, quantize, registry
-from calbench.quantizers.bnb import FourBit
-from calbench.quantizers.cast import Cast
-from calbench.quantizers.probe import probe_logits
+from calbench.quantizers import QuantizationReport, WeightFormat, get, names, probe_logits, quantize, registry
+from calbench.quantizers._bnb import FourBit
+from calbench.quantizers._cast import Cast
 
 BITS = {
     "bf16": 16.0,
@@ -209,7 +208,7 @@ def test_an_empty_probe_is_refused_before_any_work(encoder, probe_):
 
 
 def test_a_missing_backend_names_its_extra(monkeypatch, encoder, probe):
-    monkeypatch.setattr("calbench.quantizers.availability.find_spec", lambda _: None)
+    monkeypatch.setattr("calbench.quantizers._availability.find_spec", lambda _: None)
     with pytest.raises(BackendUnavailableError, match=r"bitsandbytes.*calbench\[bitsandbytes\]"):
         quantize(get("bnb-nf4"), encoder, probe=probe)
 

@@ -2,10 +2,10 @@ import pytest
 import torch
 import transformers
 
-from calbench.adaptation.lora import target_layers
+from calbench.adaptation._lora import target_layers
 from calbench.errors import InputError, QuantizationError
 from calbench.quantizers import get
-from calbench.quantizers.selection import blocks, linears, select
+from calbench.quantizers._selection import blocks, linears, select
 
 
 def test_only_layers_inside_the_blocks_are_quantized(source):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 
-from calbench.experiments.transfer import ARMS
-from calbench.report.results import SCHEMA
+from calbench.gates import ARMS
+from calbench.report._results import SCHEMA
 
 KEYS = {"fp32": "a" * 64, "bnb-nf4": "b" * 64, "bnb-int8": "d" * 64, "gptq-int4": "e" * 64}
 

@@ -11,7 +11,7 @@ from calbench.errors import InputError
 from tests.report.rows import estimate, row
 
 pytest.importorskip("matplotlib")
-from calbench.report import plots
+from calbench.report import _plots as plots
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(300, 3))

@@ -7,7 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from calbench.report import TerminalProgress, progress
+from calbench.report import TerminalProgress
+from calbench.report import _progress as progress
 
 
 @pytest.mark.parametrize("terminal", [False, True], ids=["log", "terminal"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from calbench.report import merge
-from calbench.report.diagrams import packed_resamples, unpacked_resamples
+from calbench.report._diagrams import packed_resamples, unpacked_resamples
 from tests.report.rows import estimate, row
 
 RNG = np.random.default_rng(0)

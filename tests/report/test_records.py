@@ -9,7 +9,7 @@ from calbench import Predictions
 from calbench.calibrators import softmax
 from calbench.errors import InputError
 from calbench.report import cells_of_records, document
-from calbench.report.schema import check
+from calbench.report._schema import check
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(400, 3))

@@ -9,8 +9,8 @@ import pytest
 
 from calbench.errors import InputError
 from calbench.report import combined, html_page, markdown, merge, read_results, write_json
-from calbench.report.results import SCHEMA
-from calbench.report.schema import check
+from calbench.report._results import SCHEMA
+from calbench.report._schema import check
 from tests.report.rows import document, row
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calbench.predictions import TopLabelPredictions
+from calbench.records import TopLabelPredictions
 
 
 @pytest.fixture

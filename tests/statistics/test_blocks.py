@@ -8,7 +8,7 @@ import pytest
 from calbench import TopLabelPredictions, statistics
 from calbench.errors import InputError
 from calbench.metrics import Items, get
-from calbench.statistics import blocks
+from calbench.statistics import _blocks as blocks
 
 RNG = np.random.default_rng(0)
 CONFIDENCES = RNG.uniform(0.5, 1, 50_000)

@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbench.metrics import Items, get
-from calbench.metrics.absolute import AbsoluteSums
-from calbench.statistics import bounds
-from calbench.statistics.bounds import absolute_sum_bounds, ratio_bounds
+from calbench.metrics import AbsoluteSums, Items, get
+from calbench.statistics import _bounds as bounds
+from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds
 
 
 def ece_sums(confidences, correct):

@@ -8,7 +8,7 @@ import pytest
 from calbench import metrics
 from calbench.errors import InputError
 from calbench.metrics import Items
-from calbench.predictions import Predictions, TopLabelPredictions
+from calbench.records import Predictions, TopLabelPredictions
 from calbench.statistics import ceiling, compare, decide, resample, resamples_for
 
 

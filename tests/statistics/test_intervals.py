@@ -7,9 +7,16 @@ from scipy import stats
 from calbench import metrics
 from calbench.errors import InputError
 from calbench.metrics import Items
-from calbench.predictions import TopLabelPredictions
-from calbench.statistics import bootstrap, difference, resample, resamples_for
-from calbench.statistics.intervals import bca_interval, leave_one_out, percentile_interval, relative_bounds
+from calbench.records import TopLabelPredictions
+from calbench.statistics import (
+    bootstrap,
+    difference,
+    percentile_interval,
+    relative_bounds,
+    resample,
+    resamples_for,
+)
+from calbench.statistics._intervals import bca_interval, leave_one_out
 
 EVERY = [name for name in metrics.names() if metrics.get(name).needs == "top-label"]
 

@@ -48,8 +48,8 @@ def test_blocks_of_any_size_add_up_to_the_same(record_of, monkeypatch):
     items, resamples = Items.from_record(record), resamples_for(record.item_ids, n_resamples=70)
     names = ["ece", "aurc", "ece[strategy=quantile]", "accuracy"]
     whole = resample(names, items, resamples)
-    monkeypatch.setattr("calbench.metrics.statistic._BLOCK", 1000)
-    monkeypatch.setattr("calbench.metrics.statistic._MAX_SUMS", 5000)
+    monkeypatch.setattr("calbench.metrics._weighted._BLOCK", 1000)
+    monkeypatch.setattr("calbench.metrics._weighted._MAX_SUMS", 5000)
     for name, found in resample(names, items, resamples).items():
         assert found.values == pytest.approx(whole[name].values, abs=1e-12)
 

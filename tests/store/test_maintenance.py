@@ -15,7 +15,7 @@ import pytest
 from calbench import cli
 from calbench.cache import replacing
 from calbench.errors import InputError
-from calbench.predictions import Predictions
+from calbench.records import Predictions
 from calbench.store import Store, collect, entries, keep_limit, key_of, listed, parse_size, size_limit, verify
 
 NOW = datetime.now(timezone.utc)

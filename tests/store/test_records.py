@@ -13,7 +13,8 @@ import pytest
 from calbench import Predictions
 from calbench.cache import discard
 from calbench.errors import CorruptRecordError, InputError
-from calbench.store import Store, key_of, records
+from calbench.store import Store, key_of
+from calbench.store import _records as records
 
 IDENTITY = {"model": {"weights": "w", "quantizer": "fp32"}, "tokenizer": "t", "versions": {"torch": "2"}}
 PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [1, 0], {"task": "t"})

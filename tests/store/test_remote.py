@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from calbench.errors import CorruptRecordError, StoreError
-from calbench.predictions import Predictions
+from calbench.records import Predictions
 from calbench.store import Store, collect, key_of
-from calbench.store.remote import MANIFEST
+from calbench.store._remote import MANIFEST
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 

@@ -15,12 +15,10 @@ from types import SimpleNamespace
 import pytest
 
 from calbench import models, tasks
-from calbench.experiments import Bench
-from calbench.experiments.cells import Profile
-from calbench.inference import scoring
+from calbench.inference import _scoring as scoring
 from calbench.models import ModelSource
-from calbench.store import Store, key_of
-from calbench.store.shards import ShardFolder
+from calbench.runs import Bench, Profile
+from calbench.store import ShardFolder, Store, key_of
 from calbench.tasks import Generation, MultipleChoice, OpenQuestion, Question
 
 N_KILLS = 20
@@ -58,7 +56,7 @@ def known(tiny_decoder, monkeypatch):
     monkeypatch.setattr(models, "get", found.__getitem__)
     monkeypatch.setattr(tasks, "get", asked.__getitem__)
     monkeypatch.setattr(scoring, "TOKENS_PER_SHARD", 64)
-    monkeypatch.setattr("calbench.inference.choices.TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr("calbench.inference._choices.TOKENS_PER_BATCH", 64)
     return found, asked
 
 

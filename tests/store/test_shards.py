@@ -59,6 +59,6 @@ def test_parts_that_another_machine_no_longer_needs_may_go_at_any_time(name, tmp
         folder.clear()
         return hashlib.sha256(data)
 
-    monkeypatch.setattr("calbench.store.shards.hashlib", SimpleNamespace(sha256=finished_meanwhile))
+    monkeypatch.setattr("calbench.store._shards.hashlib", SimpleNamespace(sha256=finished_meanwhile))
     getattr(folder, name)("00000-a", VALUES if name == "put" else [1])
     assert folder.get("00000-a", (2, 2)) is None

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from calbench.errors import StoreError
-from calbench.predictions import Predictions
+from calbench.records import Predictions
 from calbench.store import Store
 
 PREDICTIONS = Predictions(["a", "b"], [[0.0, 1.0], [2.0, 0.5]], [0, 1])

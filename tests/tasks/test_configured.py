@@ -9,7 +9,7 @@ import pytest
 from calbench.configuration import declared
 from calbench.errors import InputError
 from calbench.models import ModelSource
-from calbench.tasks.configured import task_of
+from calbench.tasks._configured import task_of
 
 DECODER = ModelSource("d", "causal-lm", "nowhere")
 CHOICE = '[tasks.t]\nkind = "multiple-choice"\nquestion = "q"\nn_quantization = 1\n'

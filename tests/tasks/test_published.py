@@ -6,8 +6,8 @@ import pytest
 
 from calbench import models, tasks
 from calbench.errors import InputError, SetupRequiredError
-from calbench.tasks import published
-from calbench.tasks.hub import hub_files
+from calbench.tasks import _published as published
+from calbench.tasks._hub import hub_files
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LAYOUTS = {  # id on the hub, file, rows, what the first item must be
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_cached_needs_a_network(hub):
 
 def test_a_file_that_the_hub_does_not_have_is_named(hub, monkeypatch):
     hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
-    monkeypatch.setattr("calbench.tasks.hub._reachable", lambda hub_id, revision: True)
+    monkeypatch.setattr("calbench.tasks._hub._reachable", lambda hub_id, revision: True)
     with pytest.raises(InputError, match="holds no file 'ARC-Challenge/test"):
         published.arc_challenge().load()
 
@@ -162,7 +162,7 @@ def test_a_pattern_may_ask_for_some_parts_of_a_set(pattern, tmp_path):
 
 def test_a_declared_task_may_name_a_data_set_on_the_hub(hub, tmp_path, monkeypatch):
     from calbench.configuration import declared
-    from calbench.tasks.configured import task_of
+    from calbench.tasks._configured import task_of
 
     hub("some/set", "data/test.parquet", [{"q": "?", "o": ["a", "b"], "a": "B"}])
     monkeypatch.chdir(tmp_path)

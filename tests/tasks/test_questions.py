@@ -8,7 +8,7 @@ import pytest
 
 from calbench import packages, tasks
 from calbench.errors import InputError, SetupRequiredError
-from calbench.tasks import questions
+from calbench.tasks import _questions as questions
 
 EXPECTED = {  # items after deduplication, duplicates, accuracy of guessing
     "piqa": (1500, 0, 1 / 2),

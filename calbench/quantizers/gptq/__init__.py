@@ -18,17 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError
-from calbench.quantizers.availability import require
-from calbench.quantizers.catalogue import quantizer
-from calbench.quantizers.protocol import WeightFormat
-from calbench.quantizers.selection import check_group_size, matching, select
+from calbench.quantizers._availability import require
+from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._protocol import WeightFormat
+from calbench.quantizers._selection import check_group_size, matching, select
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from calbench.models.sources import ModelSource
-    from calbench.quantizers.samples import QuantizationSamples
+    from calbench.models import ModelSource
+    from calbench.quantizers._samples import QuantizationSamples
 
 
 Backend = Literal["calbench", "gptqmodel"]
@@ -57,7 +57,7 @@ class Gptq:
     backend
         Who chooses the codes: this package, for any model, or ``"gptqmodel"``, for decoders.
     skip, include
-        Patterns; see :func:`calbench.quantizers.selection.select`.
+        Patterns; see :func:`calbench.quantizers._selection.select`.
     int8
         Patterns of quantized layers whose codes have 8 bits instead.
     """
@@ -134,14 +134,14 @@ class Gptq:
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in float32 and quantize it block by block."""
         del seed
-        from calbench.quantizers.gptq.driver import Settings, quantize_model
+        from calbench.quantizers.gptq._driver import Settings, quantize_model
 
         if samples is None:
             raise InputError(f"{self.id} reads {self.n_samples} quantization samples; none were given")
         model: nn.Module = source.load()
         settings = Settings(self._bits_of(model), self.group_size, self.sym, self.act_order, self.damp)
         if self.backend == "gptqmodel":
-            from calbench.quantizers.gptq.native import quantize_with_gptqmodel
+            from calbench.quantizers.gptq._gptqmodel import quantize_with_gptqmodel
 
             quantize_with_gptqmodel(model, source, samples, settings)
         else:
@@ -150,7 +150,7 @@ class Gptq:
 
     def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
         """Layers with packed codes."""
-        from calbench.quantizers.gptq.packed import PackedLinear
+        from calbench.quantizers.gptq._packed import PackedLinear
 
         return {n: self._format(m.bits) for n, m in model.named_modules() if isinstance(m, PackedLinear)}
 
@@ -166,13 +166,13 @@ class Gptq:
 
     def save(self, model: nn.Module, folder: Path) -> None:
         """Write the packed layers; everything else is in the source."""
-        from calbench.quantizers.gptq.files import save
+        from calbench.quantizers.gptq._files import save
 
         save(model, folder)
 
     def load(self, source: ModelSource, folder: Path) -> nn.Module:
         """Load the source and put the packed layers in their places."""
-        from calbench.quantizers.gptq.files import load
+        from calbench.quantizers.gptq._files import load
 
         model: nn.Module = source.load()
         load(model, folder, bits=self._bits_of(model))

@@ -5,13 +5,12 @@ pytest.importorskip("transformers", reason="quantizers need transformers")
 import torch
 
 from calbench.errors import InputError, QuantizationError
-from calbench.quantizers import QuantizationSamples, get
-from calbench.quantizers.gptq.driver import Settings, quantize_model
-from calbench.quantizers.gptq.hessians import Collector
-from calbench.quantizers.gptq.packed import PackedLinear
-from calbench.quantizers.gptq.solver import Grid, round_to_nearest, solve
-from calbench.quantizers.probe import probe_logits
-from calbench.quantizers.selection import blocks, select
+from calbench.quantizers import QuantizationSamples, get, probe_logits
+from calbench.quantizers._selection import blocks, select
+from calbench.quantizers.gptq._driver import Settings, quantize_model
+from calbench.quantizers.gptq._hessians import Collector
+from calbench.quantizers.gptq._packed import PackedLinear
+from calbench.quantizers.gptq._solver import Grid, round_to_nearest, solve
 
 ROUNDING = {"group_size": 64, "symmetric": True, "act_order": False, "damp": 0.01}
 

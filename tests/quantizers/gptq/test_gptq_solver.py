@@ -5,7 +5,7 @@ pytest.importorskip("torch", reason="GPTQ needs torch")
 import torch
 
 from calbench.errors import QuantizationError
-from calbench.quantizers.gptq.solver import Codes, Grid, round_to_nearest, scales_and_zeros, solve
+from calbench.quantizers.gptq._solver import Codes, Grid, round_to_nearest, scales_and_zeros, solve
 
 GRIDS = [Grid(bits, 32, symmetric) for bits in (2, 3, 4, 8) for symmetric in (True, False)]
 

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 
 from calbench.errors import BackendUnavailableError, CorruptRecordError, InputError, QuantizationError
 from calbench.quantizers import get
-from calbench.quantizers.gptq.native import _run, read_gptq_checkpoint
-from calbench.quantizers.gptq.packed import PackedLinear, pack
-from calbench.quantizers.gptq.solver import Grid, round_to_nearest
+from calbench.quantizers.gptq._gptqmodel import _run, read_gptq_checkpoint
+from calbench.quantizers.gptq._packed import PackedLinear, pack
+from calbench.quantizers.gptq._solver import Grid, round_to_nearest
 
 
 def written(folder, codes, *, bits, form):
@@ -62,7 +62,7 @@ def test_encoders_are_refused_by_gptqmodel_only(encoder, samples):
 
 def test_a_missing_gptqmodel_names_its_extra(monkeypatch):
     monkeypatch.setattr(
-        "calbench.quantizers.availability.find_spec", lambda name: name != "gptqmodel" or None
+        "calbench.quantizers._availability.find_spec", lambda name: name != "gptqmodel" or None
     )
     get("gptq-int4").check_available()
     with pytest.raises(

@@ -5,8 +5,8 @@ pytest.importorskip("torch", reason="GPTQ needs torch")
 import torch
 from torch import nn
 
-from calbench.quantizers.gptq.packed import PackedLinear, pack, unpack
-from calbench.quantizers.gptq.solver import Grid, round_to_nearest
+from calbench.quantizers.gptq._packed import PackedLinear, pack, unpack
+from calbench.quantizers.gptq._solver import Grid, round_to_nearest
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4, 8])

@@ -1,0 +1,145 @@
+"""The end of a run: baselines are accepted, the leaderboard is printed, the report is written."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from calbench import baselines
+from calbench._pytest import _counts, _github
+from calbench._pytest._arms import summarize_arms
+from calbench._pytest._baseline_update import update
+from calbench._pytest._log import TestLog, log_of
+from calbench._pytest._options import Options
+from calbench.report import Describes, Row, document, merge, merge_arms, terminal, write
+from calbench.runs import ALL_ITEMS
+from calbench.store import Store, keep_limit
+
+
+class Finish:
+    """What is done with all results, in the process that has them all."""
+
+    def __init__(self, config: pytest.Config, options: Options, store: Describes, started: datetime) -> None:
+        self._config, self._options, self._store, self._started = config, options, store, started
+        self._baseline_notes: list[str] = []
+        # Whether a folder that could be written when the run began cannot be any more.
+        self.could_not_write = False
+
+    def accept(self, reports: Sequence[pytest.TestReport], *, complete: bool) -> None:
+        """Write what the tests offered as baselines, if the run is complete and green."""
+        folder = self._options.baseline
+        if not self._options.update_baseline or folder is None:
+            return
+        offered = [payload for log in _logs(reports) for payload in log.baselines]
+        if not complete:
+            note = (
+                "baselines not updated: the run was not complete and green, and they hold what was accepted"
+            )
+        elif not offered:
+            note = "baselines not updated: no test required anything against='baseline'"
+        else:
+            note = self._updated(folder, offered)
+        self._baseline_notes.append(note)
+
+    def _updated(self, folder: Path, offered: Sequence[Mapping[str, Any]]) -> str:
+        try:
+            changed, total = update(folder, offered)
+        except OSError as error:
+            self.could_not_write = True
+            return f"baselines not updated, or not all: {error}"
+        return f"baselines: {changed} of {total} changed in {_shown(folder)}; review and commit them"
+
+    def look_for_stale(self, collected: Mapping[str, Sequence[str]]) -> None:
+        """Note baselines of cells that the suites no longer have, if the whole suites were collected."""
+        options = self._options
+        narrowed = (options.models, options.tasks, options.quantizers, options.calibrators)
+        if options.baseline is None or any(narrowed):
+            return
+        profile = ALL_ITEMS.name if options.records else options.profile
+        found = baselines.stale(options.baseline, collected, profile=profile)
+        if found:
+            named = ", ".join(path.stem for path in found[:3]) + (", ..." if len(found) > 3 else "")
+            self._baseline_notes.append(
+                f"{len(found)} stale baselines in {_shown(options.baseline)}: their cells are gone ({named});"
+                " delete them"
+            )
+
+    def summarize(self, reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
+        """Print the leaderboard and what the gates decided; write the report if one is wanted."""
+        logs = _logs(reports)
+        arms = merge_arms(row for log in logs for row in log.arms)
+        if arms:
+            summarize_arms(reporter, arms, rendered=self._rendered, folder=self._options.report)
+        rows = merge(row for log in logs for row in log.rows)
+        comparisons = sorted(
+            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
+        )
+        gates = [gate for part in (*rows, *comparisons) for gate in part["gates"]]
+        notes = [
+            *_counts.gate_lines(gates, self._options),
+            *_counts.harm_lines(rows),
+            *_counts.skip_lines(logs),
+            *(_counts.Line(note, is_warning=True) for note in self._baseline_notes),
+            *_counts.unasked_lines(sum(log.unasked for log in logs)),
+        ]
+        if not (rows or comparisons or notes):
+            return
+        reporter.section("calbench leaderboard" if rows else "calbench")
+        if rows:
+            reporter.write(self._rendered(terminal(rows)))
+        for text in _counts.comparison_lines(comparisons):
+            reporter.write_line(text)
+        for line in notes:
+            reporter.write_line(line.text, yellow=line.is_warning)
+        if self._options.report:
+            reporter.write_line(self._write_report(self._options.report, rows, comparisons))
+        if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
+            reporter.write_line(note)
+        page = os.environ.get(_github.VARIABLE)
+        if page:
+            _github.append(Path(page), rows, gates, [line.text for line in notes])
+
+    def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> str:
+        settings = {
+            "profile": self._options.profile,
+            "seeds": list(self._options.seeds),
+            "n_resamples": self._options.resamples,
+            "level": self._options.level,
+        }
+        contents = document(rows, settings=settings, store=self._store)
+        try:
+            write(folder, {**contents, "comparisons": list(comparisons)})
+        except OSError as error:
+            self.could_not_write = True
+            return f"report not written, or not all of it: {error}"
+        return f"report: {_shown(folder)}/report.html, and what it shows as leaderboard.md and results.json"
+
+    def _rendered(self, renderable: RenderableType) -> str:
+        color = self._config.get_terminal_writer().hasmarkup
+        console = Console(
+            file=io.StringIO(),
+            force_terminal=color,
+            no_color=not color,
+            width=max(self._config.get_terminal_writer().fullwidth, 100),
+        )
+        with console.capture() as capture:
+            console.print(renderable)
+        return capture.get()
+
+
+def _logs(reports: Sequence[pytest.TestReport]) -> list[TestLog]:
+    return [log for report in reports if (log := log_of(report)) is not None]
+
+
+def _shown(folder: Path) -> str:
+    try:
+        return folder.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return folder.as_posix()

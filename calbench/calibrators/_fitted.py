@@ -1,0 +1,129 @@
+"""What every built-in fit shares: checked application in blocks, its size, and its JSON form."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from calbench.calibrators._array_ops import NUMPY, Ops
+from calbench.calibrators._inputs import BLOCK, check_logits
+from calbench.errors import InputError
+from calbench.records import Float64
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+_NOT_STORED = ("n_classes", "warnings")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fitted(ABC):
+    """A built-in calibrator's fit: parameters, and one formula in :class:`Ops`.
+
+    A method's own fit is a frozen dataclass that adds its parameters as fields (floats, strings,
+    arrays and tuples of arrays), names its calibrator, and defines ``formula`` and
+    ``n_parameters``.
+
+    Parameters
+    ----------
+    n_classes
+        Number of classes that the parameters are for, or None if the formula fits any.
+    warnings
+        What a reader of the result must know.
+    """
+
+    calibrator: ClassVar[str]
+    n_classes: int | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            for array in value if isinstance(value, tuple) else (value,):
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
+
+    @abstractmethod
+    def formula(self, ops: Ops, z: Any) -> Any:
+        """Probabilities of float64 logits ``z`` ``(n, k)``, row by row."""
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """How many numbers were learned."""
+
+    @property
+    def size_bytes(self) -> int:
+        """What the fit stores, as float64, learned or not."""
+        return 8 * sum(_count(value) for value in self._parameters().values())
+
+    def __call__(self, logits: npt.ArrayLike) -> Float64:
+        """Return probabilities ``(n, k)`` float64; raises :class:`InputError` for bad logits."""
+        z = check_logits(logits, self.n_classes)
+        probs = np.empty(z.shape)
+        rows = max(1, BLOCK // 8 // z.shape[1])
+        for start in range(0, len(z), rows):
+            block = z[start : start + rows].astype(np.float64)
+            probs[start : start + rows] = self.formula(NUMPY, block)
+        return probs
+
+    def at(self, epsilon: float | None) -> Self:  # noqa: ARG002 (a hook)
+        """Return the fit as it applies to a model of another precision: unchanged."""
+        return self
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON; floats keep every bit."""
+        return {
+            "calibrator": self.calibrator,
+            "format": 1,
+            "n_classes": self.n_classes,
+            "parameters": {name: _plain(value) for name, value in self._parameters().items()},
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Self:
+        """Restore what :meth:`to_dict` wrote; raises :class:`InputError` if it does not fit."""
+        try:
+            if d["calibrator"] != cls.calibrator or d["format"] != 1:
+                raise InputError(
+                    f"expected a fit of {cls.calibrator!r} in format 1, found"
+                    f" {d['calibrator']!r} in format {d['format']}"
+                )
+            parameters = {name: _restored(value) for name, value in d["parameters"].items()}
+            return cls(n_classes=d["n_classes"], warnings=tuple(d["warnings"]), **parameters)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"this is no fit of {cls.calibrator!r} as to_dict() wrote it ({error!r})"
+            ) from error
+
+    def _parameters(self) -> dict[str, Any]:
+        fields = (f.name for f in dataclasses.fields(self) if f.name not in _NOT_STORED)
+        return {name: getattr(self, name) for name in fields}
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, tuple):
+        return sum(map(_count, value))
+    return int(np.size(value)) if isinstance(value, float | np.ndarray) else 0
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return {"arrays": [_plain(part) for part in value]}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple(_restored(part) for part in value["arrays"])
+    return np.array(value, dtype=np.float64) if isinstance(value, list) else value

@@ -1,0 +1,185 @@
+"""From a registered class to a complete calibrator: typed arguments, and defaults for what it omits."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from calbench.calibrators._inputs import check_fit, check_logits
+from calbench.calibrators._interface import CalibrationContext, FittedCalibrator, Needs
+from calbench.errors import InputError
+from calbench.records import Float64, check_probs
+from calbench.registry import Spec
+
+
+def check_component(name: str, component: Any) -> None:
+    """Raise :class:`InputError` unless a class can be a calibrator."""
+    fit = getattr(component, "fit", None)
+    if not inspect.isclass(component) or not callable(fit):
+        raise InputError(
+            f"the calibrator {name!r} must be a class with fit(self, logits, labels, *, context)"
+        )
+    parameters = inspect.signature(fit).parameters
+    keywords = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    if "context" not in parameters and not keywords:
+        raise InputError(
+            f"{component.__qualname__}.fit of the calibrator {name!r} takes no context;"
+            " write fit(self, logits, labels, *, context)"
+        )
+
+
+def build(component: Callable[..., Any], spec: Spec) -> Any:
+    """Call a registered class with an id's arguments, each turned into its default's type.
+
+    Raises
+    ------
+    InputError
+        An argument is unknown or cannot be read.
+    """
+    known = inspect.signature(component).parameters
+    arguments = {}
+    for key, text in spec.arguments:
+        if key not in known:
+            options = ", ".join(known) or "none"
+            raise InputError(f"{spec.name} takes no argument {key!r} (in {spec.id!r}); it takes {options}")
+        arguments[key] = _typed(text, known[key].default)
+    try:
+        return component(**arguments)
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot make the calibrator {spec.id!r}: {error}") from error
+
+
+def _typed(text: str, default: object) -> object:
+    if text in ("true", "false"):
+        return text == "true"
+    if re.fullmatch(r"[+-]?\d+", text) and not isinstance(default, float):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedCalibrator:
+    """A third party's calibrator with its inputs checked and its gaps filled."""
+
+    name: str
+    method: Any
+
+    @property
+    def needs(self) -> Needs:
+        """As declared, else ``"logits"``."""
+        return cast("Needs", getattr(self.method, "needs", "logits"))
+
+    @property
+    def needs_epsilon(self) -> bool:
+        """As declared, else False."""
+        return bool(getattr(self.method, "needs_epsilon", False))
+
+    @property
+    def preserves_prediction(self) -> bool:
+        """As declared, else False: nothing is promised."""
+        return bool(getattr(self.method, "preserves_prediction", False))
+
+    @property
+    def source(self) -> str:
+        """As declared, else empty."""
+        return str(getattr(self.method, "source", ""))
+
+    def fit(
+        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
+    ) -> FittedCalibrator:
+        """Fit on read-only views of the checked data."""
+        data = check_fit(logits, labels)
+        fitted = self.method.fit(
+            _read_only(data.logits), _read_only(data.labels), context=context or CalibrationContext()
+        )
+        if not callable(fitted):
+            raise InputError(
+                f"{self.name}.fit returned {type(fitted).__name__}, which cannot be called;"
+                " return something callable, logits -> probs"
+            )
+        return AdaptedFit(self.name, fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedFit:
+    """What a third party's ``fit`` returned, with its output checked and its gaps filled."""
+
+    name: str
+    function: Any
+
+    @property
+    def n_parameters(self) -> int:
+        """As declared, else 0."""
+        return int(getattr(self.function, "n_parameters", 0))
+
+    @property
+    def size_bytes(self) -> int:
+        """As declared, else 8 bytes a parameter."""
+        return int(getattr(self.function, "size_bytes", 8 * self.n_parameters))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """As declared, else none."""
+        return tuple(getattr(self.function, "warnings", ()))
+
+    def __call__(self, logits: npt.ArrayLike) -> Float64:
+        """Return the third party's probabilities; raises :class:`InputError` if they are none."""
+        z = check_logits(logits)
+        try:
+            probs = check_probs(self.function(_read_only(z)))
+        except InputError as error:
+            raise InputError(f"the calibrator {self.name!r} returned no probabilities: {error}") from error
+        if probs.shape != z.shape:
+            raise InputError(
+                f"the calibrator {self.name!r} returned shape {probs.shape} for logits of shape {z.shape}"
+            )
+        return probs
+
+    def at(self, epsilon: float | None) -> FittedCalibrator:
+        """Pass the precision on to a fit that has the hook ``at``."""
+        hook = getattr(self.function, "at", None)
+        return self if hook is None else AdaptedFit(self.name, hook(epsilon))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the third party's JSON under its name; raises :class:`InputError` if it has none."""
+        hook = getattr(self.function, "to_dict", None)
+        if hook is None:
+            raise InputError(
+                f"fits of the calibrator {self.name!r} cannot be saved; its author can add to_dict() to what"
+                " fit returns, and a static from_dict(d) to the calibrator"
+            )
+        return {**hook(), "calibrator": self.name}
+
+
+def restore(component: Any, d: dict[str, Any]) -> FittedCalibrator:
+    """Call a registered class's ``from_dict`` on what ``to_dict`` wrote."""
+    name = str(d["calibrator"])
+    hook = getattr(component, "from_dict", None)
+    if hook is None:
+        raise InputError(
+            f"fits of the calibrator {name!r} cannot be restored; its author can add from_dict(d)"
+        )
+    fitted = hook(d)
+    return cast("FittedCalibrator", fitted) if is_built_in(component) else AdaptedFit(name, fitted)
+
+
+def is_built_in(component: Any) -> bool:
+    """Whether a class needs no adapting."""
+    return bool(component.__module__.startswith("calbench.calibrators."))
+
+
+def _read_only(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.asarray(array).view()
+    view.setflags(write=False)
+    return view

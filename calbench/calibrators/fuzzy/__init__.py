@@ -1,0 +1,1 @@
+"""Calibrators that mix temperatures by fuzzy rules."""

@@ -1,0 +1,116 @@
+"""``calbench export records``, ``calbench export results`` and ``calbench export model-card``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calbench.cli._export import export
+from calbench.cli._options import (
+    Columns,
+    Metrics,
+    Resamples,
+    RowIds,
+    Seed,
+    columns_of,
+    metric_names,
+    read_record,
+)
+from calbench.cli._output import json_text, refuse_overwriting, say
+
+if TYPE_CHECKING:
+    from calbench.records import AnyRecord
+
+Source = Annotated[Path, typer.Argument(help="Predictions.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="The file to write; standard output if left out.")
+]
+
+
+@export.command()
+def records(
+    source: Source,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The file: .parquet, .jsonl, .csv, .npz or .safetensors.")
+    ],
+    columns: Columns = "",
+    row_ids: RowIds = False,
+) -> None:
+    """Write a record in another format.
+
+    Example: calbench export records int4.parquet -o int4.csv
+    """
+    refuse_overwriting(output, (source,))
+    record = read_record(source, columns_of(columns, row_ids=row_ids))
+    record.write(output)
+    say(f"{output}: {len(record):,} items")
+
+
+@export.command()
+def results(
+    source: Source,
+    task: Annotated[str, typer.Option(help="Name of the task.")],
+    output: Output = None,
+    columns: Columns = "",
+    row_ids: RowIds = False,
+    metrics: Metrics = "",
+    n_resamples: Resamples = 2000,
+    seed: Seed = 0,
+) -> None:
+    """Write metrics as lm-evaluation-harness writes its results.
+
+    Example: calbench export results int4.parquet --task arc_challenge -o results_int4.json
+    """
+    from calbench import interchange
+
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
+    _write(json_text(interchange.lm_eval_results(record, estimates, task=task)) + "\n", output)
+
+
+@export.command("model-card")
+def model_card(
+    source: Source,
+    model: Annotated[str, typer.Option(help="The model's name on its card.")],
+    task: Annotated[str, typer.Option(help="Name of the data set.")],
+    output: Output = None,
+    columns: Columns = "",
+    row_ids: RowIds = False,
+    metrics: Metrics = "",
+    n_resamples: Resamples = 2000,
+    seed: Seed = 0,
+) -> None:
+    """Write metrics as the metadata of a Hugging Face model card (its model-index).
+
+    Example: calbench export model-card int4.parquet --model me/my-model-int4 --task arc_challenge
+    """
+    from calbench import interchange
+
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
+    index = interchange.model_index(record, estimates, model=model, task=task)
+    _write(interchange.front_matter(index), output)
+
+
+def _measured(
+    source: Path, columns: str, metrics: str, n_resamples: int, seed: int, *, row_ids: bool
+) -> tuple[AnyRecord, Any]:
+    import numpy as np
+
+    from calbench import statistics
+
+    record = read_record(source, columns_of(columns, row_ids=row_ids))
+    rng = np.random.default_rng(seed)
+    return record, statistics.bootstrap(
+        record, metric_names(metrics, record), n_resamples=n_resamples, method="bounds", rng=rng
+    )
+
+
+def _write(text: str, output: Path | None) -> None:
+    from calbench.cache import replacing
+
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    with replacing(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")

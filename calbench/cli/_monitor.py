@@ -1,0 +1,115 @@
+"""``calbench monitor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calbench.cli._application import app
+from calbench.cli._options import (
+    AsJson,
+    Columns,
+    FileFormat,
+    Format,
+    Resamples,
+    RowIds,
+    Seed,
+    Where,
+    columns_of,
+    read_record,
+)
+from calbench.cli._output import print_json
+
+if TYPE_CHECKING:
+    from calbench.records import AnyRecord, ColumnNames
+    from calbench.studies import Monitoring
+
+
+@app.command()
+def monitor(
+    record: Annotated[Path, typer.Argument(help="A labelled sample of predictions from production.")],
+    baseline: Annotated[
+        Path,
+        typer.Option(help="What was accepted: a baseline's .json (its .npz beside it), or predictions."),
+    ],
+    columns: Columns = "",
+    baseline_columns: Annotated[
+        str, typer.Option(help="Names of the baseline's columns, if they are not those of --columns.")
+    ] = "",
+    row_ids: RowIds = False,
+    where: Where = "",
+    file_format: Format = FileFormat.auto,
+    margin: Annotated[float, typer.Option(help="By how much the ECE may rise.")] = 0.02,
+    threshold: Annotated[
+        float, typer.Option(help="Confidence from which on a wrong answer is a sure mistake.")
+    ] = 0.9,
+    level: Annotated[float, typer.Option(help="Of intervals and tests, for each check.")] = 0.99,
+    n_resamples: Resamples = 2000,
+    seed: Seed = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a sample from production with a baseline: exit status 1 if anything is flagged.
+
+    Flagged are a calibration error that rose, confidences that drifted, and mistakes made with high
+    confidence that became more frequent.
+
+    Example: calbench monitor today.parquet --baseline baselines/test_transfer/CELL.json
+
+    Example: calbench monitor today.csv --baseline june.parquet --columns confidence=p,correct=hit
+    """
+    from calbench.studies import _monitoring as monitoring
+
+    names = columns_of(columns, row_ids=row_ids, where=where)
+    accepted_names = columns_of(baseline_columns or columns, row_ids=row_ids, where=where)
+    found = monitoring.monitor(
+        read_record(record, names, file_format=file_format),
+        _accepted(baseline, accepted_names, file_format),
+        margin=margin,
+        threshold=threshold,
+        level=level,
+        n_resamples=n_resamples,
+        seed=seed,
+    )
+    if as_json:
+        print_json(_plain(found))
+    else:
+        _show(found)
+    raise typer.Exit(1 if found.flags else 0)
+
+
+def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRecord:
+    from calbench import baselines
+
+    if baselines.is_baseline(path):
+        return baselines.read(path).answers
+    return read_record(path, names, file_format=file_format)
+
+
+def _show(found: Monitoring) -> None:
+    e, drift, sure = found.ece, found.drift, found.sure_mistakes
+    low, high = e.interval
+    typer.echo(f"{found.n_sample:,} items, against a baseline of {found.n_baseline:,}")
+    typer.echo(
+        f"ECE {e.reference_value:.4f} -> {e.candidate_value:.4f}: Δ = {e.delta:+.4f}"
+        f" [{low:+.4f}, {high:+.4f}], margin {e.margin:+g}: {e.outcome}"
+    )
+    typer.echo(
+        f"confidences: KS {drift.ks_statistic:.3f} (p = {drift.ks_p_value:.2g}), PSI {drift.psi:.3f}"
+        f" (flagged above {drift.psi_limit:.3f}): {'drifted' if drift.flagged else 'steady'}"
+    )
+    typer.echo(
+        f"wrong with confidence {sure.threshold:g} or more: {sure.share_baseline:.1%} ->"
+        f" {sure.share_sample:.1%} (p = {sure.p_value:.2g}), {sure.n_new} of them new:"
+        f" {'more frequent' if sure.flagged else 'not more frequent'}"
+    )
+    for item, confidence in sure.new:
+        typer.echo(f"  {item} ({confidence:.3f})")
+    typer.echo(f"flagged: {', '.join(found.flags) or 'nothing'}")
+
+
+def _plain(found: Monitoring) -> dict[str, object]:
+    from dataclasses import asdict
+
+    return {**asdict(found), "flags": list(found.flags)}

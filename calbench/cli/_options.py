@@ -1,0 +1,165 @@
+"""Options that several commands share, and how their text is read."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calbench.errors import InputError
+
+if TYPE_CHECKING:
+    from calbench.interchange import Paired
+    from calbench.records import AnyRecord, ColumnNames, Predictions
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples, and of the split.")]
+Resamples = Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples.")]
+Columns = Annotated[
+    str,
+    typer.Option(
+        help="Names of the file's columns, where they differ: item_id=, label=, logits= or probs= (one"
+        " column of lists, or a+b+c); confidence=, correct=, predicted= where only the top answer is known."
+    ),
+]
+RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]
+Where = Annotated[
+    str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
+]
+Answers = Annotated[
+    Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
+]
+AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
+Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+StoreFolder = Annotated[
+    str | None,
+    typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),
+]
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        envvar="CALBENCH_DEVICE",
+        help="Where models run: auto (a GPU where torch sees one), cpu, cuda or cuda:N.",
+    ),
+]
+
+
+class ProfileName(str, Enum):
+    """How many items of each task to use."""
+
+    quick = "quick"
+    default = "default"
+    full = "full"
+
+
+Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
+
+VECTOR_METRICS = "ece,nll,brier,accuracy"
+TOP_LABEL_METRICS = "ece,brier_toplabel,accuracy"
+
+
+class FileFormat(str, Enum):
+    """What a file is, if its name does not say so."""
+
+    auto = "auto"
+    table = "table"
+    torch = "torch"
+    lm_eval = "lm-eval"
+    inspect = "inspect"
+
+
+Format = Annotated[FileFormat, typer.Option(help="What the files are, if their names do not say so.")]
+
+
+def columns_of(text: str, *, row_ids: bool = False, where: str = "") -> ColumnNames:
+    """Read the texts of ``--columns`` and ``--where``."""
+    from calbench.records import ColumnNames
+
+    rows = dict(_pairs(where, "--where", "COLUMN=VALUE"))
+    return ColumnNames(**_column_names(text), row_ids=row_ids, where=rows)
+
+
+def _column_names(text: str) -> dict[str, Any]:
+    known = ("item_id", "label", "logits", "probs", "confidence", "correct", "predicted")
+    mapped: dict[str, Any] = {}
+    for ours, theirs in _pairs(text, "--columns", f"one of {', '.join(f'{name}=NAME' for name in known)}"):
+        if ours not in known:
+            raise InputError(
+                f"--columns: cannot read '{ours}={theirs}'; write {', '.join(f'{n}=NAME' for n in known)}"
+            )
+        parts = theirs.split("+")
+        mapped[ours] = parts if len(parts) > 1 and ours in ("logits", "probs") else theirs
+    return mapped
+
+
+def _pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
+    pairs = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = part.partition("=")
+        if not name or not value:
+            raise InputError(f"{option}: cannot read {part!r}; write {form}")
+        pairs.append((name, value))
+    return pairs
+
+
+def read_record(
+    paths: list[Path] | Path,
+    columns: ColumnNames,
+    *,
+    answers_column: str = "",
+    file_format: FileFormat = FileFormat.auto,
+    **options: Any,
+) -> AnyRecord:
+    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`."""
+    from calbench import interchange
+
+    return interchange.read(
+        paths,
+        columns=columns,
+        format_=file_format.value,
+        answers_column=answers_column or None,
+        **options,
+    )
+
+
+def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options: Any) -> Paired:
+    """Read two records, by the same options, and match their items."""
+    from calbench import interchange
+    from calbench.statistics import check_same_items
+
+    records = read_record(reference, columns, **options), read_record(candidate, columns, **options)
+    try:
+        both = interchange.pair(*records)
+        check_same_items(both.candidate, both.reference)
+    except InputError as error:
+        raise InputError(f"{candidate} and {reference} (the reference): {error}") from None
+    return both
+
+
+def class_vectors(record: AnyRecord) -> Predictions:
+    """Return a record that calibrators of logits can be fitted on, or say why it is none."""
+    from calbench.records import Predictions
+
+    if not isinstance(record, Predictions):
+        raise InputError(
+            "calibrating needs the probability of every class; for records of the top answer use"
+            " calbench transfer, with a calibrator of confidences such as isotonic"
+        )
+    return record
+
+
+def metric_names(metrics: str, record: AnyRecord | None = None) -> tuple[str, ...]:
+    """Read the text of ``--metrics``; left out, what the record has enough for is measured.
+
+    Commas inside brackets belong to a metric's arguments.
+    """
+    from calbench.records import Predictions
+    from calbench.registry import split_patterns
+
+    top_label = record is not None and not isinstance(record, Predictions)
+    default = TOP_LABEL_METRICS if top_label else VECTOR_METRICS
+    return tuple(split_patterns(metrics or default))

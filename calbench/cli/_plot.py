@@ -1,0 +1,144 @@
+"""``calbench plot reliability | pareto | transfer | shift``."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calbench.cli._application import app
+from calbench.cli._options import Columns, RowIds, Where, columns_of, read_pair, read_record
+from calbench.cli._output import say
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+plot = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(plot, name="plot", help="Draw records and results as .svg, .png or .pdf.")
+
+Output = Annotated[Path, typer.Option("--output", "-o", help="The picture: .svg, .png or .pdf.")]
+Results = Annotated[list[Path], typer.Argument(help="results.json of runs.")]
+Model = Annotated[str, typer.Option(help="Only this model.")]
+Task = Annotated[str, typer.Option(help="Only this task.")]
+Metric = Annotated[str, typer.Option(help="Id of the metric.")]
+
+
+class Difference(str, Enum):
+    """What a transfer matrix shows."""
+
+    degradation = "degradation"
+    regret = "regret"
+    benefit = "benefit"
+
+
+class Across(str, Enum):
+    """What a Pareto plot has on its x-axis."""
+
+    memory = "memory"
+    bits = "bits"
+
+
+@plot.command()
+def reliability(
+    records: Annotated[list[Path], typer.Argument(help="Predictions, a line each.")],
+    output: Output,
+    columns: Columns = "",
+    row_ids: RowIds = False,
+    where: Where = "",
+    n_bins: Annotated[int, typer.Option(min=1, help="Number of bins.")] = 15,
+) -> None:
+    """Draw accuracy against confidence, with bands and counts.
+
+    Example: calbench plot reliability fp32.parquet int4.parquet -o reliability.svg
+    """
+    from calbench.report import _plots as plots
+
+    plots.check_suffix(output)
+    names = columns_of(columns, row_ids=row_ids, where=where)
+    _save(plots.reliability({path.stem: read_record(path, names) for path in records}, n_bins=n_bins), output)
+
+
+@plot.command()
+def shift(
+    reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
+    candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model.")],
+    output: Output,
+    columns: Columns = "",
+    row_ids: RowIds = False,
+    where: Where = "",
+) -> None:
+    """Draw how confidences moved between two precisions, with flipped answers marked.
+
+    Example: calbench plot shift fp32.parquet int4.parquet -o shift.png
+    """
+    from calbench.report import _plots as plots
+
+    plots.check_suffix(output)
+    both = read_pair(reference, candidate, columns_of(columns, row_ids=row_ids, where=where))
+    for note in both.notes:
+        say(f"note: {note}")
+    _save(plots.shift(both.reference, both.candidate), output)
+
+
+@plot.command()
+def pareto(
+    results: Results,
+    output: Output,
+    task: Task = "",
+    model: Model = "",
+    metric: Metric = "ece",
+    across: Annotated[Across, typer.Option(help="What is on the x-axis.")] = Across.memory,
+) -> None:
+    """Draw size against the calibrated metric, coloured by accuracy.
+
+    Example: calbench plot pareto report/results.json --task tweets -o pareto.svg
+    """
+    from calbench.report import _plots as plots
+
+    plots.check_suffix(output)
+    name = "resident_bytes" if across is Across.memory else "effective_bits"
+    _save(plots.pareto(_rows(results, model, task), metric=metric, across=name), output)
+
+
+@plot.command()
+def transfer(
+    results: Results,
+    output: Output,
+    task: Task = "",
+    model: Model = "",
+    metric: Metric = "ece",
+    difference: Annotated[Difference, typer.Option(help="What is shown.")] = Difference.degradation,
+) -> None:
+    """Draw what transfer lost, by calibrator and quantizer.
+
+    Example: calbench plot transfer report/results.json --model minilm --task tweets -o transfer.svg
+    """
+    from calbench.report import _plots as plots
+
+    plots.check_suffix(output)
+    rows = _rows(results, model, task)
+    _save(plots.transfer_matrix(rows, metric=metric, difference=difference.value), output)
+
+
+def _rows(results: list[Path], model: str, task: str) -> list[dict[str, Any]]:
+    from calbench import report
+    from calbench.errors import InputError
+
+    document = report.combined(report.read_results(path) for path in results)
+    chosen = {"model": model, "task": task}
+    rows = [row for row in document["cells"] if all(not v or row[name] == v for name, v in chosen.items())]
+    if not rows:
+        held = {name: sorted({row[name] for row in document["cells"]}) for name in chosen}
+        asked = " and ".join(f"{name} {value}" for name, value in chosen.items() if value)
+        there = "; ".join(f"{name}s {', '.join(names)}" for name, names in held.items() if names)
+        raise InputError(f"no cell is of {asked or 'any model'}; there are {there or 'none at all'}")
+    return rows
+
+
+def _save(figure: Figure, output: Path) -> None:
+    from calbench.report import _plots as plots
+
+    plots.save(figure, output)
+    say(str(output))

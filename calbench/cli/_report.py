@@ -1,0 +1,93 @@
+"""``calbench report``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calbench.cli._application import app
+from calbench.cli._options import Columns, Resamples, RowIds, Seed, Where, columns_of
+from calbench.cli._output import say
+
+if TYPE_CHECKING:
+    from calbench.records import ColumnNames
+
+
+@app.command()
+def report(
+    results: Annotated[
+        list[Path],
+        typer.Argument(
+            help="results.json of runs, or records (files, or folders of them) of one or more models."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write.")],
+    title: Annotated[str, typer.Option(help="Of the page.")] = "calbench leaderboard",
+    calibrators: Annotated[
+        str, typer.Option(help="Of records: calibrators to fit, separated by commas, or all.")
+    ] = "identity,temperature",
+    reference: Annotated[
+        str | None,
+        typer.Option(help="Of records: the full-precision quantizer; default fp32, bf16 or fp16."),
+    ] = None,
+    margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = 0.02,
+    columns: Columns = "",
+    row_ids: RowIds = False,
+    where: Where = "",
+    n_resamples: Resamples = 2000,
+    seed: Seed = 0,
+) -> None:
+    """Write a report: one page that works offline, markdown, csv and JSON.
+
+    Example: calbench report report/results.json -o report
+
+    Example: calbench report monday/results.json tuesday/results.json -o both
+
+    Example: calbench report records/ -o report --calibrators temperature,isotonic --reference bf16
+    """
+    from calbench import report as reports
+
+    if output.exists() and not output.is_dir():
+        raise typer.BadParameter(f"{output} is a file; name a folder")
+    finished = [path for path in results if path.is_file() and _is_results(path)]
+    documents = [reports.read_results(path) for path in finished]
+    records = [path for path in results if path not in finished]
+    if records:
+        names = columns_of(columns, row_ids=row_ids, where=where)
+        settings = {"seeds": [seed], "n_resamples": n_resamples, "level": 0.95, "margin": margin}
+        documents.append(_measured(records, names, calibrators, reference, settings))
+    for path in reports.write(output, reports.combined(documents), title=title):
+        say(str(path))
+
+
+def _is_results(path: Path) -> bool:
+    """Whether a JSON file holds results; records may be JSON as well."""
+    if path.suffix != ".json":
+        return False
+    from calbench.records import json_document
+
+    content = json_document(path)
+    return isinstance(content, dict) and "cells" in content and "schema" in content
+
+
+def _measured(
+    paths: list[Path], columns: ColumnNames, calibrators: str, reference: str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    from calbench import report as reports
+    from calbench.runs import Selection, grid_of, read_records
+
+    records = read_records(paths, columns=columns)
+    chosen = grid_of(calibrators=calibrators).calibrators(Selection())
+    cells = reports.cells_of_records(
+        records,
+        calibrators=chosen,
+        reference=reference,
+        margin=settings["margin"],
+        seed=settings["seeds"][0],
+        n_resamples=settings["n_resamples"],
+    )
+    for note in cells.notes:
+        say(f"note: {note}")
+    return reports.document(cells.rows, settings=settings, store=cells)

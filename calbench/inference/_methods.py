@@ -1,0 +1,108 @@
+"""How one kind of request reads a loaded model, a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, Protocol
+
+from calbench import devices
+from calbench.errors import InputError
+from calbench.models import ModelSource
+from calbench.records import Float32
+
+_POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
+
+
+class Method(Protocol):
+    """A model and items that are ready to be asked."""
+
+    @property
+    def inputs(self) -> Sequence[Hashable]:
+        """What the model is shown for each item; equal inputs are asked once."""
+        ...
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens that each item adds to a batch."""
+        ...
+
+    @property
+    def packs(self) -> bool:
+        """Whether short items fill the rows of long ones, or each takes as much as the longest of a batch."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """Number of logits of an item; where it has fewer options the rest is ``-inf``."""
+        ...
+
+    @property
+    def budget(self) -> int:
+        """Tokens that a batch may have, with padding unless the method packs."""
+        ...
+
+    @property
+    def n_truncated(self) -> int:
+        """How many inputs were cut to fit the model."""
+        ...
+
+    @property
+    def engine(self) -> str:
+        """How it is done, for the record."""
+        ...
+
+    def read(self, rows: Sequence[int]) -> Float32:
+        """Ask one batch of items, given by their places; returns ``(len(rows), width)``."""
+        ...
+
+
+def padded(rows: Sequence[Sequence[int]], pad: int, device: Any) -> tuple[Any, Any]:
+    """Return token ids padded on the right, and the mask of what is no padding."""
+    import torch
+
+    width = max(map(len, rows))
+    ids = torch.full((len(rows), width), pad, dtype=torch.long, device="cpu")
+    mask = torch.zeros_like(ids)
+    for i, tokens in enumerate(rows):
+        ids[i, : len(tokens)] = torch.tensor(tokens, device="cpu")
+        mask[i, : len(tokens)] = 1
+    return ids.to(device), mask.to(device)
+
+
+def at_last_token(values: Any, mask: Any) -> Any:
+    """Return each row's values at its last token ``(n, k)``, from those at all tokens ``(n, t, k)``."""
+    import torch
+
+    # Of a model that is divided over GPUs, values lie where its last part is.
+    last = (mask.sum(dim=1) - 1).to(values.device)
+    return values[torch.arange(len(values), device=values.device), last]
+
+
+def check_device(module: Any) -> None:
+    """Raise :class:`InputError` unless the model lies where identities say that it runs."""
+    device, expected = device_of(module).type, devices.kind()
+    if device != expected:
+        raise InputError(
+            f"{type(module).__name__} was loaded on {device!r}, and records are kept under {expected!r};"
+            f" load it there, or choose the other with ${devices.ENVIRONMENT_VARIABLE}"
+        )
+
+
+def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
+    """Raise :class:`InputError` if an input is longer than the table of positions that a model learned."""
+    for name, part in module.named_modules():
+        if name.rpartition(".")[2] not in _POSITION_TABLES or not hasattr(part, "num_embeddings"):
+            continue
+        # Some begin to count behind a padding token's place.
+        first = getattr(part, "offset", 0 if part.padding_idx is None else part.padding_idx + 1)
+        n_places = part.num_embeddings - first
+        if n_tokens > n_places:
+            raise InputError(
+                f"{source.id} has places for {n_places} tokens, and an input takes {n_tokens}; declare"
+                f" max_length = {n_places}, and longer inputs are cut and counted"
+            )
+
+
+def device_of(module: Any) -> Any:
+    """Return where the model's input belongs; parts of a dispatched model may lie elsewhere."""
+    return module.get_input_embeddings().weight.device

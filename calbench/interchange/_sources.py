@@ -1,0 +1,167 @@
+"""One door for all files: what a path is, and which reader reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from calbench.errors import InputError
+from calbench.interchange._answers import with_answers
+from calbench.interchange._inspect_logs import is_inspect, read_inspect
+from calbench.interchange._lm_eval import Scoring, is_samples, read_lm_eval
+from calbench.interchange._origin import with_origin
+from calbench.interchange._torch_tensors import open_tensors
+from calbench.records import (
+    AnyRecord,
+    ColumnFile,
+    ColumnNames,
+    TopLabelPredictions,
+    kind_of,
+    open_columns,
+    record_of,
+)
+
+Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
+_TORCH = (".pt", ".pth")
+# Under which names tables say what they are of.
+_FACTS = {
+    "model": ("model",),
+    "task": ("task", "benchmark", "dataset"),
+    "quantizer": ("quantizer", "precision", "condition"),
+}
+
+
+def read(
+    paths: Path | Sequence[Path],
+    *,
+    columns: ColumnNames | None = None,
+    format_: Format = "auto",
+    answers: Path | None = None,
+    answers_column: str | None = None,
+    scoring: Scoring = "sum",
+    scorer: str | None = None,
+) -> AnyRecord:
+    """Read one record from files that something else wrote.
+
+    Parameters
+    ----------
+    paths
+        A parquet, jsonl, json, csv, npz, safetensors or pt file; ``samples_*.jsonl`` files of
+        lm-evaluation-harness, or a folder of them; or logs of inspect_ai.
+    columns
+        Which columns of a table hold what.
+    format_
+        What the files are, if their names do not say so.
+    answers, answers_column
+        A file with the right answers, if they are not beside the predictions.
+    scoring
+        How options are scored, for lm-evaluation-harness.
+    scorer
+        Which scorer says what is right, for inspect_ai.
+
+    Returns
+    -------
+    Predictions or TopLabelPredictions
+        With its origin among the metadata.
+
+    Raises
+    ------
+    InputError
+        The file, the row and the remedy are named.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    if not given:
+        raise InputError("no path is given; name a file of predictions")
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    kind = _format(given) if format_ == "auto" else format_
+    if scoring != "sum" and kind != "lm-eval":
+        raise InputError(
+            f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out --per-character"
+        )
+    if scorer is not None and kind != "inspect":
+        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
+    if kind in ("lm-eval", "inspect"):
+        if columns is not None and columns != ColumnNames():
+            raise InputError(
+                f"{given[0]}: a log has no columns to map; leave out --columns, --where, --row-ids"
+            )
+        if answers is not None:
+            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
+        return (
+            read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
+        )
+    if len(given) > 1:
+        raise InputError(
+            f"{len(given)} files cannot be one record, except the samples_*.jsonl of one run of"
+            f" lm-evaluation-harness; pass {given[0].name} alone"
+        )
+    return _table(given[0], columns or ColumnNames(), kind, answers, answers_column)
+
+
+def _format(paths: list[Path]) -> Format:
+    first = paths[0]
+    if first.is_dir() or all(is_samples(path) for path in paths):
+        return "lm-eval"
+    if all(path.is_file() and is_inspect(path) for path in paths):
+        return "inspect"
+    return "torch" if first.suffix.lower() in _TORCH else "table"
+
+
+def _table(
+    path: Path, columns: ColumnNames, kind: Format, answers: Path | None, answers_column: str | None
+) -> AnyRecord:
+    file = _opened(path, columns, kind)
+    item_id = None if columns.row_ids else columns.item_id or "item_id"
+    sources = [path]
+    if answers is not None:
+        _check_can_be_judged(file, columns, answers)
+        file = with_answers(file, answers, column=answers_column, item_id=item_id)
+        file = replace(file, names=tuple(n for n in file.names if n != (columns.correct or "correct")))
+        sources.append(answers)
+    record = record_of(file, columns)
+    if columns.as_written and "origin" in record.metadata:
+        return record  # one of our own: it says already where it is from
+    facts = {**_said(file, record), **_mapping(columns, answers)}
+    return with_origin(record, sources, format_=kind, facts=facts)
+
+
+def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) -> None:
+    if kind_of(file, columns) is TopLabelPredictions and (columns.predicted or "predicted") not in file:
+        raise InputError(
+            f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
+            " column that does, as in --columns predicted=NAME, or leave out --answers"
+        )
+
+
+def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:
+    if kind == "torch":
+        return open_tensors(path)
+    return open_columns(path, text_columns=(columns.item_id or "item_id", *columns.where))
+
+
+def _said(file: ColumnFile, record: AnyRecord) -> dict[str, str]:
+    """Return the model, task and quantizer that a table names, in a column or in its header."""
+    facts = {}
+    for fact, names in _FACTS.items():
+        for name in names:
+            if name in file:
+                values = file.column(name)
+                if len(values) == len(record) and all(value == values[0] for value in values):
+                    facts[fact] = str(values[0])
+                    break
+            elif isinstance(record.metadata.get(name), str):
+                facts[fact] = record.metadata[name]
+                break
+    return facts
+
+
+def _mapping(columns: ColumnNames, answers: Path | None) -> dict[str, object]:
+    """Return how the columns were read, as far as it differs from their names."""
+    mapped = {name: value for name, value in vars(columns).items() if value}
+    if answers is not None:
+        mapped["answers"] = answers.name
+    return {"columns": mapped} if mapped else {}

@@ -1,0 +1,70 @@
+"""Tensors saved by torch, read with ``weights_only``: data alone, never a pickle's code."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from calbench.errors import BackendUnavailableError, InputError
+from calbench.records import ColumnFile, reading
+
+_PAIR = ("logits", "label")
+
+
+def open_tensors(path: Path) -> ColumnFile:
+    """Open a ``.pt`` file: a tuple ``(logits, labels)``, or a mapping of names to tensors.
+
+    Raises
+    ------
+    BackendUnavailableError
+        torch is not installed.
+    InputError
+        There is no such file, or it holds anything but tensors.
+    """
+    try:
+        import torch
+    except ImportError:
+        raise BackendUnavailableError(f"{path}: needs torch; pip install torch") from None
+    from pickle import UnpicklingError
+
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    try:
+        with reading(path, "torch tensors"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about what is refused just below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"{path}: holds something else than tensors, and calbench never unpickles objects ({first});"
+            " save a tuple (logits, labels) with torch.save"
+        ) from None
+    with reading(path, "torch tensors"):
+        named = _named(path, content)
+        # A single value, such as the model's name, is of the whole file.
+        metadata = {name: value for name, value in named.items() if isinstance(value, str | int | float)}
+        columns = {name: _array(value) for name, value in named.items() if name not in metadata}
+    return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
+
+
+def _named(path: Path, content: Any) -> Mapping[str, Any]:
+    if isinstance(content, Mapping):
+        return {str(name): value for name, value in content.items()}
+    if isinstance(content, tuple | list) and len(content) == len(_PAIR):
+        return dict(zip(_PAIR, content, strict=True))
+    raise InputError(
+        f"{path}: holds a {type(content).__name__}; expected (logits, labels), or a mapping of names to"
+        " tensors"
+    )
+
+
+def _array(value: Any) -> Any:
+    if not hasattr(value, "detach"):
+        return value
+    array = np.asarray(value.detach().float() if value.dtype.is_floating_point else value.detach())
+    # Labels are often saved as a column.
+    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array

@@ -1,0 +1,33 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from calbench.models._sources import ModelSource
+from calbench.registry import Registry
+
+registry: Registry[Callable[[], ModelSource]] = Registry(
+    "model",
+    "calbench.models",
+    builtin_modules=tuple(
+        f"calbench.models.{module}" for module in ("_embedded", "_published", "_configured")
+    ),
+)
+model = registry.register
+
+
+def get(name: str) -> ModelSource:
+    """Return the model source with this id; nothing is fetched or loaded.
+
+    Raises
+    ------
+    UnknownNameError
+        No model has the id.
+    """
+    return registry.get(name)()
+
+
+def names() -> tuple[str, ...]:
+    """Ids of all models, sorted."""
+    return registry.names()

@@ -1,0 +1,100 @@
+"""Plain casts: the full-precision reference, and the 16-bit floating types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from calbench.quantizers._availability import require
+from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._protocol import WeightFormat
+from calbench.quantizers._selection import linears
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from calbench.models import ModelSource
+    from calbench.quantizers._samples import QuantizationSamples
+
+REFERENCE = "fp32"
+
+# The unit roundoff of each type.
+_EPSILON = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Every floating tensor of the model in one type, which is also the type it computes in."""
+
+    id: str
+    dtype: Literal["float32", "float16", "bfloat16"]
+    n_samples: int = 0
+    stochastic: bool = False
+    batch_dependent: bool = False
+    packages: tuple[str, ...] = ()
+
+    @property
+    def epsilon(self) -> float:
+        """Unit roundoff of the type."""
+        return _EPSILON[self.dtype]
+
+    @property
+    def kernel(self) -> str:
+        """Torch's own."""
+        return f"torch linear, {self.dtype} compute"
+
+    def check_available(self) -> None:
+        """Need torch and transformers."""
+        require(self.id, ("torch", "transformers"), extra="torch")
+
+    def targets(self, model: nn.Module) -> tuple[str, ...]:
+        """All linear layers, heads included; none for the reference."""
+        return () if self.id == REFERENCE else tuple(linears(model))
+
+    def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
+        """Load the source in the type."""
+        del samples, seed
+        import torch
+
+        model: nn.Module = source.load(getattr(torch, self.dtype))
+        return model
+
+    def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
+        """Linear layers in the type."""
+        if self.id == REFERENCE:
+            return {}
+        name = self.id
+        bits = 32 if self.dtype == "float32" else 16
+        return {
+            layer: WeightFormat(name, bits, dtype=self.dtype)
+            for layer, module in linears(model).items()
+            if str(module.weight.dtype) == f"torch.{self.dtype}"
+        }
+
+    def dequantize(self, module: nn.Module) -> torch.Tensor:
+        """Weight, widened to float32."""
+        return module.get_parameter("weight").detach().float()
+
+    def weight_tensors(self, module: nn.Module) -> Mapping[str, torch.Tensor]:
+        """Weight alone."""
+        return {"weight": module.get_parameter("weight").detach()}
+
+
+@quantizer(REFERENCE)
+def fp32(id: str) -> Cast:  # noqa: A002 (the argument is an id)
+    """Keep full precision: the reference that everything is compared with."""
+    return Cast(id, "float32")
+
+
+@quantizer("bf16")
+def bf16(id: str) -> Cast:  # noqa: A002
+    """Cast weights and arithmetic to bfloat16."""
+    return Cast(id, "bfloat16")
+
+
+@quantizer("fp16")
+def fp16(id: str) -> Cast:  # noqa: A002
+    """Cast weights and arithmetic to float16."""
+    return Cast(id, "float16")

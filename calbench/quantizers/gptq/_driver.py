@@ -1,0 +1,228 @@
+"""GPTQ over a whole model: layer after layer, each seeing what the layers before it now give."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from calbench.errors import InputError, QuantizationError
+from calbench.quantizers._layers import put
+from calbench.quantizers._samples import QuantizationSamples
+from calbench.quantizers._selection import blocks, check_group_size
+from calbench.quantizers.gptq._hessians import Collector, Hessian, SeenError
+from calbench.quantizers.gptq._packed import PackedLinear
+from calbench.quantizers.gptq._solver import Grid, solve
+
+_BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How weights are rounded; see :func:`calbench.quantizers.gptq._solver.solve`.
+
+    ``bits`` names the linear layers to quantize, and gives each the width of its codes.
+    """
+
+    bits: Mapping[str, int]
+    group_size: int
+    symmetric: bool
+    act_order: bool
+    damp: float
+
+
+@dataclass(eq=False)
+class _Batch:
+    """Padded samples, and what the next block will be called with."""
+
+    token_ids: torch.Tensor
+    mask: torch.Tensor
+    hidden: torch.Tensor | None = None
+
+
+_Run = Callable[[int, _Batch], Any]
+
+
+@torch.no_grad()
+def quantize_model(model: nn.Module, samples: QuantizationSamples, settings: Settings) -> None:
+    """Replace layers of a float32 model by packed ones, in place.
+
+    Parameters
+    ----------
+    model
+        In evaluation mode; its forward takes ``input_ids`` and ``attention_mask``.
+    samples
+        What the layers' inputs are measured on.
+    settings
+        Which layers, and how to round.
+
+    Raises
+    ------
+    InputError
+        The group size does not divide a layer's inputs, or a token id is outside the vocabulary.
+    QuantizationError
+        A layer never ran on the samples.
+    """
+    targets = list(settings.bits)
+    check_group_size(model, targets, settings.group_size)
+    batches = _batches(model, samples)
+    stack = blocks(model)
+    inside = {name: [t for t in targets if t.startswith(name + ".")] for name in stack}
+    inside = {name: layers for name, layers in inside.items() if layers}
+    calls = _record_calls(model, stack, batches) if inside else {}
+    if any(len(of_block) != len(batches) for of_block in calls.values()):
+        # A block that runs several times, as ALBERT's does, has no inputs of its own.
+        inside = {}
+    if inside:
+        for name, block in stack.items():
+            run = partial(_run_block, block, calls[name])
+            _quantize_block(model, inside.get(name, []), batches, run, settings)
+            for index, batch in enumerate(batches):
+                batch.hidden = run(index, batch)
+        for batch in batches:
+            batch.hidden = None
+    outside = [t for t in targets if not any(t in layers for layers in inside.values())]
+    if outside:
+        for hessian in _watch(model, outside, batches, partial(_run_model, model)).hessians():
+            _replace(model, hessian, settings)
+
+
+def _quantize_block(
+    model: nn.Module, names: Sequence[str], batches: list[_Batch], run: _Run, settings: Settings
+) -> None:
+    """Quantize a block's layers in the order in which they run, each seeing those before it quantized.
+
+    Each stage runs the block only as far as the layer that it is about.
+    """
+    if not names:
+        return
+    order = _watch(model, names, batches[:1], run)
+    for stage in order.hessians():
+        first = stage.layers[0]
+        watched = _watch(model, [first], batches, run, stop=order.n_calls[first] == 1)
+        _replace(model, replace(watched.hessians()[0], layers=stage.layers), settings)
+
+
+def _watch(
+    model: nn.Module, names: Sequence[str], batches: list[_Batch], run: _Run, *, stop: bool = False
+) -> Collector:
+    """Run the batches and gather the Hessians of some layers."""
+    collector = Collector({name: model.get_submodule(name) for name in names}, stop=stop)
+    with collector.watching():
+        for index, batch in enumerate(batches):
+            collector.mask = batch.mask
+            with suppress(SeenError):
+                run(index, batch)
+    return collector
+
+
+def _replace(model: nn.Module, hessian: Hessian, settings: Settings) -> None:
+    for bits in sorted({settings.bits[name] for name in hessian.layers}):
+        layers = [name for name in hessian.layers if settings.bits[name] == bits]
+        for name, layer in _solved(model, replace(hessian, layers=layers), bits, settings):
+            put(model, name, layer)
+
+
+def _solved(
+    model: nn.Module, hessian: Hessian, bits: int, settings: Settings
+) -> Iterator[tuple[str, PackedLinear]]:
+    """Quantize the layers of one Hessian together: their rows do not depend on each other."""
+    layers: list[Any] = [model.get_submodule(name) for name in hessian.layers]
+    weight = torch.cat([layer.weight for layer in layers])
+    size = settings.group_size if settings.group_size > 0 else weight.shape[1]
+    grid = Grid(bits, size, settings.symmetric)
+    try:
+        codes = solve(weight, hessian.mean(), grid, act_order=settings.act_order, damp=settings.damp)
+    except QuantizationError as error:
+        raise QuantizationError(f"{hessian.layers[0]}: {error}") from error
+    start = 0
+    for name, layer in zip(hessian.layers, layers, strict=True):
+        stop = start + layer.out_features
+        part = codes.rows(start, stop)
+        yield name, PackedLinear.from_codes(part, bits=bits, bias=layer.bias)
+        start = stop
+
+
+def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
+    """Pad samples on the right, texts of like length together."""
+    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    vocabulary = int(embedding.num_embeddings)
+    rows = sorted(samples.token_ids, key=len)
+    largest = max(map(max, rows))
+    if largest >= vocabulary:
+        raise InputError(f"a quantization sample holds the token id {largest}; the model knows {vocabulary}")
+    grouped: list[list[tuple[int, ...]]] = [[]]
+    for row in rows:
+        if grouped[-1] and (len(grouped[-1]) + 1) * len(row) > _BATCH_TOKENS:
+            grouped.append([])
+        grouped[-1].append(row)
+    return [_padded(group, embedding.weight.device) for group in grouped]
+
+
+def _padded(rows: list[tuple[int, ...]], device: torch.device) -> _Batch:
+    width = len(rows[-1])
+    token_ids = torch.zeros(len(rows), width, dtype=torch.int64, device="cpu")
+    mask = torch.zeros_like(token_ids)
+    for index, row in enumerate(rows):
+        token_ids[index, : len(row)] = torch.tensor(row, device="cpu")
+        mask[index, : len(row)] = 1
+    return _Batch(token_ids.to(device), mask.to(device))
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What a block is called with besides its hidden states."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def _record_calls(
+    model: nn.Module, stack: dict[str, nn.Module], batches: list[_Batch]
+) -> dict[str, list[_Call]]:
+    """Learn what every block is called with, per batch, without running any of them."""
+    calls: dict[str, list[_Call]] = {name: [] for name in stack}
+    first = next(iter(stack))
+    # A model that is divided over GPUs has forward methods of its own.
+    own = {name: block.__dict__["forward"] for name, block in stack.items() if "forward" in block.__dict__}
+
+    def recorder(name: str, batch: _Batch) -> Callable[..., torch.Tensor]:
+        def record(*args: Any, **kwargs: Any) -> torch.Tensor:
+            rest = dict(kwargs)
+            hidden: torch.Tensor = args[0] if args else rest.pop("hidden_states")
+            if name == first and batch.hidden is None:
+                batch.hidden = hidden
+            calls[name].append(_Call(args[1:], rest))
+            return hidden
+
+        return record
+
+    try:
+        for batch in batches:
+            for name, block in stack.items():
+                block.forward = recorder(name, batch)
+            # Without its head: the logits of every token of a batch would take gigabytes.
+            _run_model(getattr(model, "base_model", model), 0, batch)
+    finally:
+        for name, block in stack.items():
+            del block.forward
+            if name in own:
+                block.forward = own[name]
+    return calls
+
+
+def _run_model(model: nn.Module, _: int, batch: _Batch) -> None:
+    options = {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+    model(input_ids=batch.token_ids, attention_mask=batch.mask, **options)
+
+
+def _run_block(block: nn.Module, calls: list[_Call], index: int, batch: _Batch) -> torch.Tensor:
+    output = block(batch.hidden, *calls[index].args, **calls[index].kwargs)
+    hidden: torch.Tensor = output[0] if isinstance(output, tuple) else output
+    return hidden

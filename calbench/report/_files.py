@@ -1,0 +1,43 @@
+"""A report's folder: the same results for people, spreadsheets, programs and pull requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from calbench.cache import replacing
+from calbench.report._comment import comment
+from calbench.report._csv_table import csv_table
+from calbench.report._html import html_page
+from calbench.report._leaderboard import markdown
+from calbench.report._results import write_json
+
+
+def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench leaderboard") -> list[Path]:
+    """Write a report, each file in one step, and return its files.
+
+    ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
+    ``leaderboard.csv`` one row a cell, ``results.json`` everything, and ``report.html`` shows it.
+
+    Parameters
+    ----------
+    folder
+        Made if it is not there.
+    document
+        As :func:`calbench.report.document` or :func:`calbench.report.read_results` returns it.
+    title
+        Of the page.
+    """
+    rows = document["cells"]
+    texts = {
+        "leaderboard.md": markdown(rows),
+        "comment.md": comment(rows, comparisons=document.get("comparisons", ())),
+        "leaderboard.csv": csv_table(rows),
+        "report.html": html_page(document, title=title),
+    }
+    for name, text in texts.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    write_json(document, folder / "results.json")
+    return [folder / name for name in (*texts, "results.json")]

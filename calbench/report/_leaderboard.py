@@ -1,0 +1,199 @@
+"""The leaderboard: compact in a terminal, complete in markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+from tabulate import tabulate
+
+from calbench.escaping import markdown_text, printable
+from calbench.report._results import Row, hurts, verdict
+
+_MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
+_HURTS = {"yes": "▼", "maybe": "▽", "": ""}
+_METRICS = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
+_MARKED = ("ece",)
+_MARKED_AT_REFERENCE = ("ece", "brier", "brier_toplabel")  # what the shipped suite asks of it
+_TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
+
+LEGEND = (
+    "Each number is the ECE on the test items after a calibrator fitted on the full-precision model"
+    " (fp32 itself: fitted and scored there). ✓ within the margin, ✗ shown to exceed it, ? the interval"
+    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; no mark where there is"
+    " none. ▼ this calibrator makes the quantized model worse than none, ▽ it may."
+)
+TOP_LABEL_LEGEND = (
+    "Where only the top answer's confidence is known, as of open questions, there is no NLL and no Brier"
+    " score of every class, and calibrators that need the logit of every class are left out."
+)
+
+
+def terminal(rows: Sequence[Row]) -> RenderableType:
+    """Return one compact table per model and task: calibrators down, quantizers across."""
+    parts: list[RenderableType] = []
+    for (model, task), group in _by_model_and_task(rows):
+        quantizers = list(dict.fromkeys(row["quantizer"] for row in group))
+        first = group[0]
+        parts.append(
+            Text(printable(f"\n{model} on {task}: ECE on {first['n_test']:,} test items"), style="bold")
+        )
+        table = Table()
+        table.add_column("calibrator", no_wrap=True)
+        for quantizer in quantizers:
+            row = next(row for row in group if row["quantizer"] == quantizer)
+            table.add_column(Text(printable(f"{quantizer}\n{_size(row)}")), justify="right")
+        cells = {(row["calibrator"], row["quantizer"]): row for row in group}
+        for calibrator in dict.fromkeys(row["calibrator"] for row in group):
+            found = [cells.get((calibrator, quantizer)) for quantizer in quantizers]
+            table.add_row(Text(printable(calibrator)), *[_short(row) if row else Text("") for row in found])
+        parts.append(table)
+    return Group(*parts, Text(" ".join(_legends(rows)), style="dim"))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Return the whole leaderboard as markdown, one table per model and task."""
+    lines = ["# Leaderboard", "", *(part for legend in _legends(rows) for part in (legend, ""))]
+    lines += [
+        "`Δ ECE` is the transferred calibrator's ECE minus that of the calibrated reference, on the"
+        " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
+        " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
+        " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
+        " quantizer, and between which ranks comparisons with each other one leave it. `verdict` is the"
+        " worst outcome of all gates of the cell, whatever their metric.",
+        "",
+    ]
+    for (model, task), group in _by_model_and_task(rows):
+        first = group[0]
+        lines += [
+            f"## {markdown_text(model)} on {markdown_text(task)}",
+            "",
+            f"Reference: {markdown_text(first['baseline'])}. Fitted on {first['n_calibration']:,} items,"
+            f" scored on {first['n_test']:,}; {first['level']:.0%} intervals; seed {first['seed']}.",
+            "",
+            tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),
+            "",
+        ]
+    return "\n".join(lines)
+
+
+def summary(rows: Sequence[Row], *, calibrator: str) -> str:
+    """Return one markdown table of all models, tasks and quantizers for a single calibrator."""
+    chosen = [row for row in rows if row["calibrator"] == calibrator]
+    table: str = tabulate(
+        [_brief(row) for row in chosen], headers="keys", tablefmt="github", disable_numparse=True
+    )
+    return table
+
+
+def _brief(row: Row) -> dict[str, str]:
+    arms, size = row["arms"], row["quantization"]
+    return {
+        "model": markdown_text(row["model"]),
+        "task": markdown_text(row["task"]),
+        "n": f"{row['n_test']:,}",
+        "quantizer": markdown_text(row["quantizer"]),
+        "bits": bits(size, 1),
+        "MiB": mebibytes(size, 0),
+        "accuracy": f"{arms['raw_candidate']['accuracy']['value']:.3f}",
+        "raw ECE": f"{arms['raw_candidate']['ece']['value']:.3f}",
+        "transferred ECE": _with_interval(arms["transferred"]["ece"], digits=3),
+        "Δ": "" if is_reference(row) else _with_interval(row["degradation"]["ece"], "+", 3),
+        "verdict": verdict_text(row),
+    }
+
+
+def is_reference(row: Row) -> bool:
+    """Whether a row is of the full-precision model itself: nothing is transferred there."""
+    return bool(row["records"]["reference"] == row["records"]["candidate"])
+
+
+def rank_text(row: Row) -> str:
+    """Return between which ranks a calibrator lies, ``""`` if it was not ranked.
+
+    >>> rank_text({"rank": {"rank": 2, "interval": [1, 4], "of": 9}})
+    '2 (1–4)'
+    """
+    place = row.get("rank")
+    if not place:
+        return ""
+    return f"{place['rank']} ({place['interval'][0]}–{place['interval'][1]})"
+
+
+def bits(quantization: Mapping[str, Any], digits: int) -> str:
+    """Return the stored bits per quantized weight; ``""`` if a record from elsewhere does not say."""
+    known = quantization.get("effective_bits")
+    return "" if known is None else f"{known:.{digits}f}"
+
+
+def mebibytes(quantization: Mapping[str, Any], digits: int) -> str:
+    """Return the model's size in memory in MiB; ``""`` if it is not known."""
+    known = quantization.get("resident_bytes")
+    return "" if known is None else f"{known / 2**20:.{digits}f}"
+
+
+def _by_model_and_task(rows: Sequence[Row]) -> Iterator[tuple[tuple[str, str], list[Row]]]:
+    for key, group in groupby(rows, key=lambda row: (row["model"], row["task"])):
+        yield key, list(group)
+
+
+def _legends(rows: Sequence[Row]) -> list[str]:
+    top_label = any("nll" not in row["arms"]["transferred"] for row in rows)
+    return [LEGEND, TOP_LABEL_LEGEND] if top_label else [LEGEND]
+
+
+def _short(row: Row) -> Text:
+    mark, style = _MARKS[_verdict_on_ece(row)]
+    return Text.assemble(
+        f"{row['arms']['transferred']['ece']['value']:.4f}", _HURTS[hurts(row)] or " ", (f" {mark}", style)
+    )
+
+
+def _verdict_on_ece(row: Row) -> str:
+    metrics = _MARKED_AT_REFERENCE if is_reference(row) else _MARKED
+    return verdict({"gates": [g for g in row["gates"] if g["metric"].partition("[")[0] in metrics]})
+
+
+def _full(row: Row) -> dict[str, str]:
+    arms = row["arms"]
+    reference = is_reference(row)
+    return {
+        "quantizer": markdown_text(row["quantizer"]),
+        "bits": bits(row["quantization"], 2),
+        "MiB": mebibytes(row["quantization"], 1),
+        "calibrator": markdown_text(row["calibrator"]),
+        "rank": rank_text(row),
+        "ECE raw": f"{arms['raw_candidate']['ece']['value']:.4f}",
+        **{
+            _title(metric): _with_interval(arms["transferred"][metric])
+            for metric in _METRICS
+            if metric in arms["transferred"]
+        },
+        "Δ ECE": "" if reference else _with_interval(row["degradation"]["ece"], "+"),
+        "regret": "" if reference else _with_interval(row["regret"]["ece"], "+"),
+        "verdict": verdict_text(row),
+    }
+
+
+def verdict_text(row: Row) -> str:
+    """Return the verdict, whether it was accepted, and the mark of a calibrator that hurts."""
+    accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
+    return " ".join(filter(None, (verdict(row), accepted, _HURTS[hurts(row)])))
+
+
+def _title(metric: str) -> str:
+    return _TITLES.get(metric, metric.upper())
+
+
+def _with_interval(estimate: dict[str, Any], sign: str = "", digits: int = 4) -> str:
+    low, high = (f"{bound:{sign}.{digits}f}" for bound in estimate["interval"])
+    return f"{estimate['value']:{sign}.{digits}f} [{low}, {high}]"
+
+
+def _size(row: Row) -> str:
+    shown = bits(row["quantization"], 1), mebibytes(row["quantization"], 0)
+    return "\n".join(f"{value} {unit}" for value, unit in zip(shown, ("bits", "MiB"), strict=True) if value)

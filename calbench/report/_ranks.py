@@ -1,0 +1,39 @@
+"""Between which ranks each calibrator lies, among those measured on the same items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from calbench.metrics import get
+from calbench.report._diagrams import unpacked_resamples
+from calbench.statistics import Resampled, rank_intervals
+
+Row = dict[str, Any]
+METRIC = "ece"
+
+
+def ranked(rows: Sequence[Row]) -> list[Row]:
+    """Return rows with ``rank`` among the calibrators of one model, task and quantizer.
+
+    Rows are sorted by those. The resampled values that ranks are computed from are dropped.
+    """
+    result: list[Row] = []
+    for _, group in groupby(rows, key=lambda row: (row["model"], row["task"], row["quantizer"])):
+        members = list(group)
+        entries = {row["calibrator"]: _entry(row) for row in members if row.get("resamples")}
+        sizes = {(entry.n_items, entry.values.shape) for entry in entries.values()}
+        ranks = rank_intervals(entries) if len(entries) > 1 and len(sizes) == 1 else {}
+        for row in members:
+            kept = {name: value for name, value in row.items() if name != "resamples"}
+            place = ranks.get(row["calibrator"])
+            if place:
+                kept["rank"] = {"rank": place.rank, "interval": list(place.interval), "of": len(ranks)}
+            result.append(kept)
+    return result
+
+
+def _entry(row: Row) -> Resampled:
+    value = row["arms"]["transferred"][METRIC]["value"]
+    return Resampled(get(METRIC), value, unpacked_resamples(row["resamples"]), row["n_test"])

@@ -1,0 +1,90 @@
+"""Cells of a leaderboard out of records that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from calbench.records import AnyRecord
+from calbench.report._results import Row, gate_of, merge, row_of
+from calbench.runs import Cell, ImportedBench, Measured
+
+
+@dataclass(frozen=True)
+class ImportedCells:
+    """Rows for a report, and what is known about the records behind them.
+
+    Attributes
+    ----------
+    rows
+        One a cell.
+    notes
+        What was left out and why.
+    """
+
+    rows: list[Row]
+    notes: tuple[str, ...]
+    _bench: ImportedBench = field(repr=False)
+
+    def describe(self, key: str) -> Mapping[str, Any]:
+        """Return the identity and provenance of a record."""
+        return self._bench.describe(key)
+
+
+def cells_of_records(
+    records: Mapping[str, AnyRecord],
+    *,
+    calibrators: Sequence[str] = ("identity", "temperature"),
+    reference: str | None = None,
+    margin: float = 0.02,
+    seed: int = 0,
+    n_resamples: int = 2000,
+) -> ImportedCells:
+    """Run the transfer experiment between records of the same model and task.
+
+    Parameters
+    ----------
+    records
+        By a name for messages, such as a path; their metadata say ``model``, ``task`` and
+        ``quantizer``.
+    calibrators
+        Ids; those that need class vectors are left out for records of the top answer only, and those
+        that need a unit error for all.
+    reference
+        The quantizer that calibrators are fitted on; by default fp32, bf16 or fp16.
+    margin
+        How much ECE may rise: a gate of every cell.
+    seed
+        Of the division of the items and of the resamples.
+    n_resamples
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        A record does not say what it is of, two are of one cell, or a group has no reference.
+    """
+    bench = ImportedBench.of(records, reference=reference, n_resamples=n_resamples)
+    rows: list[Row] = []
+    notes: list[str] = []
+    for place in bench.records:
+        for calibrator in calibrators:
+            cell = Cell(*place, calibrator)
+            if not bench.can_fit(calibrator, *place):
+                notes.append(f"{cell.id}: {calibrator} needs class vectors; left out")
+                continue
+            if (missing := bench.missing(cell)) is not None:
+                notes.append(f"{cell.id}: {missing}; left out")
+                continue
+            measured = bench.transfer(cell, seed=seed)
+            own = cell.quantizer == bench.references[cell.model, cell.task]
+            rows.append(row_of([measured]) if own else _gated(measured, margin))
+    return ImportedCells(merge(rows), tuple(notes), bench)
+
+
+def _gated(measured: Measured, margin: float) -> Row:
+    decision = measured.result.decide("ece", margin=margin)
+    test = f"{measured.cell.id}: ECE rises by at most {margin:g}"
+    arms = {"candidate": "transferred", "reference": "calibrated_reference"}
+    return {**row_of([measured]), "gates": [gate_of(decision, test=test, **arms)]}

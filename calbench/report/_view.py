@@ -1,0 +1,116 @@
+"""A results document as the page needs it: short names, five digits, nothing that is not shown."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from calbench.gates import ARMS
+from calbench.report._leaderboard import is_reference
+from calbench.report._results import DIFFERENCES, Row, hurts, pair_key, verdict
+
+_FIRST = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
+_MAX_FIT_CHARACTERS = 800
+_MAX_POINTS = 40_000  # of all scatter plots together
+
+
+def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page shows.
+
+    Numbers are rounded to five significant digits; ``results.json`` has them all.
+    """
+    cells = document["cells"]
+    measured = {name for cell in cells for name in cell["arms"]["transferred"]}
+    metrics = [name for name in _FIRST if name in measured] + sorted(measured - set(_FIRST))
+    pairs = document.get("confidence_pairs", {})
+    share = max(20, _MAX_POINTS // max(len(pairs), 1))
+    return {
+        "calbench": document["calbench"],
+        "created": document["created"],
+        "settings": document["settings"],
+        "definitions": document["metrics"],
+        "metrics": metrics,
+        "arms": list(ARMS),
+        "differences": list(DIFFERENCES),
+        "cells": [_cell(cell, metrics) for cell in cells],
+        "pairs": {key: _points(pair, share) for key, pair in pairs.items()},
+        "records": document["records"],
+    }
+
+
+def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+    fitted = row.get("fitted")
+    size = row["quantization"]
+    place = row.get("rank")
+    return {
+        "id": row["cell"],
+        "model": row["model"],
+        "task": row["task"],
+        "quantizer": row["quantizer"],
+        "calibrator": row["calibrator"],
+        "reference": is_reference(row),
+        "n": row["n_test"],
+        "nc": row["n_calibration"],
+        "seed": row["seed"],
+        "level": row["level"],
+        "baseline": row["baseline"],
+        "bits": _number(size.get("effective_bits")),
+        "mib": _number(size["resident_bytes"] / 2**20) if size.get("resident_bytes") else None,
+        "rank": [place["rank"], *place["interval"], place["of"]] if place else None,
+        "verdict": verdict(row),
+        "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
+        "hurts": hurts(row),
+        "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in ARMS],
+        "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
+        "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in ARMS],
+        "pair": pair_key(row),
+        "gates": [_gate(gate) for gate in row["gates"]],
+        "warnings": row["warnings"],
+        "fitted": fitted if len(json.dumps(fitted)) <= _MAX_FIT_CHARACTERS else None,
+        "records": [row["records"]["reference"], row["records"]["candidate"]],
+        "other_seeds": {
+            seed: [_number(value["transferred"].get("ece")), _number(value["degradation"].get("ece"))]
+            for seed, value in row.get("other_seeds", {}).items()
+        },
+    }
+
+
+def _estimates(estimates: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
+    found = []
+    for name in metrics:
+        estimate = estimates.get(name)
+        found.append([_number(v) for v in (estimate["value"], *estimate["interval"])] if estimate else None)
+    return found
+
+
+def _bins(bins: Mapping[str, Any] | None) -> list[Any] | None:
+    """Return [bin, count, mean confidence, accuracy] of each bin that is not empty."""
+    if bins is None:
+        return None
+    rows = zip(bins["counts"], bins["confidences"], bins["accuracies"], strict=True)
+    return [[i, n, round(c, 3), round(a, 3)] for i, (n, c, a) in enumerate(rows) if n]
+
+
+def _points(pair: Mapping[str, Any], limit: int) -> dict[str, Any]:
+    """Return [reference, candidate, flipped] of at most ``limit`` items, confidences in thousandths."""
+    every = max(1, -(-len(pair["flips"]) // limit))
+    triples = zip(pair["reference"][::every], pair["candidate"][::every], pair["flips"][::every], strict=True)
+    points = [number for a, b, flip in triples for number in (round(a * 1000), round(b * 1000), flip)]
+    return {"n": pair["n"], "flips": pair["n_flips"], "points": points}
+
+
+def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("outcome", "metric", "margin", "relative", "items_needed", "test", "accepted")
+    numbers = {"delta": _number(gate["delta"]), "interval": [_number(v) for v in gate["interval"]]}
+    return {**{name: gate.get(name) for name in kept}, **numbers}
+
+
+def _number(value: Any) -> Any:
+    """Round a number; one that JSON cannot hold becomes text."""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return str(value)
+        return float(f"{value:.5g}")
+    return value

@@ -1,0 +1,290 @@
+"""Cells: which model is asked which task, at which precision, with which calibrator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from calbench import calibrators, models, quantizers, tasks
+from calbench.errors import CalbenchError, UnanswerableError, UnknownNameError
+from calbench.gates import takes_confidences
+from calbench.models import Architecture
+from calbench.registry import Spec, select, split_patterns, unknown
+
+REFERENCE = "fp32"
+DEFAULT_MODELS = ("minilm", "smollm2")
+DEFAULT_QUANTIZERS = (REFERENCE, "bnb-int8", "bnb-nf4", "gptq-int4")
+AXES = ("models", "tasks", "quantizers", "calibrators")
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """One model, task, quantizer and calibrator, by their ids."""
+
+    model: str
+    task: str
+    quantizer: str
+    calibrator: str
+
+    @property
+    def id(self) -> str:
+        """For test ids and file names: the parts joined by ``-``, their own ``-`` made ``_``.
+
+        >>> Cell("smollm2", "tweets", "gptq-int4", "temperature").id
+        'smollm2-tweets-gptq_int4-temperature'
+        """
+        parts = (self.model, self.task, self.quantizer, self.calibrator)
+        return "-".join(part.replace("-", "_") for part in parts)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How much of each task is used.
+
+    Parameters
+    ----------
+    name
+        ``"quick"``, ``"default"`` or ``"full"``.
+    n_calibration, n_test
+        Sizes of the splits by architecture (a decoder LLM costs ten times an encoder); None takes
+        all items, 40% of them for calibration.
+    max_tasks
+        How many of a model's own tasks a run without a selection takes; None for all.
+    """
+
+    name: str
+    n_calibration: Mapping[Architecture, int] | None = None
+    n_test: Mapping[Architecture, int] | None = None
+    max_tasks: int | None = None
+
+    def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
+        """Return the sizes of the calibration and test splits of ``n_items`` items."""
+        if self.n_calibration is None or self.n_test is None:
+            n_calibration = round(0.4 * n_items)
+            return n_calibration, n_items - n_calibration
+        wanted = self.n_calibration[architecture], self.n_test[architecture]
+        if sum(wanted) <= n_items:
+            return wanted
+        n_calibration = n_items * wanted[0] // sum(wanted)
+        return n_calibration, n_items - n_calibration
+
+
+PROFILES = {
+    profile.name: profile
+    for profile in (
+        Profile(
+            "quick",
+            {"sequence-classification": 300, "causal-lm": 60},
+            {"sequence-classification": 500, "causal-lm": 100},
+            max_tasks=1,
+        ),
+        Profile(
+            "default",
+            {"sequence-classification": 900, "causal-lm": 400},
+            {"sequence-classification": 1300, "causal-lm": 600},
+        ),
+        Profile("full"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open."""
+
+    models: tuple[str, ...] | None = None
+    tasks: tuple[str, ...] | None = None
+    quantizers: tuple[str, ...] | None = None
+    calibrators: tuple[str, ...] | None = None
+
+    def names(self, axis: str, wanted: str) -> bool:
+        """Whether an id is named as it is, and not only matched by a pattern."""
+        return _is_among(getattr(self, axis) or (), wanted)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The cells that a test wants, narrowed by what the command line selects.
+
+    On each axis, a grid that names ids, globs or ``all`` picks from everything registered; one that
+    only excludes, or says nothing, starts from the default set, or from the command line's
+    selection where there is one. The command line then narrows what the grid picked.
+
+    Parameters
+    ----------
+    wanted
+        What the grid names.
+    by_default
+        What it names on the axes that the command line leaves open; the command line replaces it. Of
+        tasks a model gets those that it can be asked, or its own if there are none, and the first
+        ones of them in a short profile.
+    """
+
+    wanted: Selection = field(default_factory=Selection)
+    by_default: Selection = field(default_factory=Selection)
+
+    def cells(self, command_line: Selection, profile: Profile) -> list[Cell]:
+        """Return the cells in an order that loads each model once per quantizer.
+
+        Calibrators that cannot be fitted on open questions are left out there, unless the command line
+        names them: such a cell says so itself.
+
+        Raises
+        ------
+        UnknownNameError
+            An id or a pattern matches nothing that is registered.
+        """
+        picked = {axis: self._pick(axis, command_line) for axis in AXES}
+        return [
+            Cell(model, task, quantizer, calibrator)
+            for model in picked["models"]
+            for quantizer in picked["quantizers"]
+            for task in self._tasks(model, command_line, profile)
+            for calibrator in picked["calibrators"]
+            if command_line.names("calibrators", calibrator) or _can_fit(calibrator, task)
+        ]
+
+    def calibrators(self, command_line: Selection) -> tuple[str, ...]:
+        """Return the calibrators alone, for cells whose other parts are not registered."""
+        return self._pick("calibrators", command_line)
+
+    def names(self, axis: str, wanted: str, command_line: Selection) -> bool:
+        """Whether an id is named here or on the command line, and not only matched by a pattern.
+
+        Where no tasks are selected a model's own are taken, and count as named.
+        """
+        patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
+        return _is_among(patterns, wanted) if patterns else axis == "tasks"
+
+    def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
+        narrowed = getattr(command_line, axis)
+        wanted = self._wanted(axis, command_line)
+        chosen = _select(axis, narrowed, _defaults(axis)) if narrowed else _defaults(axis)
+        if not wanted:
+            return chosen
+        named = _select(axis, wanted, chosen)
+        return tuple(name for name in chosen if _covers(named, name)) if narrowed else named
+
+    def _wanted(self, axis: str, command_line: Selection) -> tuple[str, ...] | None:
+        named: tuple[str, ...] | None = getattr(self.wanted, axis)
+        if named or getattr(command_line, axis):
+            return named
+        replaced: tuple[str, ...] | None = getattr(self.by_default, axis)
+        return replaced
+
+    def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
+        if self.wanted.tasks or command_line.tasks:
+            return self._pick("tasks", command_line)
+        own = models.get(model).default_tasks
+        if named := self.by_default.tasks:
+            picked = self._pick("tasks", command_line)
+            picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
+            # Where none fits and the model has none of its own, each cell says why it cannot be measured.
+            own = tuple(task for task in picked if _can_be_asked(model, task)) or own or picked
+        return own[: profile.max_tasks]
+
+
+def grid_of(
+    *,
+    models: str | Iterable[str] | None = None,
+    tasks: str | Iterable[str] | None = None,
+    quantizers: str | Iterable[str] | None = None,
+    calibrators: str | Iterable[str] | None = None,
+    by_default: Mapping[str, str | Iterable[str]] | None = None,
+) -> Grid:
+    """Return a grid from selections as strings or lists; see :class:`Grid`.
+
+    Raises
+    ------
+    UnknownNameError
+        ``by_default`` names an axis that does not exist.
+    """
+    for axis in by_default or ():
+        if axis not in AXES:
+            raise UnknownNameError(unknown("axis of a grid", axis, AXES))
+    return Grid(
+        Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)),
+        Selection(**{axis: _parts(patterns) for axis, patterns in (by_default or {}).items()}),
+    )
+
+
+def _parts(patterns: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    if patterns is None:
+        return None
+    return tuple(split_patterns(patterns)) if isinstance(patterns, str) else tuple(patterns)
+
+
+def _known(axis: str) -> tuple[str, ...]:
+    registries = {
+        "models": models.names,
+        "tasks": tasks.names,
+        "quantizers": quantizers.names,
+        "calibrators": calibrators.names,
+    }
+    return registries[axis]()
+
+
+def _defaults(axis: str) -> tuple[str, ...]:
+    defaults = {"models": DEFAULT_MODELS, "quantizers": DEFAULT_QUANTIZERS}
+    return defaults.get(axis) or _known(axis)
+
+
+def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple[str, ...]:
+    """Select from all that is registered; patterns that only exclude take away from ``start``.
+
+    An id with arguments picks itself, in its canonical spelling.
+    """
+    known, kind = _known(axis), axis.removesuffix("s")
+    patterns = list(patterns)
+    excluded = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
+    with_arguments = [p for p in patterns if p.endswith("]") and not p.startswith("not ")]
+    plain = [p for p in patterns if not p.startswith("not ") and p not in with_arguments]
+    picked = list(start) if len(excluded) == len(patterns) else []
+    if plain:
+        picked += select(known, plain, kind=kind)
+    picked += [_canonical(axis, kind, known, pattern) for pattern in with_arguments]
+    left_out = select(known, excluded, kind=kind) if excluded else ()
+    kept = dict.fromkeys(name for name in picked if not _covers(left_out, name))
+    return tuple(sorted(kept, key=quantizer_order)) if axis == "quantizers" else tuple(kept)
+
+
+def _covers(names: Iterable[str], wanted: str) -> bool:
+    """Whether an id is among the names; one without arguments stands for all arguments."""
+    return any(name in (wanted, Spec.parse(wanted).name) for name in names)
+
+
+def _is_among(patterns: Iterable[str], wanted: str) -> bool:
+    return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+
+
+def _can_be_asked(model: str, task: str) -> bool:
+    """Whether a model can answer a task at all; what else is wrong with the two their cell says."""
+    try:
+        tasks.get(task).request(models.get(model))
+    except UnanswerableError:
+        return False
+    except CalbenchError:
+        pass
+    return True
+
+
+def _can_fit(calibrator: str, task: str) -> bool:
+    """Whether a task's records hold what a calibrator needs; what cannot be made says so in its own cell."""
+    try:
+        return not isinstance(tasks.get(task), tasks.Generation) or takes_confidences(calibrator)
+    except CalbenchError:
+        return True
+
+
+def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:
+    spec = Spec.parse(pattern)
+    if axis == "quantizers":
+        return quantizers.get(spec).id
+    if spec.name not in known:
+        raise UnknownNameError(unknown(kind, spec.name, known))
+    return spec.id
+
+
+def quantizer_order(name: str) -> tuple[int, str]:
+    """Reference first, then the default quantizers from many bits to few, then the rest."""
+    return (DEFAULT_QUANTIZERS.index(name) if name in DEFAULT_QUANTIZERS else len(DEFAULT_QUANTIZERS), name)

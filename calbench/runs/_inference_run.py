@@ -1,0 +1,148 @@
+"""One record: a loaded model is asked, and its answers are stored with how they came about."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from calbench import devices
+from calbench.inference import ENGINE, check_device, generate, score
+from calbench.models import ModelSource
+from calbench.quantizers import QuantizedModel
+from calbench.records import Predictions, TopLabelPredictions
+from calbench.store import Record, ShardFolder, Store
+from calbench.tasks import Generation, LabelledItem, Task
+
+
+@dataclass(frozen=True, eq=False)
+class Asking:
+    """A task's items, and the model that is to be asked.
+
+    Parameters
+    ----------
+    source, tokenizer
+        The full-precision model's, also where a quantized or tuned one is asked.
+    task
+        How the items are asked.
+    items
+        What is asked.
+    """
+
+    source: ModelSource
+    tokenizer: Any
+    task: Task
+    items: Sequence[LabelledItem]
+
+    def ask(
+        self,
+        loaded: QuantizedModel,
+        store: Store,
+        identity: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, Any],
+        step: AbstractContextManager[Callable[[int], None]],
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Record:
+        """Ask a loaded model every item, and store the answers.
+
+        What an earlier run of the same identity finished is used.
+
+        Parameters
+        ----------
+        loaded
+            The model that answers.
+        store, identity
+            Where the record goes, and all that could change it.
+        metadata
+            Names that the predictions carry.
+        step
+            Shows the work while it is done; what it gives is called with the number of items done.
+        provenance
+            What is noted beside the measurements of this run.
+
+        Raises
+        ------
+        InputError
+            The model lies on another device than the identity says, or cannot be asked in this way.
+        """
+        check_device(loaded.module)
+        started = time.perf_counter()
+        with step as advance:
+            predictions, counted = self._answers(loaded.module, store.shards(identity), advance)
+        seconds = time.perf_counter() - started
+        noted = {
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "seconds": round(seconds, 3),
+            "items_per_second": round(len(self.items) / seconds, 2),
+            **counted,
+            "n_duplicates_dropped": self.task.dataset.n_duplicates,
+            "baseline": self.source.baseline,
+            "machine": _machine(loaded.module),
+            "quantization": loaded.report.to_dict(),
+        }
+        named = predictions.with_metadata({**predictions.metadata, **metadata})
+        return store.put(identity, named, {**noted, **(provenance or {})})
+
+    def _answers(
+        self, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+    ) -> tuple[Predictions | TopLabelPredictions, dict[str, Any]]:
+        """Return what the model says about every item, and what is to be noted about how."""
+        if isinstance(self.task, Generation):
+            return self._written(self.task, module, shards, advance)
+        request = self.task.request(self.source)
+        scored = score(
+            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
+        )
+        predictions = Predictions(
+            [item.id for item in self.items],
+            scored.logits,
+            [item.label for item in self.items],
+            {"classes": list(self.task.classes)},
+        )
+        return predictions, {
+            "n_truncated": scored.n_truncated,
+            "n_asked": scored.n_asked,
+            "n_shards": scored.n_shards,
+            "n_shards_reused": scored.n_reused,
+            "engine": scored.engine,
+            "noise_floor": scored.noise_floor,
+        }
+
+    def _written(
+        self, task: Generation, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+    ) -> tuple[TopLabelPredictions, dict[str, Any]]:
+        """Return the answers to open questions; no batch can change one, so there is no noise."""
+        request = task.request(self.source)
+        made = generate(
+            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
+        )
+        return made.predictions, {
+            "n_truncated": made.n_truncated,
+            "n_unreported": made.n_unreported,
+            "n_asked": len(self.items),
+            "n_shards": made.n_shards,
+            "n_shards_reused": made.n_reused,
+            "engine": ENGINE,
+            "noise_floor": 0.0,
+        }
+
+
+def _machine(module: Any) -> dict[str, Any]:
+    named: dict[str, Any] = {"processor": platform.machine(), "cores": os.cpu_count()}
+    if cards := devices.card_names(module):
+        named["gpus"] = cards
+    return named
+
+
+def unreported(record: Record) -> str:
+    """Say how many confidences are missing and count as 0; ``""`` if none."""
+    n_unreported = record.provenance.get("n_unreported", 0)
+    if not n_unreported:
+        return ""
+    return f"{n_unreported:,} of {len(record.predictions):,} answers came without a confidence and count as 0"

@@ -1,0 +1,331 @@
+"""The bench: runs a model once per quantizer and task, keeps the records, and replays everything else."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+from calbench import devices, models, quantizers, tasks
+from calbench.errors import CalbenchError, ModelLoadingForbiddenError
+from calbench.gates import Side, TopLabelSide, TransferResult, metrics_of, side_of, transfer_between
+from calbench.models import ModelSource
+from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
+from calbench.runs._cells import REFERENCE, Cell, Profile
+from calbench.runs._inference_run import Asking, unreported
+from calbench.statistics import Resamples, resamples_for
+from calbench.store import Record, Store, key_of
+from calbench.tasks import Generation, LabelledItem, Split, Task, hash_items, split_evaluation
+
+QUANTIZATION_SEED = 0
+N_PROBE = 16
+MAX_SAMPLE_TOKENS = 256
+
+
+class Advance(Protocol):
+    """Is told how many items are done, and perhaps what to note about them, such as the loss."""
+
+    def __call__(self, n_done: int, note: str = "") -> None: ...
+
+
+class Progress(Protocol):
+    """Is told what long work is under way."""
+
+    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:
+        """Show a step while a block runs; what the block gets is called with the number of items done."""
+        ...
+
+
+class Silence:
+    """A :class:`Progress` that says nothing."""
+
+    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:  # noqa: ARG002
+        """Say nothing."""
+        return nullcontext(lambda n_done, note="": None)  # noqa: ARG005
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A cell's transfer result for one seed, and the records it was computed from."""
+
+    cell: Cell
+    seed: int
+    result: TransferResult
+    reference: Record
+    candidate: Record
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know, of the result and of how the records came about."""
+        sides = {"reference": self.reference, "quantized": self.candidate}
+        if self.reference is self.candidate:
+            del sides["quantized"]
+        noted = ((name, unreported(record)) for name, record in sides.items())
+        return (*self.result.warnings, *(f"{name}: {note}" for name, note in noted if note))
+
+
+@dataclass(eq=False)
+class Bench:
+    """Gives any cell's result, running a model only where no stored record answers.
+
+    Parameters
+    ----------
+    store
+        Where records and quantized checkpoints are kept.
+    profile
+        How much of each task is used.
+    n_resamples, level
+        Of the bootstrap.
+    bootstrap_seed
+        Of the bootstrap; None takes the seed of the division.
+    planned
+        All cells of this run: when a quantized model is loaded, every planned task is asked, so
+        that it is loaded once.
+    progress
+        Is told about loading, quantizing and scoring.
+    replay
+        Never load a model; raise if a record is missing.
+    """
+
+    store: Store
+    profile: Profile
+    n_resamples: int = 2000
+    level: float = 0.95
+    bootstrap_seed: int | None = None
+    planned: Sequence[Cell] = ()
+    progress: Progress = field(default_factory=Silence)
+    replay: bool = False
+    _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
+    _records: dict[tuple[str, str, str], Record | CalbenchError] = field(default_factory=dict, repr=False)
+    _sides: dict[tuple[str, int], Side | TopLabelSide] = field(default_factory=dict, repr=False)
+
+    def transfer(self, cell: Cell, *, seed: int) -> Measured:
+        """Compare a cell with its full-precision reference on one division of the items.
+
+        Raises
+        ------
+        CalbenchError
+            Any of what a model, a quantizer, a task or the store may raise; the message says what
+            to do.
+        """
+        source = self.source(cell.model)
+        task = tasks.get(cell.task)
+        reference = self.record(cell.model, REFERENCE, cell.task)
+        candidate = self.record(cell.model, cell.quantizer, cell.task)
+        sides = (
+            self._side(reference, source, task, quantizers.get(REFERENCE), seed),
+            self._side(candidate, source, task, quantizers.get(cell.quantizer), seed),
+        )
+        result = transfer_between(*sides, cell.calibrator, level=self.level)
+        return Measured(cell, seed, result, reference, candidate)
+
+    def record(self, model: str, quantizer: str, task: str) -> Record:
+        """Return the stored predictions of a quantized model on a task, making them if need be."""
+        place = (model, quantizer, task)
+        if place not in self._records:
+            try:
+                self._records[place] = self._stored_or_made(*place)
+            except CalbenchError as error:
+                self._records[place] = error  # every other calibrator would meet it again
+        found = self._records[place]
+        if isinstance(found, CalbenchError):
+            raise found
+        return found
+
+    def _stored_or_made(self, model: str, quantizer: str, task: str) -> Record:
+        identity = self.identity(model, quantizer, task)
+        found = self.store.get(identity)
+        if found is None:
+            # First: without the backend the record of another machine has another key.
+            quantizers.get(quantizer).check_available()
+            if self.replay:
+                raise ModelLoadingForbiddenError(
+                    f"there is no stored record of {model} with {quantizer} on {task} (key"
+                    f" {key_of(identity)}), and only stored records may be used; run once without"
+                    " --calbench-replay"
+                )
+            self._compute(model, quantizer, task)
+            found = self.store.get(identity)
+            assert found is not None  # noqa: S101 (_compute put it there, or raised)
+        return found
+
+    def _compute(self, model: str, quantizer: str, task: str) -> None:
+        """Load a model once and ask it every planned task that has no record yet."""
+        planned = (c.task for c in self.planned if (c.model, c.quantizer) == (model, quantizer))
+        if quantizer == REFERENCE:
+            planned = (c.task for c in self.planned if c.model == model)
+        wanted = dict.fromkeys((task, *planned))
+        with self.store.computing():
+            # Another process may have done it while this one waited.
+            if self.store.get(self.identity(model, quantizer, task)) is not None:
+                return
+            source = self.source(model)
+            quantized = self._load(source, quantizers.get(quantizer), task)
+            for name in wanted:
+                # A planned neighbour that fails will say so in a test of its own.
+                with nullcontext() if name == task else suppress(CalbenchError):
+                    if self.store.get(self.identity(model, quantizer, name)) is None:
+                        self._score(source, quantizer, name, quantized)
+            del quantized
+            gc.collect()
+
+    def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
+        work = "load" if quantizer.id == REFERENCE else "quantize and prove"
+        with self.progress.step(f"{source.model.id} × {quantizer.id}: {work}"):
+            probe = source.tokens(tasks.get(source.model.quantization_task or task), N_PROBE)
+            return quantizers.quantize(
+                quantizer,
+                source.model,
+                samples=source.samples if quantizer.n_samples else None,
+                probe=probe,
+                checkpoint_dir=self.store.checkpoints,
+                seed=QUANTIZATION_SEED,
+            )
+
+    def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
+        task = tasks.get(name)
+        asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
+        asking.ask(
+            quantized,
+            self.store,
+            self.identity(source.model.id, quantizer, name),
+            metadata={
+                "model": source.model.id,
+                "quantizer": quantizer,
+                "task": name,
+                "chance": task.chance,
+            },
+            step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
+        )
+
+    def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
+        """All that could change the predictions; known before anything is loaded."""
+        source, asked = self.source(model), tasks.get(task)
+        method = quantizers.get(quantizer)
+        return {
+            "model": quantizers.identity(
+                method,
+                source.model,
+                samples=source.samples if method.n_samples else None,
+                seed=QUANTIZATION_SEED,
+            ),
+            "tokenizer": source.model.tokenizer_hash,
+            "max_length": source.model.max_length,
+            "task": {
+                "dataset": asked.dataset.fingerprint,
+                "items": hash_items(self.items(source.model, asked)),
+                "request": _request_identity(source.model, asked),
+            },
+            "device": devices.kind(),
+            "versions": installed_versions(("torch", "transformers", "tokenizers")),
+        }
+
+    def items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
+        """Return the items of a task that this profile asks a model, calibration and test together."""
+        evaluation = task.partition.evaluation
+        return evaluation[: sum(self.profile.sizes(source.architecture, len(evaluation)))]
+
+    def _side(
+        self,
+        record: Record,
+        source: _OpenSource,
+        task: Task,
+        quantizer: Quantizer,
+        seed: int,
+    ) -> Side | TopLabelSide:
+        key = (record.key, seed)
+        if key not in self._sides:
+            sizes = self.profile.sizes(source.model.architecture, len(task.partition.evaluation))
+            split = split_evaluation(record.predictions.item_ids.tolist(), n_calibration=sizes[0], seed=seed)
+            self._sides[key] = side_of(
+                record.predictions,
+                calibration_ids=split.calibration,
+                test_ids=split.test,
+                metrics=metrics_of(record.predictions),
+                resamples=self.resamples(split, seed),
+                epsilon=quantizer.epsilon,
+                fit_seed=seed,
+            )
+        return self._sides[key]
+
+    def resamples(self, split: Split, seed: int) -> Resamples:
+        """Return the resamples of a division's test items: those of every record of these items."""
+        return resamples_for(
+            split.test,
+            n_resamples=self.n_resamples,
+            seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
+        )
+
+    def narrowed(self, profile: Profile) -> Bench:
+        """Return a bench that asks as much as another profile says, of what it is asked about alone."""
+        return replace(self, profile=profile, planned=(), _records={}, _sides={})
+
+    def source(self, model: str) -> _OpenSource:
+        """Return a model's resolved source, opened once."""
+        if model not in self._sources:
+            self._sources[model] = _OpenSource(models.get(model).resolve(), self.store)
+        return self._sources[model]
+
+
+def _request_identity(source: ModelSource, task: Task) -> dict[str, Any]:
+    request = task.request(source).identity()
+    if isinstance(task, Generation) and source.end_tokens:
+        return {**request, "end_tokens": list(source.end_tokens)}
+    return request
+
+
+@dataclass(eq=False)
+class _OpenSource:
+    """A resolved model source, with what is read from it at most once."""
+
+    model: ModelSource
+    store: Store
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        return self.model.load_tokenizer()
+
+    @cached_property
+    def samples(self) -> QuantizationSamples | None:
+        """What quantizers may read: the quantization part of the task that the model names."""
+        if self.model.quantization_task is None:
+            return None
+        task = tasks.get(self.model.quantization_task)
+        texts = self._texts(task, task.partition.quantization)
+        max_length = min(MAX_SAMPLE_TOKENS, self.model.max_length)
+        identity = {
+            "samples": texts,
+            "max_length": max_length,
+            "tokenizer": self.model.tokenizer_hash,
+            "versions": installed_versions(("transformers", "tokenizers")),
+        }
+
+        def tokenize() -> list[list[int]]:
+            return [
+                list(row)
+                for row in QuantizationSamples.from_texts(
+                    self.tokenizer, texts, max_length=max_length
+                ).token_ids
+            ]
+
+        # Kept, so that a run which loads no model need not import a tokenizer either.
+        rows = self.store.remember(identity, tokenize)
+        return QuantizationSamples(tuple(tuple(row) for row in rows))
+
+    def tokens(self, task: Task, n_texts: int) -> list[list[int]]:
+        """Tokens of a task's first quantization samples, as the model would be shown them.
+
+        A task without such samples gives its first evaluation items: a quantizer reads none of these.
+        """
+        items = (task.partition.quantization or task.partition.evaluation)[:n_texts]
+        rows: list[list[int]] = self.tokenizer(
+            self._texts(task, items), truncation=True, max_length=self.model.max_length
+        )["input_ids"]
+        return rows
+
+    def _texts(self, task: Task, items: Sequence[LabelledItem]) -> list[str]:
+        request = task.request(self.model)
+        return [request.sample(item) for item in items]

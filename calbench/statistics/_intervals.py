@@ -1,0 +1,416 @@
+"""A metric on all resamples, and the intervals that follow."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.special import ndtr, ndtri
+
+from calbench.errors import InputError
+from calbench.metrics import AbsoluteSums, Items, Metric, Statistic, evaluate_together, get, unweighted
+from calbench.records import Float64, Predictions, TopLabelPredictions
+from calbench.statistics._blocks import block_values, too_many
+from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
+from calbench.statistics._resamples import Resamples, resamples_of
+
+_MAX_UNDEFINED = 0.05
+
+Method = Literal["percentile", "bca", "bounds"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its confidence interval.
+
+    Attributes
+    ----------
+    value
+        The metric (or difference) on the items themselves.
+    interval
+        Lower and upper bound.
+    level
+        Share of such intervals that should hold the true value.
+    """
+
+    value: float
+    interval: tuple[float, float]
+    level: float = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """One metric of one model on the items and on all resamples of them.
+
+    Two of these over the same :class:`Resamples` are paired.
+
+    Attributes
+    ----------
+    metric
+        What was measured.
+    value
+        On the items themselves.
+    values : (n_resamples,) float64
+        On each resample.
+    n_items
+        Number of items.
+    sums
+        The metric as sums of absolute values, if it is one; the gate's bounds read it.
+    drawn, answers
+        Fingerprints of the resamples, and of each item's confidence and correctness, where known.
+    """
+
+    metric: Metric
+    value: float
+    values: Float64
+    n_items: int
+    sums: AbsoluteSums | None = None
+    drawn: str = ""
+    answers: str = ""
+
+    def estimate(
+        self, level: float = 0.95, *, method: Method = "percentile", items: Items | None = None
+    ) -> Estimate:
+        """Return the value with its interval.
+
+        Parameters
+        ----------
+        level
+            Of confidence.
+        method
+            ``"percentile"``; ``"bca"``, which needs the items; or ``"bounds"``: the gate's, which
+            allow for the upward bias of calibration errors.
+        items
+            What was measured, for ``"bca"``.
+        """
+        if method == "percentile":
+            interval = percentile_interval(self.values, level)
+        elif method == "bounds":
+            interval = own_bounds(self, level=level)
+        elif method == "bca" and items is not None:
+            jackknife = leave_one_out(self.metric.statistic(items), len(items))
+            interval = bca_interval(self.value, self.values, jackknife, level)
+        else:
+            raise InputError(f"method={method!r}; use 'percentile', 'bca' (with items) or 'bounds'")
+        return Estimate(self.value, interval, level)
+
+
+def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples) -> dict[str, Resampled]:
+    """Evaluate metrics on items and on all resamples of them, in one pass over the weights.
+
+    Parameters
+    ----------
+    metrics
+        Ids or metrics.
+    items
+        The answers, in the sorted order of the ids (:meth:`Items.from_record` sees to that).
+    resamples
+        Of the same items.
+
+    Returns
+    -------
+    dict
+        By the metrics' ids.
+    """
+    if len(items) != len(resamples):
+        raise InputError(f"there are {len(items)} items but the resamples are of {len(resamples)}")
+    chosen = [get(metric) for metric in metrics]
+    statistics = [metric.statistic(items) for metric in chosen]
+    answers = hashlib.sha256(items.confidences.tobytes() + items.correct.tobytes()).hexdigest()
+    vectors = evaluate_together(statistics, resamples.counts, resamples.totals)
+    return {
+        metric.id: Resampled(
+            metric,
+            unweighted(statistic, len(items)),
+            values,
+            len(items),
+            metric.absolute_sums(items),
+            resamples.fingerprint,
+            answers,
+        )
+        for metric, statistic, values in zip(chosen, statistics, vectors, strict=True)
+    }
+
+
+def difference(
+    candidate: Resampled,
+    reference: Resampled,
+    level: float = 0.95,
+    *,
+    method: Literal["auto", "percentile"] = "auto",
+) -> Estimate:
+    """Return ``candidate - reference`` with its paired interval.
+
+    ``"percentile"`` is the plain bootstrap's, as most papers print it. It is wrong for calibration
+    errors, which noise biases upwards by an amount that need not be the same for both models;
+    ``"auto"`` takes the gate's bounds for those and the percentile interval for all else.
+    """
+    check_paired(candidate, reference)
+    value = candidate.value - reference.value
+    if method == "percentile":
+        interval = percentile_interval(candidate.values - reference.values, level)
+    else:
+        interval = difference_bounds(candidate, reference, level=level)
+    return Estimate(value, interval, level)
+
+
+def difference_bounds(
+    candidate: Resampled, reference: Resampled, *, factor: float = 1.0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias."""
+    check_level(level)
+    if candidate.sums is not None and reference.sums is not None:
+        return absolute_sum_bounds(candidate.sums, reference.sums, factor=factor, level=level)
+    same = bool(candidate.answers) and candidate.answers == reference.answers
+    if candidate.n_items == 1 and not same:
+        return -np.inf, np.inf  # a resample of one item is that item
+    if candidate.metric.biased:
+        pair = (candidate.value, candidate.values), (reference.value, reference.values)
+        return resampled_bounds(*pair, factor=factor, level=level)
+    differences = candidate.values - factor * reference.values
+    seen = percentile_interval(differences, level)
+    if not candidate.metric.rate or (same and factor == 1):
+        return seen
+    value = candidate.value - factor * reference.value
+    low, high = _hull(seen, rate_change_interval(value, differences, level, candidate.n_items))
+    return max(low, -factor), min(high, 1.0)
+
+
+def relative_bounds(
+    candidate: Resampled, reference: Resampled, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return bounds of ``candidate / reference - 1`` that allow for the metric's bias.
+
+    A model that answers the same on every item has not changed.
+    """
+    if candidate.answers and candidate.answers == reference.answers:
+        return 0.0, 0.0
+    if candidate.n_items == 1 and candidate.sums is None:
+        return -1.0, np.inf
+    if candidate.metric.biased or candidate.metric.rate:
+        return ratio_bounds(lambda f: difference_bounds(candidate, reference, factor=f, level=level))
+    nothing = np.where(candidate.values == 0, 1.0, np.inf)  # 0 / 0 is no change
+    positive = reference.values > 0
+    ratios = np.divide(candidate.values, reference.values, out=nothing, where=positive)
+    undefined = np.isnan(candidate.values) | np.isnan(reference.values)
+    return percentile_interval(np.where(undefined, np.nan, ratios) - 1, level)
+
+
+def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]:
+    """Return bounds of one model's metric that allow for its bias."""
+    check_level(level)
+    if result.sums is not None:
+        return absolute_sum_bounds(result.sums, None, level=level)
+    if result.n_items == 1:
+        return result.metric.range
+    if result.metric.biased:
+        nothing = (0.0, np.zeros_like(result.values))
+        low, high = resampled_bounds((result.value, result.values), nothing, level=level)
+        return max(low, 0.0), high
+    seen = percentile_interval(result.values, level)
+    return _hull(seen, rate_interval(result.value, level, result.n_items)) if result.metric.rate else seen
+
+
+def bootstrap(
+    predictions: Predictions | TopLabelPredictions,
+    metrics: Sequence[str | Metric] = ("ece", "nll"),
+    *,
+    n_resamples: int = 2000,
+    level: float = 0.95,
+    method: Method = "percentile",
+    rng: np.random.Generator | Resamples,
+) -> dict[str, Estimate]:
+    """Return metrics of a record with bootstrap confidence intervals.
+
+    Parameters
+    ----------
+    predictions
+        The record; the order of its rows changes nothing.
+    metrics
+        Ids, such as ``"ece[n_bins=20]"``, or metrics.
+    n_resamples
+        Number of resamples to draw, if ``rng`` is a generator. Where items times resamples exceed
+        400 million, random blocks of items are drawn instead of single ones.
+    level
+        Of confidence, between 0 and 1.
+    method
+        ``"percentile"``; ``"bca"``: bias-corrected and accelerated, second-order accurate for
+        smooth metrics, at one more evaluation per item; or ``"bounds"``: for calibration errors,
+        which noise biases upwards, so that the other two miss the truth at small n.
+    rng
+        A generator, or the :class:`Resamples` to share with other estimates.
+
+    Returns
+    -------
+    dict
+        An :class:`Estimate` by the metrics' ids.
+
+    References
+    ----------
+    B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987).
+
+    Examples
+    --------
+    >>> record = TopLabelPredictions(range(4), [0.9, 0.8, 0.7, 0.6], [True, True, False, True])
+    >>> estimate = bootstrap(record, ["accuracy"], rng=np.random.default_rng(0))["accuracy"]
+    >>> estimate.value, estimate.interval
+    (0.75, (0.25, 1.0))
+    """
+    if isinstance(metrics, str):
+        raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
+    items = Items.from_record(predictions)
+    if isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
+        if method == "bca":
+            raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
+        results = _resampled_blocks(metrics, items, n_resamples, rng)
+    else:
+        results = resample(metrics, items, resamples_of(predictions, rng, n_resamples))
+    return {name: result.estimate(level, method=method, items=items) for name, result in results.items()}
+
+
+def _resampled_blocks(
+    metrics: Iterable[str | Metric], items: Items, n_resamples: int, rng: np.random.Generator
+) -> dict[str, Resampled]:
+    """Evaluate metrics on resampled blocks, the same ones for every metric."""
+    chosen = [get(metric) for metric in metrics]
+    statistics = {metric.id: metric.statistic(items) for metric in chosen}
+    values = block_values(statistics, len(items), n_resamples=n_resamples, rng=rng)
+    return {
+        metric.id: Resampled(
+            metric,
+            unweighted(statistics[metric.id], len(items)),
+            values[metric.id],
+            len(items),
+            metric.absolute_sums(items),
+        )
+        for metric in chosen
+    }
+
+
+def rate_interval(value: float, level: float, n_items: int) -> tuple[float, float]:
+    """Return Wilson's interval of a share: all of ten items right is no proof of 1.
+
+    References
+    ----------
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    z = float(ndtri((1 + level) / 2))
+    n = n_items + z**2
+    centre = (n_items * value + z**2 / 2) / n
+    half = z / n * np.sqrt(n_items * value * (1 - value) + z**2 / 4)
+    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
+
+
+def rate_change_interval(
+    value: float, differences: Float64, level: float, n_items: int
+) -> tuple[float, float]:
+    """Return Agresti and Min's interval of a paired difference of shares: half an item in each cell.
+
+    One share may have been multiplied by a factor before.
+
+    Parameters
+    ----------
+    value
+        The difference.
+    differences
+        On the resamples; their variance says how many items differ.
+
+    References
+    ----------
+    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24 (2005).
+    """
+    z, n = float(ndtri((1 + level) / 2)), n_items + 2
+    differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
+    centre = n_items * value / n
+    half = z * np.sqrt(max(differing / n - centre**2, 0.0) / n)
+    return float(centre - half), float(centre + half)
+
+
+def _hull(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return min(a[0], b[0]), max(a[1], b[1])
+
+
+def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:
+    """Return the central interval that holds a share ``level`` of the resampled values."""
+    tail = (1 - check_level(level)) / 2
+    defined = _defined(values)
+    if np.isinf(defined).any():  # interpolation would turn an infinite bound into NaN
+        low, high = np.quantile(defined, [tail, 1 - tail], method="nearest")
+    else:
+        low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def _defined(values: Float64) -> Float64:
+    """Leave out resamples on which the metric is not defined, if they are few."""
+    undefined = np.isnan(values)
+    if undefined.mean() > _MAX_UNDEFINED:
+        raise InputError(
+            f"the metric is not defined on {undefined.mean():.0%} of the resamples (say, they hold no wrong"
+            " answer, or none above the threshold); an interval needs more items"
+        )
+    return np.asarray(values[~undefined])
+
+
+def bca_interval(
+    value: float, values: Float64, jackknife: Float64, level: float = 0.95
+) -> tuple[float, float]:
+    """Return Efron's bias-corrected and accelerated interval.
+
+    Parameters
+    ----------
+    value
+        The estimate on all items.
+    values : (n_resamples,)
+        On the resamples.
+    jackknife : (n,)
+        With each item left out in turn.
+    """
+    tail = (1 - check_level(level)) / 2
+    defined = _defined(values)
+    below = ((defined < value).sum() + (defined == value).sum() / 2) / len(defined)
+    if not 0 < below < 1:  # all resamples on one side: nothing to correct with
+        return percentile_interval(defined, level)
+    bias = ndtri(below)
+    deviations = jackknife.mean() - jackknife
+    spread = (deviations**2).sum()
+    acceleration = (deviations**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
+    z = bias + ndtri([tail, 1 - tail])
+    low, high = np.quantile(defined, ndtr(bias + z / (1 - acceleration * z)))
+    return float(low), float(high)
+
+
+def leave_one_out(statistic: Statistic, n_items: int) -> Float64:
+    """Return the statistic with each item left out in turn, ``(n,)``."""
+    if n_items < 2:
+        raise InputError("an interval of one item cannot be accelerated; use method='percentile'")
+    step = max(1, 4_000_000 // n_items)
+
+    parts = []
+    for start in range(0, n_items, step):
+        width = min(step, n_items - start)
+        weights = np.ones((n_items, width))
+        weights[np.arange(start, start + width), np.arange(width)] = 0.0
+        parts.append(statistic(weights))
+    return np.concatenate(parts)
+
+
+def check_level(level: float) -> float:
+    """Return the level, or refuse what is not between 0 and 1."""
+    if not 0 < level < 1:
+        raise InputError(f"level={level}; use a share between 0 and 1, such as 0.95")
+    return level
+
+
+def check_paired(candidate: Resampled, reference: Resampled) -> None:
+    """Refuse to compare different metrics, or resamples that are not the same ones."""
+    if candidate.metric.fingerprint != reference.metric.fingerprint:
+        raise InputError(f"{candidate.metric.id!r} cannot be compared with {reference.metric.id!r}")
+    shapes = candidate.values.shape == reference.values.shape and candidate.n_items == reference.n_items
+    known = candidate.drawn and reference.drawn
+    if not shapes or (known and candidate.drawn != reference.drawn):
+        raise InputError("the two were not resampled together; use one Resamples object for both")

@@ -1,0 +1,242 @@
+"""Is what production sees still what was accepted? A sample against a baseline, of other items."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import chi2, fisher_exact, ks_2samp
+
+from calbench.errors import InputError
+from calbench.metrics import Items, get
+from calbench.records import AnyRecord, Float64
+from calbench.statistics import Change, Estimate, GateDecision, check_level, resample, resamples_for
+
+N_PSI_BINS = 10
+# The customary reading of the index: below it, nothing worth acting on has moved.
+PSI_LIMIT = 0.1
+_N_MISTAKES = 10
+_MIN_ITEMS = 50
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How far the confidences of a sample are from the baseline's, as distributions.
+
+    Attributes
+    ----------
+    ks_statistic, ks_p_value
+        Two-sample Kolmogorov-Smirnov: the largest gap between the two distribution functions.
+    psi
+        Population stability index over ten bins that hold equally many of the baseline's items:
+        the sum of (s - b) ln(s / b) over their shares.
+    psi_limit
+        What it is flagged above: 0.1, or what chance explains at these numbers of items if that is
+        more.
+    flagged
+        Both say that it moved.
+    """
+
+    ks_statistic: float
+    ks_p_value: float
+    psi: float
+    psi_limit: float
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class SureMistakes:
+    """Wrong answers given with high confidence.
+
+    Attributes
+    ----------
+    threshold
+        The confidence from which on an answer counts as sure.
+    n_sample, n_baseline
+        How many there are.
+    share_sample, share_baseline
+        As a share of the items.
+    p_value
+        Fisher's exact test that the sample's share is not larger.
+    new
+        The surest ones that the baseline did not make on the same item: id and confidence.
+    n_new
+        How many of those there are.
+    flagged
+        Whether the share is larger.
+    """
+
+    threshold: float
+    n_sample: int
+    n_baseline: int
+    share_sample: float
+    share_baseline: float
+    p_value: float
+    new: tuple[tuple[str, float], ...]
+    n_new: int
+    flagged: bool
+
+
+@dataclass(frozen=True)
+class Monitoring:
+    """What a sample says beside a baseline.
+
+    Attributes
+    ----------
+    n_sample, n_baseline
+        Numbers of items.
+    sample_ece, baseline_ece
+        Each with an interval that allows for its bias.
+    ece
+        Whether it rose by more than the margin; the two hold different items, so the interval is
+        that of independent samples.
+    drift, sure_mistakes
+        See the classes.
+    """
+
+    n_sample: int
+    n_baseline: int
+    sample_ece: Estimate
+    baseline_ece: Estimate
+    ece: GateDecision
+    drift: Drift
+    sure_mistakes: SureMistakes
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What is flagged, in words; empty if nothing is."""
+        found = {
+            "calibration": self.ece.outcome == "fail",
+            "confidence drift": self.drift.flagged,
+            "high-confidence mistakes": self.sure_mistakes.flagged,
+        }
+        return tuple(name for name, flagged in found.items() if flagged)
+
+
+def monitor(
+    sample: AnyRecord,
+    baseline: AnyRecord,
+    *,
+    margin: float = 0.02,
+    threshold: float = 0.9,
+    level: float = 0.99,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> Monitoring:
+    """Compare a labelled sample from production with what was accepted.
+
+    The items may be others; nothing is paired. Each of the three checks raises a false alarm with a
+    chance of at most ``1 - level``.
+
+    Parameters
+    ----------
+    sample, baseline
+        Records, at least 50 items each.
+    margin
+        By how much the ECE may rise.
+    threshold
+        Confidence from which on a wrong answer is a sure mistake.
+    level
+        Of the intervals and tests.
+    n_resamples, seed
+        Of the bootstrap.
+
+    Raises
+    ------
+    InputError
+        There are too few items, or an option is out of range.
+
+    References
+    ----------
+    The index's null distribution: B. Yurdakul & J. Naranjo, "Statistical properties of the
+    population stability index", J. Risk Model Validation 14 (2020).
+
+    Examples
+    --------
+    >>> from calbench import TopLabelPredictions
+    >>> rng = np.random.default_rng(0)
+    >>> def draw(n, extra):
+    ...     p = rng.uniform(0.5, 0.95, n)
+    ...     return TopLabelPredictions(range(n), np.minimum(p + extra, 1), rng.random(n) < p)
+    >>> accepted = draw(1000, 0.0)
+    >>> monitor(draw(800, 0.0), accepted).flags
+    ()
+    >>> monitor(draw(800, 0.15), accepted).flags
+    ('calibration', 'confidence drift', 'high-confidence mistakes')
+    """
+    check_level(level)
+    if not 0 < threshold < 1:
+        raise InputError(f"threshold={threshold}; use a confidence between 0 and 1, such as 0.9")
+    for name, record in (("the sample", sample), ("the baseline", baseline)):
+        if len(record) < _MIN_ITEMS:
+            raise InputError(f"{name} has {len(record)} items; monitoring needs at least {_MIN_ITEMS}")
+    each = (1 + level) / 2  # two intervals at this level hold both truths at the level itself
+    ours = _ece(sample, each, n_resamples, seed)
+    theirs = _ece(baseline, each, n_resamples, seed)
+    change = Change(
+        "ece",
+        ours.value - theirs.value,
+        (ours.interval[0] - theirs.interval[1], ours.interval[1] - theirs.interval[0]),
+        relative=False,
+        level=level,
+        n=len(sample),
+        candidate_value=ours.value,
+        reference_value=theirs.value,
+    )
+    return Monitoring(
+        n_sample=len(sample),
+        n_baseline=len(baseline),
+        sample_ece=ours,
+        baseline_ece=theirs,
+        ece=change.judge(margin),
+        drift=confidence_drift(sample.confidences, baseline.confidences, level=level),
+        sure_mistakes=sure_mistakes(sample, baseline, threshold=threshold, level=level),
+    )
+
+
+def confidence_drift(sample: Float64, baseline: Float64, *, level: float = 0.99) -> Drift:
+    """Compare two sets of confidences ``(n,)`` and ``(m,)`` as distributions."""
+    test = ks_2samp(sample, baseline, method="asymp")  # the exact one fails on ties
+    edges = np.unique(np.quantile(baseline, np.linspace(0, 1, N_PSI_BINS + 1)[1:-1]))
+    n_bins = len(edges) + 1
+    shares = [_shares(values, edges) for values in (sample, baseline)]
+    psi = float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
+    by_chance = float(chi2.ppf(level, max(n_bins - 1, 1)) * (1 / len(sample) + 1 / len(baseline)))
+    limit = max(PSI_LIMIT, by_chance)
+    p_value = float(test.pvalue)
+    return Drift(float(test.statistic), p_value, psi, limit, p_value < 1 - level and psi > limit)
+
+
+def sure_mistakes(sample: AnyRecord, baseline: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
+    """Compare how often the two are wrong with at least that confidence, and name the new cases."""
+    wrong = [~record.correct & (record.confidences >= threshold) for record in (sample, baseline)]
+    counts = [int(rows.sum()) for rows in wrong]
+    sizes = [len(sample), len(baseline)]
+    table = np.array([[count, size - count] for count, size in zip(counts, sizes, strict=True)])
+    p_value = float(fisher_exact(table, alternative="greater").pvalue)
+    known = set(baseline.item_ids[wrong[1]].tolist())
+    rows = [int(row) for row in np.flatnonzero(wrong[0]) if str(sample.item_ids[row]) not in known]
+    rows.sort(key=lambda row: (-sample.confidences[row], str(sample.item_ids[row])))
+    return SureMistakes(
+        threshold=threshold,
+        n_sample=counts[0],
+        n_baseline=counts[1],
+        share_sample=counts[0] / sizes[0],
+        share_baseline=counts[1] / sizes[1],
+        p_value=p_value,
+        new=tuple((str(sample.item_ids[r]), float(sample.confidences[r])) for r in rows[:_N_MISTAKES]),
+        n_new=len(rows),
+        flagged=p_value < 1 - level,
+    )
+
+
+def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
+    resamples = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed)
+    metric = get("ece")
+    return resample([metric], Items.from_record(record), resamples)["ece"].estimate(level, method="bounds")
+
+
+def _shares(values: Float64, edges: Float64) -> Float64:
+    counts = np.bincount(np.searchsorted(edges, values), minlength=len(edges) + 1)
+    # Half an item keeps an empty bin's logarithm finite.
+    return np.asarray((counts + 0.5) / (len(values) + 0.5 * len(counts)))

@@ -1,0 +1,246 @@
+"""What each precision costs: size, time, and how far a model's answers and its calibration move."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import rel_entr
+
+from calbench import models, quantizers, tasks
+from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.gates import TransferResult, takes_confidences
+from calbench.metrics import precision_split
+from calbench.models import ModelSource
+from calbench.records import Float64, Predictions
+from calbench.runs import Bench, Cell, unreported
+from calbench.statistics import Estimate, Resamples, percentile_interval
+from calbench.store import Record
+from calbench.tasks import normal_form
+
+RAW = "identity"
+
+
+@dataclass(frozen=True)
+class PrecisionRow:
+    """One model at one precision on one task.
+
+    Parameters
+    ----------
+    model, task, quantizer
+        Ids.
+    n_test
+        Items that every number below is of.
+    records
+        Keys of the records, ``reference`` and ``candidate``.
+    quantization
+        The stored report, see :class:`calbench.quantizers.QuantizationReport`.
+    logit_change
+        Mean of ``|Δlogit|`` over items and classes, against the reference; None for open questions.
+    kl_divergence
+        Mean KL(reference ‖ quantized), in nats; None for open questions.
+    flip_rate
+        Share of items whose predicted class, or answer in words, differs from the reference's.
+    accuracy, ece
+        Of the model as it is.
+    chance
+        Accuracy without reading the items: of the commonest label, or of guessing if that is higher.
+    notes
+        What a reader of the numbers must know.
+    calibrated
+        For each calibrator the metrics of ``transferred`` (fitted on the reference, used here),
+        ``native`` (fitted here), and their ``degradation``.
+    """
+
+    model: str
+    task: str
+    quantizer: str
+    n_test: int
+    records: dict[str, str]
+    quantization: dict[str, Any] = field(repr=False)
+    logit_change: float | None
+    kl_divergence: Estimate | None
+    flip_rate: float
+    accuracy: Estimate
+    ece: Estimate
+    chance: float
+    notes: tuple[str, ...] = ()
+    calibrated: dict[str, dict[str, dict[str, Estimate]]] = field(default_factory=dict)
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the accuracy is not shown to be above :attr:`chance`.
+
+        The ECE of such a model measures how sure it is of guesses.
+        """
+        return self.accuracy.interval[0] <= self.chance
+
+
+@dataclass(frozen=True)
+class MissingRow:
+    """A cell without numbers, and why: ``skipped`` if its backend is not here, else refused."""
+
+    model: str
+    task: str
+    quantizer: str
+    reason: str
+    skipped: bool
+
+
+def refusals(cells: Sequence[Cell]) -> dict[tuple[str, str], CalbenchError]:
+    """Find out, before any weights are read, which (model, quantizer) pairs cannot work, and why.
+
+    Raises
+    ------
+    CalbenchError
+        A model cannot be found at all.
+    """
+    sources = {name: models.get(name).resolve() for name in dict.fromkeys(cell.model for cell in cells)}
+    found: dict[tuple[str, str], CalbenchError] = {}
+    for model, quantizer in dict.fromkeys((cell.model, cell.quantizer) for cell in cells):
+        problem = _refusal(quantizer, sources[model])
+        if problem is not None:
+            found[model, quantizer] = problem
+    return found
+
+
+def _refusal(quantizer: str, source: ModelSource) -> CalbenchError | None:
+    try:
+        quantizers.check_fits(quantizers.get(quantizer), source)
+    except CalbenchError as error:
+        return error
+    return None
+
+
+def precision_rows(
+    bench: Bench, cells: Sequence[Cell], *, calibrators: Sequence[str] = (), seed: int
+) -> Iterator[PrecisionRow | MissingRow]:
+    """Yield one row per model, task and quantizer, running models only where no record answers.
+
+    Parameters
+    ----------
+    bench
+        Gives the records.
+    cells
+        What to show; their calibrators do not matter.
+    calibrators
+        Ids of calibrators to fit besides; on open questions, those that take confidences alone.
+    seed
+        Of the division into calibration and test items.
+    """
+    problems = refusals(cells)
+    for model, task, quantizer in dict.fromkeys((c.model, c.task, c.quantizer) for c in cells):
+        problem = problems.get((model, quantizer))
+        if problem is None:
+            try:
+                yield _row(bench, model, task, quantizer, calibrators, seed)
+                continue
+            except CalbenchError as error:
+                problem = error
+        yield MissingRow(model, task, quantizer, str(problem), isinstance(problem, BackendUnavailableError))
+
+
+def place(row: PrecisionRow | MissingRow) -> tuple[str, str, float, str]:
+    """Key that sorts rows by model and task, and then from many bits to few."""
+    bits = 0.0 if isinstance(row, MissingRow) else row.quantization["effective_bits"]
+    return row.model, row.task, -bits, row.quantizer
+
+
+def _row(
+    bench: Bench, model: str, task: str, quantizer: str, calibrators: Sequence[str], seed: int
+) -> PrecisionRow:
+    measured = bench.transfer(Cell(model, task, quantizer, RAW), seed=seed)
+    result, raw = measured.result, measured.result.raw_candidate
+    records = measured.candidate, measured.reference
+    is_open = isinstance(tasks.get(task), tasks.Generation)
+    return PrecisionRow(
+        model,
+        task,
+        quantizer,
+        n_test=result.n_test,
+        records={"reference": measured.reference.key, "candidate": measured.candidate.key},
+        quantization=dict(measured.candidate.provenance["quantization"]),
+        **(_open_drift if is_open else _drift)(*records, result),
+        accuracy=raw["accuracy"],
+        ece=raw["ece"],
+        notes=tuple(filter(None, [unreported(measured.candidate)])),
+        calibrated={
+            name: _calibrated(bench.transfer(Cell(model, task, quantizer, name), seed=seed).result)
+            for name in calibrators
+            if not is_open or takes_confidences(name)
+        },
+    )
+
+
+def _drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
+    resamples = result.arm("raw_candidate").resamples
+    here, there = (record.class_vectors.take(resamples.item_ids) for record in (candidate, reference))
+    return {
+        "logit_change": mean_logit_change(here, there),
+        "kl_divergence": kl_estimate(here, there, resamples, result.level),
+        "flip_rate": precision_split(here, there).flip_rate,
+        "chance": chance_accuracy(there),
+    }
+
+
+def _open_drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
+    """Return what is known of answers in words: no other answer has a probability to compare."""
+    here, there = (record.predictions.metadata["answers"] for record in (candidate, reference))
+    ids = result.arm("raw_candidate").resamples.item_ids
+    return {
+        "logit_change": None,
+        "kl_divergence": None,
+        "flip_rate": sum(normal_form(here[i]) != normal_form(there[i]) for i in ids) / len(ids),
+        "chance": float(reference.predictions.metadata["chance"]),
+    }
+
+
+def _calibrated(result: TransferResult) -> dict[str, dict[str, Estimate]]:
+    return {
+        "transferred": result.transferred,
+        "native": result.native,
+        "degradation": result.degradation,
+    }
+
+
+def chance_accuracy(record: Predictions) -> float:
+    """Return the best accuracy that needs no item to be read.
+
+    That of always giving the commonest label, or of guessing among each item's options.
+
+    >>> chance_accuracy(Predictions(["a", "b", "c"], [[0.0, 1.0]] * 3, [1, 1, 0]))
+    0.6666666666666666
+    """
+    commonest = np.bincount(record.labels).max() / len(record)
+    guessing = float(np.mean(1 / np.isfinite(record.logits).sum(axis=1)))
+    return max(float(commonest), guessing)
+
+
+def mean_logit_change(candidate: Predictions, reference: Predictions) -> float:
+    """Mean of ``|Δlogit|`` over the same items and their options; padding left out.
+
+    >>> a, b = (Predictions(["x"], [logits], [0]) for logits in ([1.0, 2.0], [1.5, 1.0]))
+    >>> mean_logit_change(a, b)
+    0.75
+    """
+    real = np.isfinite(reference.logits) & np.isfinite(candidate.logits)
+    difference = candidate.logits[real].astype(np.float64) - reference.logits[real]
+    return float(np.abs(difference).mean())
+
+
+def kl_items(candidate: Predictions, reference: Predictions) -> Float64:
+    """KL(reference ‖ candidate) of each item, in nats, ``(n,)``."""
+    smallest = np.finfo(np.float64).tiny
+    terms = rel_entr(reference.probs, np.maximum(candidate.probs, smallest))
+    return np.asarray(np.maximum(terms.sum(axis=1), 0.0))
+
+
+def kl_estimate(
+    candidate: Predictions, reference: Predictions, resamples: Resamples, level: float
+) -> Estimate:
+    """Mean KL(reference ‖ candidate) with its percentile interval; all in the resamples' order."""
+    items = kl_items(candidate, reference)
+    values = (items @ resamples.counts) / resamples.totals
+    return Estimate(float(items.mean()), percentile_interval(values, level), level)

@@ -1,0 +1,125 @@
+"""Text classification: a fixed set of classes, asked of a model's own head or by label words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from calbench.errors import InputError, UnanswerableError
+from calbench.models import ModelSource
+from calbench.tasks._items import Dataset, Item, LabelledItem, Partition
+
+
+@dataclass(frozen=True)
+class SequenceClassification:
+    """A task whose items are texts and whose answers are classes.
+
+    A model with a classification head answers with that head. A causal language model is shown
+    ``prompt`` and answers with the logits of ``label_words``, each of which must be one token.
+
+    Parameters
+    ----------
+    id
+        The name that options, test ids and reports use.
+    classes
+        Names of the classes; a label is an index into them.
+    load
+        Returns the labelled items; called once, when they are first needed.
+    prompt
+        Template with ``{text}`` for causal language models.
+    label_words
+        One per class, with the leading space that the tokenizer expects.
+    n_training
+        Items set aside because embedded models were fine-tuned on them.
+    n_quantization
+        Items set aside for quantizers to read.
+    """
+
+    id: str
+    classes: tuple[str, ...]
+    load: Callable[[], Sequence[Item]] = field(repr=False, compare=False)
+    prompt: str | None = None
+    label_words: tuple[str, ...] = ()
+    n_training: int = 0
+    n_quantization: int = 128
+
+    def __post_init__(self) -> None:
+        if len(self.classes) < 2:
+            raise InputError(f"task {self.id!r} has the classes {self.classes}; it needs two or more")
+        if self.prompt is not None and "{text}" not in self.prompt:
+            raise InputError(f"task {self.id!r}: the prompt {self.prompt!r} has no {{text}} in it")
+        if self.prompt is not None and len(self.label_words) != len(self.classes):
+            raise InputError(
+                f"task {self.id!r} has {len(self.label_words)} label words for {len(self.classes)} classes"
+            )
+
+    @property
+    def chance(self) -> float:
+        """Accuracy of guessing."""
+        return 1 / len(self.classes)
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The items, checked and deduplicated."""
+        return Dataset.of(self.load(), len(self.classes), source=f"task {self.id!r}")
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The items' disjoint parts."""
+        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
+
+    def request(self, source: ModelSource) -> ClassificationRequest:
+        """Return how this model is asked.
+
+        Raises
+        ------
+        UnanswerableError
+            The model's head has other classes, or the task has no prompt for a causal LM.
+        """
+        if source.architecture == "causal-lm":
+            if self.prompt is None:
+                raise UnanswerableError(
+                    f"task {self.id!r} has no prompt and label words, which the causal LM {source.id!r} needs"
+                )
+            return ClassificationRequest("label-words", self.prompt, self.label_words)
+        if sorted(source.classes) != sorted(self.classes):
+            heads = ", ".join(source.classes) or "(none named)"
+            raise UnanswerableError(
+                f"model {source.id!r} has the classes {heads} but task {self.id!r} has"
+                f" {', '.join(self.classes)}; name the head's outputs in the model's 'classes'"
+            )
+        columns = tuple(source.classes.index(name) for name in self.classes)
+        return ClassificationRequest("head", columns=columns)
+
+
+@dataclass(frozen=True)
+class ClassificationRequest:
+    """How a text becomes a model input and which numbers of its output are read.
+
+    ``scoring`` is ``"head"`` (``columns`` puts the head's outputs into the task's order) or
+    ``"label-words"`` (the logits of ``label_words`` after ``prompt``).
+    """
+
+    scoring: str
+    prompt: str = "{text}"
+    label_words: tuple[str, ...] = ()
+    columns: tuple[int, ...] = ()
+
+    def text(self, item: LabelledItem) -> str:
+        """Return what the model is shown."""
+        return self.prompt.replace("{text}", item.text)
+
+    def sample(self, item: LabelledItem) -> str:
+        """Return what a quantizer may read of an item."""
+        return self.text(item)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of it that can change a prediction."""
+        return {
+            "scoring": self.scoring,
+            "prompt": self.prompt,
+            "label_words": list(self.label_words),
+            "columns": list(self.columns),
+        }

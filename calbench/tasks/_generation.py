@@ -1,0 +1,184 @@
+"""Questions that a causal LM answers in its own words; three ways to tell how sure it is."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from calbench.errors import InputError, UnanswerableError
+from calbench.models import ModelSource
+from calbench.tasks._items import Dataset, LabelledItem, Partition
+
+Confidence = Literal["sequence", "p-true", "self-reported"]
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class OpenQuestion:
+    """One question: a unique id, what is asked, and every answer that counts as right (its aliases)."""
+
+    id: str
+    text: str
+    answers: tuple[str, ...]
+
+    @property
+    def label(self) -> int:
+        """There are no classes."""
+        return 0
+
+    @property
+    def content(self) -> str:
+        """The question."""
+        return self.text
+
+    def problem(self, n_classes: int) -> str | None:  # noqa: ARG002 (the protocol's)
+        """Say what makes the question unusable, if anything does."""
+        return None if accepted(self) else "has no accepted answer; drop it"
+
+    def row(self) -> list[Any]:
+        """Every field, as plain JSON."""
+        return [self.id, self.text, list(self.answers)]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A task whose items are open questions, for causal language models.
+
+    Parameters
+    ----------
+    id
+        The name that reports use.
+    load
+        Returns the questions; called once, when they are first needed.
+    prompt
+        Template with ``{question}`` of what comes before the answer.
+    confidence
+        ``"sequence"``: exp of the mean log-probability of the answer's tokens. ``"p-true"``: the
+        probability that the model, shown its answer, calls it true rather than false (Kadavath et
+        al. 2022). ``"self-reported"``: the percentage that it names when asked.
+    n_shots
+        How many answered questions the prompt begins with; they are set aside for it.
+    max_new_tokens, stop
+        Where an answer ends at the latest, and the texts that end it.
+    n_quantization
+        Items set aside for quantizers to read.
+    """
+
+    id: str
+    load: Callable[[], Sequence[OpenQuestion]] = field(repr=False, compare=False)
+    prompt: str = "Question: {question}\nAnswer:"
+    confidence: Confidence = "sequence"
+    n_shots: int = 0
+    max_new_tokens: int = 32
+    stop: tuple[str, ...] = ("\n",)
+    n_quantization: int = 128
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.prompt:
+            raise InputError(f"task {self.id!r}: the prompt {self.prompt!r} has no {{question}} in it")
+        if self.confidence not in get_args(Confidence):
+            known = ", ".join(map(repr, get_args(Confidence)))
+            raise InputError(f"task {self.id!r}: confidence is {self.confidence!r}; use one of {known}")
+        if self.n_shots < 0 or self.max_new_tokens < 1:
+            raise InputError(f"task {self.id!r}: n_shots must be 0 or more and max_new_tokens 1 or more")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The questions, checked and deduplicated."""
+        return Dataset.of(self.load(), 1, source=f"task {self.id!r}")
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The questions' disjoint parts; answered examples are not asked."""
+        return self.dataset.partition(n_training=self.n_shots, n_quantization=self.n_quantization)
+
+    @cached_property
+    def chance(self) -> float:
+        """Accuracy of giving one answer to everything: the one that most evaluation items accept."""
+        items = self.partition.evaluation
+        counts = Counter(form for item in items for form in accepted(open_question(item)))
+        return max(counts.values()) / len(items)
+
+    def request(self, source: ModelSource) -> GenerationRequest:
+        """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
+        if source.architecture != "causal-lm":
+            raise UnanswerableError(
+                f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"
+                " its own) cannot write; choose a causal LM"
+            )
+        return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, self._preamble)
+
+    @cached_property
+    def _preamble(self) -> str:
+        shown = self.partition.training if self.n_shots else ()
+        bare = GenerationRequest(self.prompt)
+        return "".join(f"{bare.text(item)} {open_question(item).answers[0]}\n\n" for item in shown)
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """How a question becomes a prompt, where its answer ends, and how the model is asked for confidence."""
+
+    prompt: str
+    confidence: Confidence = "sequence"
+    max_new_tokens: int = 32
+    stop: tuple[str, ...] = ("\n",)
+    preamble: str = ""
+
+    @property
+    def scoring(self) -> str:
+        """The kind of request, for whoever must tell kinds apart."""
+        return "generation"
+
+    def text(self, item: LabelledItem) -> str:
+        """Return what comes before the answer."""
+        return self.preamble + self.sample(item)
+
+    def sample(self, item: LabelledItem) -> str:
+        """Return what a quantizer may read of an item: not the answered examples, which all share."""
+        return self.prompt.replace("{question}", item.text)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of it that can change an answer or its confidence."""
+        return {
+            "scoring": self.scoring,
+            "prompt": self.prompt,
+            "preamble": self.preamble,
+            "confidence": self.confidence,
+            "max_new_tokens": self.max_new_tokens,
+            "stop": list(self.stop),
+        }
+
+
+def open_question(item: LabelledItem) -> OpenQuestion:
+    """Return the item as what it must be here; raises :class:`InputError` if it is another kind."""
+    if not isinstance(item, OpenQuestion):
+        raise InputError(f"item {item.id!r} is a {type(item).__name__}; generation needs an OpenQuestion")
+    return item
+
+
+def normal_form(text: str) -> str:
+    """Return an answer by its words: case, punctuation, articles and spaces aside.
+
+    >>> normal_form(" The  U.S.A.! ")
+    'usa'
+    """
+    words = _ARTICLES.sub(" ", text.casefold().translate(_PUNCTUATION)).split()
+    return " ".join(words)
+
+
+def accepted(question: OpenQuestion) -> set[str]:
+    """Return the normal forms of the accepted answers; what has no words is none."""
+    return {form for answer in question.answers if (form := normal_form(answer))}
+
+
+def is_right(answer: str, question: OpenQuestion) -> bool:
+    """Whether an answer is, in its normal form, one of those accepted."""
+    return normal_form(answer) in accepted(question)

@@ -1,0 +1,234 @@
+"""Multiple choice: a question, its options, and four rules by which a causal LM's words rank them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+from calbench.errors import InputError, UnanswerableError
+from calbench.models import ModelSource
+from calbench.tasks._items import Dataset, LabelledItem, Partition, normalized
+
+Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
+Overlong = Literal["truncate", "refuse"]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question: a unique id, what is asked, the options, and the index of the right one.
+
+    ``passage`` is what the question is about, where there is such a text. Items of one task may
+    have different numbers of options.
+    """
+
+    id: str
+    text: str
+    options: tuple[str, ...]
+    label: int
+    passage: str = ""
+
+    @property
+    def content(self) -> str:
+        """Passage, question and options: all that a model is shown."""
+        return "\n".join((self.passage, self.text, *self.options))
+
+    def problem(self, n_classes: int) -> str | None:
+        """Say what makes the question unusable, if anything does."""
+        if not 2 <= len(self.options) <= n_classes:
+            return f"has {len(self.options)} options; give 2 to {n_classes}"
+        empty = [i for i, option in enumerate(self.options) if not option.strip()]
+        if empty:
+            return f"has an empty option ({LETTERS[empty[0]]}); drop the item or mend it"
+        if not 0 <= self.label < len(self.options):
+            return f"has label {self.label}, of {len(self.options)} options"
+        return None
+
+    def row(self) -> list[Any]:
+        """Every field, as plain JSON."""
+        return [self.id, self.passage, self.text, list(self.options), self.label]
+
+
+@dataclass(frozen=True)
+class MultipleChoice:
+    """A task whose items are questions with options, for causal language models.
+
+    Parameters
+    ----------
+    id
+        The name that options, test ids and reports use.
+    load
+        Returns the questions; called once, when they are first needed.
+    prompt
+        Template of what comes before an answer, with ``{question}`` and optionally ``{passage}``
+        and ``{options}`` (one lettered line per option).
+    rule
+        How an option becomes a number, always a log-probability after the prompt: ``"letter"``
+        that of the option's letter, ``"sum"`` that of its text, ``"mean-per-token"`` and
+        ``"mean-per-byte"`` the same divided by the text's length.
+    n_shots
+        How many answered questions the prompt begins with.
+    load_shots
+        Where those come from; by default the first ``n_shots`` items are set aside for it.
+    description
+        What the prompt begins with, before the answered questions.
+    overlong
+        Whether a prompt that is longer than the model's context is cut from the left and counted,
+        or refused.
+    n_quantization
+        Items set aside for quantizers to read.
+    """
+
+    id: str
+    load: Callable[[], Sequence[Question]] = field(repr=False, compare=False)
+    prompt: str = "Question: {question}\nAnswer:"
+    rule: Rule = "mean-per-byte"
+    n_shots: int = 0
+    load_shots: Callable[[], Sequence[Question]] | None = field(default=None, repr=False, compare=False)
+    description: str = ""
+    overlong: Overlong = "truncate"
+    n_quantization: int = 128
+
+    def __post_init__(self) -> None:
+        if "{question}" not in self.prompt:
+            raise InputError(f"task {self.id!r}: the prompt {self.prompt!r} has no {{question}} in it")
+        if self.rule not in get_args(Rule):
+            raise InputError(
+                f"task {self.id!r}: no scoring rule is called {self.rule!r}; there are {_listed(Rule)}"
+            )
+        if self.rule == "letter" and "{options}" not in self.prompt:
+            raise InputError(
+                f"task {self.id!r}: a model can name a letter only if the prompt shows the {{options}}"
+            )
+        if self.overlong not in get_args(Overlong):
+            raise InputError(f"task {self.id!r}: overlong is {self.overlong!r}; use {_listed(Overlong)}")
+        if self.n_shots < 0:
+            raise InputError(f"task {self.id!r}: n_shots is {self.n_shots}; give 0 or more")
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The questions, checked and deduplicated."""
+        return Dataset.of(self.load(), len(LETTERS), source=f"task {self.id!r}")
+
+    @property
+    def n_training(self) -> int:
+        """How many questions are set aside to be shown as answered."""
+        return self.n_shots if self.load_shots is None else 0
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The questions' disjoint parts; answered examples are not asked."""
+        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Letters of the longest question's options."""
+        return tuple(LETTERS[: max(len(_question(item).options) for item in self.dataset.items)])
+
+    @cached_property
+    def chance(self) -> float:
+        """Accuracy of guessing among each evaluation item's options."""
+        items = self.partition.evaluation
+        return sum(1 / len(_question(item).options) for item in items) / len(items)
+
+    def request(self, source: ModelSource) -> ChoiceRequest:
+        """Return how this model is asked.
+
+        Raises
+        ------
+        UnanswerableError
+            The model is no causal LM.
+        InputError
+            There are too few examples for the prompt.
+        """
+        if source.architecture != "causal-lm":
+            raise UnanswerableError(
+                f"task {self.id!r} is multiple choice, which {source.id!r} (a classifier with a head of its"
+                " own) cannot answer; choose a causal LM"
+            )
+        return ChoiceRequest(self.rule, self.prompt, self._preamble, self.overlong)
+
+    @cached_property
+    def _preamble(self) -> str:
+        if self.n_shots == 0:
+            return f"{self.description}\n\n" if self.description else ""
+        if self.load_shots is None:
+            shots = [_question(item) for item in self.partition.training]
+        else:
+            shots = list(self.load_shots()[: self.n_shots])
+            asked = {normalized(item.content) for item in self.dataset.items}
+            if (leaked := next((s for s in shots if normalized(s.content) in asked), None)) is not None:
+                raise InputError(f"task {self.id!r}: the example {leaked.id!r} is also asked; take it out")
+        if len(shots) < self.n_shots:
+            raise InputError(f"task {self.id!r}: {self.n_shots} examples are wanted, there are {len(shots)}")
+        bare = ChoiceRequest(self.rule, self.prompt)
+        answered = [bare.text(shot) + bare.continuations(shot)[shot.label] for shot in shots]
+        return "".join(part + "\n\n" for part in (self.description, *answered) if part)
+
+
+@dataclass(frozen=True)
+class ChoiceRequest:
+    """How a question becomes a context and one continuation per option."""
+
+    rule: Rule
+    prompt: str
+    preamble: str = ""
+    overlong: Overlong = "truncate"
+
+    @property
+    def scoring(self) -> str:
+        """The kind of request, for whoever must tell kinds apart."""
+        return "choices"
+
+    def text(self, item: LabelledItem) -> str:
+        """Return what comes before the answer."""
+        question = _question(item)
+        lines = "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(question.options))
+        fields = {"{question}": question.text, "{passage}": question.passage, "{options}": lines}
+        return self.preamble + _filled(self.prompt, fields)
+
+    def sample(self, item: LabelledItem) -> str:
+        """Return what a quantizer may read of an item: not the answered examples, which all share."""
+        return self.text(item)[len(self.preamble) :]
+
+    def continuations(self, item: LabelledItem) -> list[str]:
+        """Return what may follow, one per option."""
+        options = _question(item).options
+        return [f" {LETTERS[i] if self.rule == 'letter' else text}" for i, text in enumerate(options)]
+
+    def lengths(self, item: LabelledItem, n_tokens: Sequence[int]) -> list[int]:
+        """Return what each option's log-probability is divided by."""
+        if self.rule == "mean-per-token":
+            return list(n_tokens)
+        if self.rule == "mean-per-byte":
+            return [len(option.encode()) for option in _question(item).options]
+        return [1] * len(n_tokens)
+
+    def identity(self) -> dict[str, Any]:
+        """Return all of it that can change a prediction."""
+        return {
+            "scoring": self.scoring,
+            "rule": self.rule,
+            "prompt": self.prompt,
+            "preamble": self.preamble,
+            "overlong": self.overlong,
+        }
+
+
+def _filled(template: str, fields: dict[str, str]) -> str:
+    """Fill each place once: a question that itself holds ``{options}`` is left alone."""
+    import re
+
+    return re.sub("|".join(map(re.escape, fields)), lambda match: fields[match[0]], template)
+
+
+def _question(item: LabelledItem) -> Question:
+    if not isinstance(item, Question):
+        raise InputError(f"item {item.id!r} is a {type(item).__name__}; multiple choice needs a Question")
+    return item
+
+
+def _listed(choices: Any) -> str:
+    return ", ".join(map(repr, get_args(choices)))

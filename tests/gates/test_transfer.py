@@ -1,0 +1,163 @@
+"""The transfer experiment against arms computed by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calbench import Predictions, calibrators, metrics
+from calbench.errors import InputError, LeakageError
+from calbench.gates import Side, transfer
+from calbench.statistics import Resamples
+
+RNG = np.random.default_rng(0)
+N = 1200
+IDS = [f"i{n:04}" for n in range(N)]
+TRUE = RNG.normal(size=(N, 3)) * 1.5
+LABELS = np.array([RNG.choice(3, p=p) for p in calibrators.softmax(TRUE)])
+REFERENCE = Predictions(IDS, 2.5 * TRUE, LABELS)
+CANDIDATE = Predictions(IDS, 2.0 * TRUE + RNG.normal(size=TRUE.shape), LABELS)
+CALIBRATION = IDS[:500]
+
+
+def run(calibrator="temperature", reference=REFERENCE, candidate=CANDIDATE, **options):
+    return transfer(
+        reference,
+        candidate,
+        calibrator,
+        calibration_ids=CALIBRATION,
+        metrics=("ece", "nll", "brier", "accuracy"),
+        n_resamples=300,
+        rng=np.random.default_rng(1),
+        **options,
+    )
+
+
+def test_arms_are_what_their_names_say():
+    result = run()
+    test = [item for item in IDS if item not in set(CALIBRATION)]
+    parts = {
+        name: (record.take(CALIBRATION), record.take(test))
+        for name, record in (("reference", REFERENCE), ("candidate", CANDIDATE))
+    }
+    fits = {
+        name: calibrators.get("temperature").fit(fit.logits, fit.labels) for name, (fit, _) in parts.items()
+    }
+    labels = parts["reference"][1].labels
+    probs = {
+        "raw_reference": parts["reference"][1].probs,
+        "raw_candidate": parts["candidate"][1].probs,
+        "calibrated_reference": fits["reference"](parts["reference"][1].logits),
+        "transferred": fits["reference"](parts["candidate"][1].logits),
+        "native": fits["candidate"](parts["candidate"][1].logits),
+    }
+    for arm, expected in probs.items():
+        for metric in ("ece", "nll", "brier", "accuracy"):
+            value = getattr(result, arm)[metric].value
+            assert value == pytest.approx(metrics.get(metric)(expected, labels), abs=1e-12)
+    ece = {arm: getattr(result, arm)["ece"].value for arm in probs}
+    assert result.degradation["ece"].value == pytest.approx(ece["transferred"] - ece["calibrated_reference"])
+    assert result.regret["ece"].value == pytest.approx(ece["transferred"] - ece["native"])
+    assert result.benefit["ece"].value == pytest.approx(ece["raw_candidate"] - ece["transferred"])
+    assert (result.n_calibration, result.n_test) == (500, 700)
+
+
+def test_row_order_changes_nothing():
+    order = RNG.permutation(N)
+    shuffled = CANDIDATE.take([IDS[i] for i in order])
+    again = run(candidate=shuffled)
+    assert again.degradation == run().degradation
+    assert again.native == run().native
+
+
+def test_same_seed_same_result_and_split():
+    results = [
+        transfer(REFERENCE, CANDIDATE, n_resamples=100, rng=np.random.default_rng(3)) for _ in range(2)
+    ]
+    assert results[0].degradation == results[1].degradation
+    assert results[0].n_calibration == 600
+
+
+def test_a_model_against_itself_loses_nothing():
+    result = run(candidate=REFERENCE)
+    for estimate in (*result.degradation.values(), *result.regret.values()):
+        assert (estimate.value, estimate.interval) == (0.0, (0.0, 0.0))
+
+
+def test_a_calibrator_that_hurts_is_flagged():
+    # The quantized model is already calibrated, so the reference's large temperature ruins it.
+    result = run(candidate=Predictions(IDS, TRUE, LABELS))
+    assert result.benefit["ece"].value < 0
+    assert any("hurts: ece" in warning for warning in result.warnings)
+
+
+def test_a_collapsed_model_is_not_called_better():
+    collapsed = Predictions(IDS, 1e-3 * RNG.normal(size=TRUE.shape), LABELS)
+    result = run("identity", candidate=collapsed)
+    assert result.degradation["ece"].value < 0
+    assert any("less informative" in warning for warning in result.warnings)
+
+
+def test_accuracy_tests_see_what_changed_the_answers():
+    result = run()
+    assert result.accuracy_test.p_value == 1.0  # a temperature changes no answer
+    assert result.quantization_accuracy_test.p_value < 1.0
+
+
+def test_other_items_are_refused():
+    with pytest.raises(InputError, match="1 are in one only, such as 'i1199'"):
+        run(candidate=CANDIDATE.take(IDS[:-1]))
+
+
+def test_other_labels_are_refused():
+    labels = LABELS.copy()
+    labels[7] = (labels[7] + 1) % 3
+    with pytest.raises(InputError, match=r"'i0007' has another label in the candidate \(\d\)"):
+        run(candidate=Predictions(IDS, CANDIDATE.logits, labels))
+
+
+def test_fitting_on_scored_items_is_refused():
+    with pytest.raises(LeakageError, match=r"1 items.*'i0005'"):
+        Side.of(
+            REFERENCE,
+            calibration_ids=IDS[:6],
+            test_ids=IDS[5:],
+            metrics=("ece",),
+            resamples=Resamples.draw(IDS[5:], n_resamples=10, rng=np.random.default_rng(0)),
+        )
+
+
+@pytest.mark.parametrize("fraction", [0.0, 1.0])
+def test_an_empty_split_is_refused(fraction):
+    with pytest.raises(InputError, match="leaves a split empty"):
+        transfer(REFERENCE, CANDIDATE, calibration_fraction=fraction, rng=np.random.default_rng(0))
+
+
+def test_an_unmeasured_metric_is_refused():
+    with pytest.raises(InputError, match="measured ece, nll, brier, accuracy, not 'smece'"):
+        run().decide("smece")
+
+
+def test_the_gate_fails_on_a_real_regression_and_passes_within_the_margin():
+    noisy = Predictions(IDS, 6.0 * TRUE, LABELS)
+    assert run("identity", candidate=noisy).decide("nll", margin=0.02).outcome == "fail"
+    assert run("identity", candidate=noisy).decide("nll", margin=10.0).outcome == "pass"
+
+
+class Certain:
+    """A third party's calibrator that is always sure, and registered nowhere."""
+
+    def fit(self, logits, labels, *, context):
+        return lambda z: np.eye(z.shape[1])[np.argmax(z, axis=1)]
+
+
+def test_a_calibrator_need_not_be_registered():
+    result = run(Certain())
+    assert result.calibrator == "Certain"
+    assert result.transferred["accuracy"] == result.raw_candidate["accuracy"]
+    assert result.transferred["ece"].value == pytest.approx(1 - result.transferred["accuracy"].value)
+
+
+def test_an_arm_that_does_not_exist_is_refused():
+    with pytest.raises(InputError, match="no arm is called 'raw_ref'; did you mean 'raw_reference'"):
+        run().decide("ece", reference="raw_ref")
