@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench import metrics
@@ -18,7 +18,6 @@ def data(n, seed=0):
     return c, rng.random(n) < np.where(c < 0.6, c - 0.15, np.minimum(c + 0.1, 1))
 
 
-@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(1, 499), max_size=5, unique=True))
 def test_shards_add_up_to_the_whole(cuts):
     c, correct = data(500)
