@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test check docs oracles test-oracles train-embedded clean
+.PHONY: install setup suites suites-adaptation readme test fuzz check docs oracles test-oracles train-embedded clean
 
 install: $(VENV)/.installed
 
@@ -33,6 +33,10 @@ readme: suites
 test: setup check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 	$(BIN)/pytest suites --calbench-profile quick --calbench-baseline baselines
+
+# New random examples for the property tests; what one finds becomes an explicit example of its test.
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
 
 check: install
 	$(BIN)/ruff check .

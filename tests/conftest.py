@@ -10,8 +10,12 @@ from hypothesis import settings
 
 pytest_plugins = ["pytester"]
 
-# A busy machine is no failure of the code.
-settings.register_profile("calbench", deadline=None)
+# Property tests draw the same examples at each run; `make fuzz` draws new ones, and many of them. A busy
+# machine is no failure of the code.
+settings.register_profile("calbench", deadline=None, derandomize=True, max_examples=20)
+settings.register_profile(
+    "fuzz", deadline=None, print_blob=True, max_examples=int(os.environ.get("FUZZ_EXAMPLES", "300"))
+)
 settings.load_profile("calbench")
 
 # The network is off for every test, and for every process that a test starts.

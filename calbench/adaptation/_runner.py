@@ -273,7 +273,7 @@ class _Setting:
             return quantizers.quantize(
                 method,
                 source,
-                samples=self.open.samples if method.n_samples else None,
+                samples=self.open.samples(self.task_name) if method.n_samples else None,
                 probe=probe,
                 checkpoint_dir=self.bench.store.checkpoints,
                 seed=QUANTIZATION_SEED,
@@ -333,7 +333,7 @@ class _Setting:
 
     def _base(self, quantizer: str) -> dict[str, Any]:
         method = quantizers.get(quantizer)
-        samples = self.open.samples if method.n_samples else None
+        samples = self.open.samples(self.task_name) if method.n_samples else None
         return quantizers.identity(method, self.source, samples=samples, seed=QUANTIZATION_SEED)
 
     def _recipe(self, kind: Adapter) -> Recipe:

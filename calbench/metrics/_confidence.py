@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
+from scipy.special import expit, logit
 
 from calbench.errors import InputError
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import SumStatistic, Term, mean_of, point, ratio
-from calbench.records import Float64
+from calbench.records import Bool, Float64
 
-_MAX_ITERATIONS = 50
+_MAX_ITERATIONS = 500
 _TOLERANCE = 1e-12
 
 
-def _overconfidence_gap(items: Items) -> SumStatistic:
+def _overconfidence_gap(items: Outcomes) -> SumStatistic:
     return mean_of(items.gaps)
 
 
@@ -48,17 +48,17 @@ def overconfidence_gap(
     >>> round(overconfidence_gap([[0.9, 0.1], [0.7, 0.3]], [0, 1]), 12)
     0.3
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_gap(items), items, sample_weight)
 
 
-def _sure(items: Items, threshold: float) -> npt.NDArray[np.bool_]:
+def _sure(items: Outcomes, threshold: float) -> npt.NDArray[np.bool_]:
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold={threshold}; use a probability in [0, 1]")
     return items.confidences >= threshold
 
 
-def _overconfidence_rate(items: Items, *, threshold: float = 0.9) -> SumStatistic:
+def _overconfidence_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     return mean_of(_sure(items, threshold) & ~items.correct)
 
 
@@ -93,11 +93,11 @@ def overconfidence_rate(
     >>> overconfidence_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.25
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_rate(items, threshold=threshold), items, sample_weight)
 
 
-def _overconfidence_error_rate(items: Items, *, threshold: float = 0.9) -> SumStatistic:
+def _overconfidence_error_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     sure = _sure(items, threshold)
     terms = Term((sure & ~items.correct).astype(np.float64)), Term(sure.astype(np.float64))
     return SumStatistic(terms, lambda totals, sums: ratio(sums[0][0], sums[1][0]))  # noqa: ARG005
@@ -132,92 +132,126 @@ def overconfidence_error_rate(
     >>> overconfidence_error_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.5
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_error_rate(items, threshold=threshold), items, sample_weight)
 
 
 @dataclass(frozen=True, eq=False)
 class _Logistic:
-    """One coefficient of a weighted logistic regression, by Newton's method with step halving."""
+    """A coefficient of the weighted logistic regression of correctness on the logit of the confidence.
 
-    design: Float64
-    offset: Float64
-    target: Float64
-    coefficient: int
+    Whether it is defined is read off the items that weigh anything, before any arithmetic: the
+    likelihood has its one maximum unless all of them are right, or all wrong, or (for the slope) a
+    threshold separates them. So neither the weights' sizes nor order nor batch can move it.
+    """
+
+    logits: Float64
+    correct: Bool
+    free_slope: bool
 
     def __call__(self, weights: Float64) -> Float64:
         """Return ``(r,)`` coefficients; NaN where the likelihood has no single maximum."""
-        # Only their ratios matter: on one scale, nearly flat likelihoods round alike too.
-        weights = weights / weights.mean(axis=0)
         solution: Float64 = np.full(weights.shape[1], np.nan)
-        open_: npt.NDArray[np.intp] = np.arange(weights.shape[1])
-        beta: Float64 = np.zeros((self.design.shape[1], weights.shape[1]))
-        for _ in range(_MAX_ITERATIONS):
-            step, solvable, level = self._newton_step(beta, weights)
-            beta, step, weights = beta[:, solvable], step[:, solvable], weights[:, solvable]
-            open_ = np.asarray(open_[solvable])
-            beta = beta + step * self._step_lengths(beta, step, weights)
-            done = (np.abs(step) < _TOLERANCE * (1 + np.abs(beta))).all(axis=0) | level[solvable]
-            solution[open_[done]] = beta[self.coefficient, done]
-            beta, weights, open_ = beta[:, ~done], weights[:, ~done], open_[~done]
-            if not len(open_):
-                break
+        defined = self._defined(weights > 0)
+        if defined.any():
+            solution[defined] = self._maximum(weights[:, defined])
         return solution
+
+    def _defined(self, present: Bool) -> Bool:
+        right, wrong = present & self.correct[:, None], present & ~self.correct[:, None]
+        if not self.free_slope:
+            return np.asarray(right.any(axis=0) & wrong.any(axis=0))
+        x = self.logits[:, None]
+        (low_right, high_right), (low_wrong, high_wrong) = (
+            (np.where(of, x, np.inf).min(axis=0), np.where(of, x, -np.inf).max(axis=0))
+            for of in (right, wrong)
+        )
+        return np.asarray((high_wrong > low_right) & (high_right > low_wrong))
+
+    def _maximum(self, weights: Float64) -> Float64:
+        """Newton's method with step halving, from the rate of right answers."""
+        weights = weights / weights.mean(axis=0)
+        middle, unit = 0.0, 1.0
+        if self.free_slope:
+            middle, unit = float(self.logits.mean()), float(np.ptp(self.logits))
+        terms = [np.ones_like(self.logits), (self.logits - middle) / unit][: 1 + self.free_slope]
+        regression = _Regression(
+            np.column_stack(terms), 0 * self.logits if self.free_slope else self.logits, self.correct
+        )
+        beta: Float64 = np.zeros((len(terms), weights.shape[1]))
+        beta[0] = logit(self.correct @ weights / weights.sum(axis=0)) - regression.offset.mean()
+        solution: Float64 = np.empty(weights.shape[1])
+        left: npt.NDArray[np.intp] = np.arange(weights.shape[1])
+        for _ in range(_MAX_ITERATIONS):
+            step, level = regression.newton_step(beta, weights)
+            beta = beta + step * regression.step_lengths(beta, step, weights)
+            solution[left] = beta[-1]
+            more = ~((np.abs(step) < _TOLERANCE * (1 + np.abs(beta))).all(axis=0) | level)
+            beta, weights, left = beta[:, more], weights[:, more], np.asarray(left[more])
+            if not len(left):
+                break
+        return solution / unit
+
+
+@dataclass(frozen=True, eq=False)
+class _Regression:
+    """Likelihood of ``design (n, p)`` with an offset; ``beta`` is ``(p, r)``, weights ``(n, r)``."""
+
+    design: Float64
+    offset: Float64
+    correct: Bool
 
     def _linear(self, beta: Float64) -> Float64:
         return self.offset[:, None] + self.design @ beta
 
-    def _likelihood(self, beta: Float64, weights: Float64) -> Float64:
+    def likelihood(self, beta: Float64, weights: Float64) -> Float64:
         linear = self._linear(beta)
-        signed = np.where(self.target[:, None] > 0, linear, -linear)
+        signed = np.where(self.correct[:, None], linear, -linear)
         return -np.asarray(np.einsum("ij,ij->j", weights, np.logaddexp(0.0, -signed)))
 
-    def _newton_step(
-        self, beta: Float64, weights: Float64
-    ) -> tuple[Float64, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Return the step, where it can be solved for, and where the gradient is 0 but for rounding."""
+    def newton_step(self, beta: Float64, weights: Float64) -> tuple[Float64, Bool]:
+        """Return the step, and where the gradient is 0 but for rounding."""
         fitted = expit(self._linear(beta))
-        slopes = weights * (self.target[:, None] - fitted)
+        slopes = weights * (self.correct[:, None] - fitted)
         gradient = self.design.T @ slopes
         rounding = 8 * np.finfo(np.float64).eps * (np.abs(self.design.T) @ np.abs(slopes))
-        level = (np.abs(gradient) <= rounding).all(axis=0)
         curvature = weights * fitted * (1 - fitted)
         products = self.design[:, :, None] * self.design[:, None, :]
         hessian = np.einsum("ipq,ij->jpq", products, curvature)
-        size = np.einsum("jpp->j", hessian) ** hessian.shape[1]
-        solvable = np.linalg.det(hessian) > np.maximum(1e-12 * size, np.finfo(np.float64).tiny)
-        hessian[~solvable] = np.eye(hessian.shape[1])
-        return np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T, solvable, level
+        # Never singular to rounding; it slows the last steps a little and moves no maximum.
+        ridge = 1e-13 * np.einsum("jpp->j", hessian) + np.finfo(np.float64).tiny
+        hessian += ridge[:, None, None] * np.eye(hessian.shape[1])
+        step = np.linalg.solve(hessian, gradient.T[:, :, None])[:, :, 0].T
+        return step, np.asarray((np.abs(gradient) <= rounding).all(axis=0))
 
-    def _step_lengths(self, beta: Float64, step: Float64, weights: Float64) -> Float64:
+    def step_lengths(self, beta: Float64, step: Float64, weights: Float64) -> Float64:
         """Halve a step until the likelihood does not fall."""
-        start = self._likelihood(beta, weights)
+        start = self.likelihood(beta, weights)
         lengths: Float64 = np.ones(beta.shape[1])
-        for _ in range(30):
-            worse = self._likelihood(beta + lengths * step, weights) < start - 1e-9 * np.abs(start)
+        for _ in range(60):
+            worse = self.likelihood(beta + lengths * step, weights) < start - 1e-9 * np.abs(start)
             if not worse.any():
                 break
             lengths = np.where(worse, lengths / 2, lengths)
         return lengths
 
 
-def _logit_confidences(items: Items) -> Float64:
-    clipped = np.clip(items.confidences, 2.0**-53, 1 - 2.0**-53)
-    return np.asarray(np.log(clipped) - np.log1p(-clipped))
+def _logistic(outcomes: Outcomes, *, free_slope: bool) -> _Logistic:
+    # Confidences that differ by rounding only are one, and none is surer than can be told from data:
+    # so every likelihood that has a maximum is curved enough there for its place to be computed.
+    confidences = np.clip(np.round(outcomes.confidences, 7), 1e-6, 1 - 1e-6)
+    return _Logistic(logit(confidences), outcomes.correct, free_slope)
 
 
-def _calibration_slope(items: Items) -> _Logistic:
-    logits = _logit_confidences(items)
-    design = np.column_stack([np.ones_like(logits), logits])
-    return _Logistic(design, np.zeros_like(logits), items.correct.astype(np.float64), 1)
+def _calibration_slope(items: Outcomes) -> _Logistic:
+    return _logistic(items, free_slope=True)
 
 
-def _calibration_intercept(items: Items) -> _Logistic:
-    logits = _logit_confidences(items)
-    return _Logistic(np.ones((len(items), 1)), logits, items.correct.astype(np.float64), 0)
+def _calibration_intercept(items: Outcomes) -> _Logistic:
+    return _logistic(items, free_slope=False)
 
 
-_LOGISTIC = {"confidence": CONFIDENCE, "logit": "clipped to [2**-53, 1 - 2**-53]"}
+_LOGISTIC = {"confidence": CONFIDENCE, "logit": "of the confidence to 7 decimals, within [1e-6, 1 - 1e-6]"}
 
 
 @metric(
@@ -234,13 +268,14 @@ def calibration_slope(
 
     1 is perfect; below 1 the confidences are too extreme, above 1 too timid. :math:`b` in
     :math:`\operatorname{logit} P(\hat y = y) = a + b \operatorname{logit}(c)`, both fitted by maximum
-    likelihood. Parameters are those of :func:`accuracy`.
+    likelihood, the confidence read to 7 decimals and within [1e-6, 1 - 1e-6], as nearer to 0 or 1
+    there is nothing that data could tell apart. Parameters are those of :func:`accuracy`.
 
     Raises
     ------
     InputError
-        There is no maximum: all answers are right, or all wrong, or a threshold separates them, or
-        all confidences are equal.
+        There is no maximum: of the items that weigh anything all are right, or all wrong, or a
+        threshold separates them, or all have one confidence.
 
     References
     ----------
@@ -252,7 +287,7 @@ def calibration_slope(
     >>> round(calibration_slope(probs, [0, 0, 0, 1, 1] + [0] * 9 + [1]), 6)
     1.0
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_calibration_slope(items), items, sample_weight)
 
 
@@ -270,12 +305,12 @@ def calibration_intercept(
 
     0 is perfect; negative means overconfident. :math:`a` in
     :math:`\operatorname{logit} P(\hat y = y) = a + \operatorname{logit}(c)`, the slope being fixed at 1.
-    Parameters are those of :func:`accuracy`.
+    The confidence is read as by :func:`calibration_slope`. Parameters are those of :func:`accuracy`.
 
     Raises
     ------
     InputError
-        There is no maximum: all answers are right, or all wrong.
+        There is no maximum: of the items that weigh anything all are right, or all wrong.
 
     References
     ----------
@@ -286,5 +321,5 @@ def calibration_intercept(
     >>> round(calibration_intercept([[0.5, 0.5]] * 4, [0, 0, 0, 1]), 6)  # ln 3
     1.098612
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_calibration_intercept(items), items, sample_weight)

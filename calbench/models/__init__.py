@@ -1,15 +1,20 @@
 """Where models come from."""
 
+from calbench.models._named import declared, get, is_candidate, is_place, named
 from calbench.models._quiet import quiet
-from calbench.models._registry import get, model, names, registry
+from calbench.models._registry import model, names, registry
 from calbench.models._sources import ARCHITECTURES, Architecture, ModelSource, quantization_settings
 
 __all__ = [
     "ARCHITECTURES",
     "Architecture",
     "ModelSource",
+    "declared",
     "get",
+    "is_candidate",
+    "is_place",
     "model",
+    "named",
     "names",
     "quantization_settings",
     "quiet",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from calbench.cache import cache_dir, lock, publishing, sha256_of
 from calbench.errors import BackendUnavailableError, InputError
+from calbench.models._gguf import decode
 from calbench.models._quiet import quiet
 from calbench.models._registry import model
 from calbench.models._sources import ModelSource
@@ -119,19 +120,4 @@ def _merge_minilm(folder: Path) -> None:
 
 
 def _convert_smollm2(folder: Path) -> None:
-    import torch
-    import transformers
-
-    origin = SMOLLM2.require() / _GGUF_FOLDER
-    tokenizer = transformers.AutoTokenizer.from_pretrained(origin, gguf_file=_GGUF_FILE)
-    loaded = transformers.AutoModelForCausalLM.from_pretrained(
-        origin, gguf_file=_GGUF_FILE, dtype=torch.float32
-    )
-    # A model loaded from GGUF refuses to be saved: rebuild it as a plain one with the same weights.
-    config = loaded.config
-    del config.quantization_config
-    config.bos_token_id, config.eos_token_id = tokenizer.bos_token_id, tokenizer.eos_token_id
-    plain = transformers.LlamaForCausalLM(config)
-    plain.load_state_dict(loaded.state_dict())
-    plain.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    decode(SMOLLM2.require() / _GGUF_FOLDER / _GGUF_FILE, folder)

@@ -17,17 +17,6 @@ registry: Registry[Callable[[], ModelSource]] = Registry(
 model = registry.register
 
 
-def get(name: str) -> ModelSource:
-    """Return the model source with this id; nothing is fetched or loaded.
-
-    Raises
-    ------
-    UnknownNameError
-        No model has the id.
-    """
-    return registry.get(name)()
-
-
 def names() -> tuple[str, ...]:
     """Ids of all models, sorted."""
     return registry.names()

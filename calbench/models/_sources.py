@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from calbench import devices
 from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.models._derived import decoded, merged
 from calbench.models._quiet import quiet
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class ModelSource:
         The task whose quantization samples a quantizer reads when it needs some.
     from_setup
         Whether ``calbench setup`` makes the folder.
+    base
+        What a peft adapter at ``location`` belongs to: it is merged in before anything else.
     """
 
     id: str
@@ -74,6 +77,7 @@ class ModelSource:
     default_tasks: tuple[str, ...] = ()
     quantization_task: str | None = None
     from_setup: bool = False
+    base: ModelSource | None = None
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -110,18 +114,18 @@ class ModelSource:
         """
         self.check_set_up()
         folder = Path(self.location).expanduser()
-        if not folder.is_dir():
-            folder = _download(self.location, self.revision)
-        if (folder / "adapter_config.json").is_file():
-            raise InputError(
-                f"model {self.id!r}: {folder} holds a peft adapter; merge it into its base and save that"
-            )
+        if not folder.exists():
+            folder = download(self.location, self.revision)
+        if folder.is_file():
+            folder = decoded(folder)
+        elif (folder / "adapter_config.json").is_file():
+            folder = merged(self, folder)
         if not sorted(folder.glob("*.safetensors")):
             raise InputError(
                 f"model {self.id!r}: {folder} holds no .safetensors weights;"
                 " convert the checkpoint (pickled weights are never read)"
             )
-        return replace(self, location=str(folder))
+        return replace(self, location=str(folder), base=None)
 
     def check_full_precision(self) -> None:
         """Raise :class:`InputError` if the folder's weights are quantized already."""
@@ -361,7 +365,16 @@ def quantization_settings(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _download(hub_id: str, revision: str | None) -> Path:
+def download(hub_id: str, revision: str | None, patterns: Iterable[str] = _HUB_FILES) -> Path:
+    """Fetch a model's files from the hub, or from its cache where there is no network.
+
+    Raises
+    ------
+    SetupRequiredError
+        The hub cannot be reached, or gives the model only to those who accepted its terms.
+    InputError
+        There is no such model.
+    """
     try:
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import (
@@ -375,7 +388,7 @@ def _download(hub_id: str, revision: str | None) -> Path:
             "models need transformers and torch; pip install 'calbench[torch]'"
         ) from error
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(_HUB_FILES)))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError:
         raise InputError(f"{hub_id!r} is neither a folder here nor a hub id") from None
     except LocalEntryNotFoundError as error:

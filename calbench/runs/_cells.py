@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calbench import calibrators, models, quantizers, tasks
-from calbench.errors import CalbenchError, UnanswerableError, UnknownNameError
+from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
 from calbench.registry import Spec, select, split_patterns, unknown
@@ -181,7 +182,7 @@ class Grid:
             picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
             # Where none fits and the model has none of its own, each cell says why it cannot be measured.
             own = tuple(task for task in picked if _can_be_asked(model, task)) or own or picked
-        return own[: profile.max_tasks]
+        return (own or _fitting(model))[: profile.max_tasks]
 
 
 def grid_of(
@@ -225,8 +226,9 @@ def _known(axis: str) -> tuple[str, ...]:
 
 
 def _defaults(axis: str) -> tuple[str, ...]:
-    defaults = {"models": DEFAULT_MODELS, "quantizers": DEFAULT_QUANTIZERS}
-    return defaults.get(axis) or _known(axis)
+    if axis == "models":  # a project that declares models means those
+        return models.declared() or DEFAULT_MODELS
+    return DEFAULT_QUANTIZERS if axis == "quantizers" else _known(axis)
 
 
 def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple[str, ...]:
@@ -234,8 +236,10 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
 
     An id with arguments picks itself, in its canonical spelling.
     """
-    known, kind = _known(axis), axis.removesuffix("s")
     patterns = list(patterns)
+    if axis == "models":
+        patterns = [models.named(pattern) if models.is_place(pattern) else pattern for pattern in patterns]
+    known, kind = _known(axis), axis.removesuffix("s")
     excluded = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
     with_arguments = [p for p in patterns if p.endswith("]") and not p.startswith("not ")]
     plain = [p for p in patterns if not p.startswith("not ") and p not in with_arguments]
@@ -254,7 +258,27 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
 
 
 def _is_among(patterns: Iterable[str], wanted: str) -> bool:
-    return any(p == wanted or (p.endswith("]") and Spec.parse(p).id == wanted) for p in patterns)
+    return any(
+        p == wanted
+        or (p.endswith("]") and Spec.parse(p).id == wanted)
+        or (models.is_place(p) and models.named(p) == wanted)
+        for p in patterns
+    )
+
+
+def _fitting(model: str) -> tuple[str, ...]:
+    """Return the embedded tasks that a model without tasks of its own can be asked."""
+    asked = [models.get(name).default_tasks for name in DEFAULT_MODELS]
+    fitting = tuple(task for task in dict.fromkeys(sum(asked, ())) if _can_be_asked(model, task))
+    if not fitting:
+        classes = models.get(model).classes
+        raise InputError(
+            f"no embedded task fits the model {model!r}, whose classes are {', '.join(classes)}; name a"
+            " task with these classes, or declare one in calbench.toml:\n"
+            '[tasks.mine]\nkind = "classification"\nfile = "mine.csv"\ntext = "text"\nlabel = "label"\n'
+            f"classes = [{json.dumps(classes)[1:-1]}]"
+        )
+    return fitting
 
 
 def _can_be_asked(model: str, task: str) -> bool:

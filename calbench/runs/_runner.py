@@ -158,6 +158,8 @@ class Bench:
         if quantizer == REFERENCE:
             planned = (c.task for c in self.planned if c.model == model)
         wanted = dict.fromkeys((task, *planned))
+        if quantizers.get(quantizer).n_samples and self.source(model).model.quantization_task is None:
+            wanted = {task: None}  # what it reads belongs to the task: each has a model of its own
         with self.store.computing():
             # Another process may have done it while this one waited.
             if self.store.get(self.identity(model, quantizer, task)) is not None:
@@ -179,7 +181,7 @@ class Bench:
             return quantizers.quantize(
                 quantizer,
                 source.model,
-                samples=source.samples if quantizer.n_samples else None,
+                samples=source.samples(task) if quantizer.n_samples else None,
                 probe=probe,
                 checkpoint_dir=self.store.checkpoints,
                 seed=QUANTIZATION_SEED,
@@ -209,7 +211,7 @@ class Bench:
             "model": quantizers.identity(
                 method,
                 source.model,
-                samples=source.samples if method.n_samples else None,
+                samples=source.samples(task) if method.n_samples else None,
                 seed=QUANTIZATION_SEED,
             ),
             "tokenizer": source.model.tokenizer_hash,
@@ -283,17 +285,20 @@ class _OpenSource:
 
     model: ModelSource
     store: Store
+    _samples: dict[str, QuantizationSamples] = field(default_factory=dict)
 
     @cached_property
     def tokenizer(self) -> Any:
         return self.model.load_tokenizer()
 
-    @cached_property
-    def samples(self) -> QuantizationSamples | None:
-        """What quantizers may read: the quantization part of the task that the model names."""
-        if self.model.quantization_task is None:
-            return None
-        task = tasks.get(self.model.quantization_task)
+    def samples(self, asked: str) -> QuantizationSamples:
+        """What quantizers may read: the quantization part of the task that the model names, or is asked."""
+        name = self.model.quantization_task or asked
+        if name not in self._samples:
+            self._samples[name] = self._samples_of(tasks.get(name))
+        return self._samples[name]
+
+    def _samples_of(self, task: Task) -> QuantizationSamples:
         texts = self._texts(task, task.partition.quantization)
         max_length = min(MAX_SAMPLE_TOKENS, self.model.max_length)
         identity = {

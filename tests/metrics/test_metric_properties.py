@@ -7,13 +7,14 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.special import expit, logit
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
 
-QUICK = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 ALL = metrics.names()
 # Not defined on every data set: what they divide by can be empty, or a likelihood has no maximum.
 PARTIAL = {"auroc_confidence", "calibration_intercept", "calibration_slope", "overconfidence_error_rate"}
@@ -88,15 +89,55 @@ def test_counts_that_keep_the_total_are_repeated_items(name, data, seed):
     assert weighted == pytest.approx(metrics.get(name)(probs[rows], labels[rows]), abs=1e-9)
 
 
-def test_a_flat_likelihood_has_its_maximum_in_any_batch_of_weights():
-    # one of 22 even chances came true, and one certainty did not
-    probs, labels = np.full((23, 2), 0.5), np.ones(23, dtype=int)
-    probs[1], labels[0] = [1, 0], 0
-    statistic = metrics.get("calibration_intercept").statistic(Items.from_probs(probs, labels))
-    weights = np.ones((23, 1))
-    (alone,) = statistic(weights)
-    assert alone == pytest.approx((np.log(2**-53) - np.log(22)) / 2, abs=1e-6)
-    np.testing.assert_allclose(statistic(np.repeat(weights, 3, axis=1)), alone, rtol=1e-7)
+def certainties_beside_even_chances(n_even, n_right):
+    """As many certain answers are wrong as even chances come true: the likelihood is nearly flat."""
+    confidences = np.r_[np.full(n_even, 0.5), np.ones(n_right)]
+    return Outcomes.from_top_label(confidences, np.arange(len(confidences)) < n_right)
+
+
+@pytest.mark.parametrize(("n_even", "n_right"), [(1, 1), (22, 1), (10, 2), (300, 7)])
+def test_a_flat_likelihood_has_its_maximum_whatever_scale_batch_and_order(n_even, n_right):
+    outcomes = certainties_beside_even_chances(n_even, n_right)
+    statistic = metrics.get("calibration_intercept").weighted(outcomes)
+    (alone,) = statistic(np.ones((len(outcomes), 1)))
+    fitted = n_even * expit(alone) + n_right * expit(logit(1 - 1e-6) + alone)
+    assert fitted == pytest.approx(n_right, abs=1e-12)
+    scales = np.full((len(outcomes), 5), [1e-3, 1 / 3, 1, 7.5, 1e9])
+    np.testing.assert_allclose(statistic(scales), alone, rtol=0, atol=1e-9)
+    rows = np.random.default_rng(0).permutation(len(outcomes))
+    shuffled = Outcomes.from_top_label(outcomes.confidences[rows], outcomes.correct[rows])
+    again = metrics.get("calibration_intercept").weighted(shuffled)(scales)
+    np.testing.assert_allclose(again, alone, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("confidences", "correct", "slope", "intercept"),
+    [
+        ([0.6, 0.7, 0.8], [1, 1, 1], False, False),  # all right
+        ([0.6, 0.7, 0.8], [0, 0, 0], False, False),  # all wrong
+        ([0.6, 0.7, 0.8], [0, 0, 1], False, True),  # a threshold separates them
+        ([0.6, 0.6, 0.8], [0, 1, 1], False, True),  # but for a tie
+        ([0.6, 0.6, 0.6], [0, 1, 1], False, True),  # one confidence
+        ([1 / 3, np.nextafter(1 / 3, 1), 1 / 3], [1, 0, 1], False, True),  # one but for rounding
+        ([0.6, 0.7, 0.8], [0, 1, 0], True, True),
+        ([0.0, 0.5, 1.0], [1, 0, 0], False, True),
+        ([0.0, 1.0, 1.0], [1, 0, 1], False, True),
+        ([0.0, 0.0, 1.0, 1.0], [1, 0, 0, 1], True, True),
+    ],
+)
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e12])
+def test_whether_slope_and_intercept_are_defined_is_read_off_the_items(
+    confidences, correct, slope, intercept, scale
+):
+    # an item of no weight, and a batch with other columns, decide nothing
+    outcomes = Outcomes.from_top_label([*confidences, 0.55], np.array([*correct, 1], dtype=bool))
+    n = len(confidences)
+    weights = np.random.default_rng(0).uniform(0.1, 10, (n + 1, 7))
+    weights[n, :6] = 0
+    weights[:, :6] *= scale
+    for name, defined in [("calibration_slope", slope), ("calibration_intercept", intercept)]:
+        values = metrics.get(name).weighted(outcomes)(weights)[:6]
+        assert (np.isfinite(values) == defined).all()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -106,7 +147,7 @@ def test_many_weightings_at_once_are_each_one_alone(name, data, seed):
     probs, labels = data
     n = len(labels)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=4).astype(float)
-    together = metrics.get(name).statistic(Items.from_probs(probs, labels))(counts.T)
+    together = metrics.get(name).weighted(Outcomes.from_probs(probs, labels))(counts.T)
     for found, weight in zip(together, counts, strict=True):
         alone = value(name, probs, labels, sample_weight=weight)
         assert np.isnan(found) if alone is None else found == pytest.approx(alone, abs=1e-9)
@@ -141,7 +182,7 @@ def test_a_top_label_record_gives_the_same_or_is_refused(name, both_signs):
 @pytest.mark.parametrize("options", ["", "[n_bins=4]"])
 def test_sums_of_absolute_values_add_up_to_the_metric(name, options, both_signs):
     metric = metrics.get(name + options)
-    items = Items.from_probs(*both_signs)
+    items = Outcomes.from_probs(*both_signs)
     sums = metric.absolute_sums(items)
     total = np.abs(sums.sums()).sum() / len(items)
     assert total == pytest.approx(metric(*both_signs), abs=1e-12)

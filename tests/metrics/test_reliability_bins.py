@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from calbench import metrics
@@ -18,7 +18,6 @@ def data(n, seed=0):
     return c, rng.random(n) < np.where(c < 0.6, c - 0.15, np.minimum(c + 0.1, 1))
 
 
-@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(1, 499), max_size=5, unique=True))
 def test_shards_add_up_to_the_whole(cuts):
     c, correct = data(500)
@@ -36,7 +35,7 @@ def test_gives_the_same_error_as_the_arrays(norm, weighted):
     c, correct = data(70_000)  # more than one chunk
     weight = np.random.default_rng(1).uniform(size=len(c)) if weighted else None
     state = ReliabilityBins.of(c, correct, sample_weight=weight, n_bins=12)
-    record = metrics.Items.from_top_label(c, correct)
+    record = metrics.Outcomes.from_top_label(c, correct)
     expected = metrics.evaluate(f"ece[n_bins=12,norm={norm}]", record, sample_weight=weight)
     assert state.expected_calibration_error(norm=norm) == pytest.approx(expected, abs=1e-12)
 
