@@ -35,7 +35,7 @@ from calbench.metrics._drift import (
     precision_split,
     split_rate,
 )
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._proper_scores import (
     accuracy,
     brier_score,
@@ -66,8 +66,8 @@ from calbench.metrics._weighted import Statistic, SumStatistic, TermLike, evalua
 __all__ = [
     "AbsoluteSums",
     "BrierDecomposition",
-    "Items",
     "Metric",
+    "Outcomes",
     "PrecisionSplit",
     "ReliabilityBins",
     "ShiftByNorm",

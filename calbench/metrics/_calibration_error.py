@@ -15,20 +15,20 @@ from calbench.metrics._binning import (
     effective_counts,
     norm_statistic,
 )
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import Statistic, SumStatistic, Term, point, tie_groups
 from calbench.records import Float64
 
 
 def _expected_calibration_error(
-    items: Items, *, n_bins: int = 15, strategy: str = "uniform", norm: str = "l1", min_count: int = 1
+    items: Outcomes, *, n_bins: int = 15, strategy: str = "uniform", norm: str = "l1", min_count: int = 1
 ) -> Statistic:
     return norm_statistic(items, n_bins, strategy, Norm(norm, min_count, len(items)))
 
 
 def _ece_sums(
-    items: Items,
+    items: Outcomes,
     *,
     n_bins: int = 15,
     strategy: str = "uniform",
@@ -105,14 +105,14 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(probs, [0, 0, 1, 0], norm="max"), 12)
     0.2
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     statistic = _expected_calibration_error(
         items, n_bins=n_bins, strategy=strategy, norm=norm, min_count=min_count
     )
     return point(statistic, items, sample_weight)
 
 
-def _debiased_calibration_error(items: Items, *, n_bins: int = 15, strategy: str = "uniform") -> Statistic:
+def _debiased_calibration_error(items: Outcomes, *, n_bins: int = 15, strategy: str = "uniform") -> Statistic:
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
         gaps, weights, rights = sums
         counts = effective_counts(weights, totals, len(items))
@@ -165,12 +165,12 @@ def debiased_calibration_error(
     >>> round(debiased_calibration_error(probs, [0, 1, 1, 1]), 6)  # 0.65² - 0.25 * 0.75 / 3
     0.6
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     statistic = _debiased_calibration_error(items, n_bins=n_bins, strategy=strategy)
     return point(statistic, items, sample_weight)
 
 
-def _ks_calibration_error(items: Items) -> SumStatistic:
+def _ks_calibration_error(items: Outcomes) -> SumStatistic:
     groups, n_groups = tie_groups(items.confidences)
 
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
@@ -210,5 +210,5 @@ def ks_calibration_error(
     >>> round(ks_calibration_error([[0.6, 0.4], [0.9, 0.1]], [1, 0]), 12)
     0.3
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_ks_calibration_error(items), items, sample_weight)

@@ -8,14 +8,14 @@ import numpy.typing as npt
 from calbench.errors import InputError
 from calbench.metrics._absolute_sums import AbsoluteSums
 from calbench.metrics._binning import EDGES, check_n_bins, uniform_bins
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import SumStatistic, Term, point
 from calbench.records import Float64
 
 
 def _classwise_calibration_error(
-    items: Items, *, n_bins: int = 15, reduce: str = "mean", threshold: float | None = None
+    items: Outcomes, *, n_bins: int = 15, reduce: str = "mean", threshold: float | None = None
 ) -> SumStatistic:
     check_n_bins(n_bins)
     if reduce not in ("mean", "sum"):
@@ -40,7 +40,7 @@ def _classwise_calibration_error(
 
 
 def _classwise_sums(
-    items: Items, *, n_bins: int = 15, reduce: str = "mean", threshold: float | None = None
+    items: Outcomes, *, n_bins: int = 15, reduce: str = "mean", threshold: float | None = None
 ) -> AbsoluteSums | None:
     if threshold is not None:
         return None
@@ -107,22 +107,22 @@ def classwise_calibration_error(
     >>> round(classwise_calibration_error([[0.7, 0.3], [0.6, 0.4]], [0, 1]), 12)
     0.45
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     statistic = _classwise_calibration_error(items, n_bins=n_bins, reduce=reduce, threshold=threshold)
     return point(statistic, items, sample_weight)
 
 
-def _top_label_bins(items: Items, n_bins: int) -> tuple[npt.NDArray[np.intp], int]:
+def _top_label_bins(items: Outcomes, n_bins: int) -> tuple[npt.NDArray[np.intp], int]:
     groups = items.predicted * check_n_bins(n_bins) + uniform_bins(items.confidences, n_bins)
     return groups, items.probs.shape[1] * n_bins
 
 
-def _top_label_calibration_error(items: Items, *, n_bins: int = 15) -> SumStatistic:
+def _top_label_calibration_error(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     term = Term(items.gaps, *_top_label_bins(items, n_bins))
     return SumStatistic((term,), lambda totals, sums: np.abs(sums[0]).sum(axis=0) / totals)
 
 
-def _top_label_sums(items: Items, *, n_bins: int = 15) -> AbsoluteSums:
+def _top_label_sums(items: Outcomes, *, n_bins: int = 15) -> AbsoluteSums:
     return AbsoluteSums.of_confidence(items, *_top_label_bins(items, n_bins))
 
 
@@ -163,5 +163,5 @@ def top_label_calibration_error(
     >>> round(top_label_calibration_error(probs, [0, 0, 0, 1]), 12)
     0.25
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_top_label_calibration_error(items, n_bins=n_bins), items, sample_weight)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from scipy.special import expit, logit
 
 from calbench.errors import InputError
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import SumStatistic, Term, mean_of, point, ratio
 from calbench.records import Bool, Float64
@@ -18,7 +18,7 @@ _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-12
 
 
-def _overconfidence_gap(items: Items) -> SumStatistic:
+def _overconfidence_gap(items: Outcomes) -> SumStatistic:
     return mean_of(items.gaps)
 
 
@@ -48,17 +48,17 @@ def overconfidence_gap(
     >>> round(overconfidence_gap([[0.9, 0.1], [0.7, 0.3]], [0, 1]), 12)
     0.3
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_gap(items), items, sample_weight)
 
 
-def _sure(items: Items, threshold: float) -> npt.NDArray[np.bool_]:
+def _sure(items: Outcomes, threshold: float) -> npt.NDArray[np.bool_]:
     if not 0 <= threshold <= 1:
         raise InputError(f"threshold={threshold}; use a probability in [0, 1]")
     return items.confidences >= threshold
 
 
-def _overconfidence_rate(items: Items, *, threshold: float = 0.9) -> SumStatistic:
+def _overconfidence_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     return mean_of(_sure(items, threshold) & ~items.correct)
 
 
@@ -93,11 +93,11 @@ def overconfidence_rate(
     >>> overconfidence_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.25
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_rate(items, threshold=threshold), items, sample_weight)
 
 
-def _overconfidence_error_rate(items: Items, *, threshold: float = 0.9) -> SumStatistic:
+def _overconfidence_error_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     sure = _sure(items, threshold)
     terms = Term((sure & ~items.correct).astype(np.float64)), Term(sure.astype(np.float64))
     return SumStatistic(terms, lambda totals, sums: ratio(sums[0][0], sums[1][0]))  # noqa: ARG005
@@ -132,7 +132,7 @@ def overconfidence_error_rate(
     >>> overconfidence_error_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.5
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_overconfidence_error_rate(items, threshold=threshold), items, sample_weight)
 
 
@@ -236,18 +236,18 @@ class _Regression:
         return lengths
 
 
-def _logistic(outcomes: Items, *, free_slope: bool) -> _Logistic:
+def _logistic(outcomes: Outcomes, *, free_slope: bool) -> _Logistic:
     # Confidences that differ by rounding only are one, and none is surer than can be told from data:
     # so every likelihood that has a maximum is curved enough there for its place to be computed.
     confidences = np.clip(np.round(outcomes.confidences, 7), 1e-6, 1 - 1e-6)
     return _Logistic(logit(confidences), outcomes.correct, free_slope)
 
 
-def _calibration_slope(items: Items) -> _Logistic:
+def _calibration_slope(items: Outcomes) -> _Logistic:
     return _logistic(items, free_slope=True)
 
 
-def _calibration_intercept(items: Items) -> _Logistic:
+def _calibration_intercept(items: Outcomes) -> _Logistic:
     return _logistic(items, free_slope=False)
 
 
@@ -287,7 +287,7 @@ def calibration_slope(
     >>> round(calibration_slope(probs, [0, 0, 0, 1, 1] + [0] * 9 + [1]), 6)
     1.0
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_calibration_slope(items), items, sample_weight)
 
 
@@ -321,5 +321,5 @@ def calibration_intercept(
     >>> round(calibration_intercept([[0.5, 0.5]] * 4, [0, 0, 0, 1]), 6)  # ln 3
     1.098612
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_calibration_intercept(items), items, sample_weight)

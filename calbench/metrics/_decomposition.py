@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbench.metrics._binning import EDGES, check_n_bins, uniform_bins
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._proper_scores import brier_score
 from calbench.metrics._registration import metric
 from calbench.metrics._weighted import SumStatistic, Term, point
@@ -37,7 +37,7 @@ class BrierDecomposition:
     residual: float
 
 
-def _parts(items: Items, n_bins: int, part: str) -> SumStatistic:
+def _parts(items: Outcomes, n_bins: int, part: str) -> SumStatistic:
     check_n_bins(n_bins)
     ones = np.ones(len(items))
     terms = []
@@ -58,11 +58,11 @@ def _parts(items: Items, n_bins: int, part: str) -> SumStatistic:
     return SumStatistic(tuple(terms), finish)
 
 
-def _brier_calibration(items: Items, *, n_bins: int = 15) -> SumStatistic:
+def _brier_calibration(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     return _parts(items, n_bins, "calibration")
 
 
-def _brier_refinement(items: Items, *, n_bins: int = 15) -> SumStatistic:
+def _brier_refinement(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     return _parts(items, n_bins, "refinement")
 
 
@@ -100,7 +100,7 @@ def brier_calibration(
     >>> round(brier_calibration([[0.9, 0.1]] * 2, [0, 1]), 12)  # 2 * (0.9 - 0.5)²
     0.32
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_brier_calibration(items, n_bins=n_bins), items, sample_weight)
 
 
@@ -136,7 +136,7 @@ def brier_refinement(
     >>> brier_refinement([[0.9, 0.1]] * 2, [0, 1])
     0.5
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_brier_refinement(items, n_bins=n_bins), items, sample_weight)
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import metric
 from calbench.metrics._weighted import SumStatistic, mean_of, point
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).tiny)
 
 
-def _accuracy(items: Items) -> SumStatistic:
+def _accuracy(items: Outcomes) -> SumStatistic:
     return mean_of(items.correct)
 
 
-def _negative_log_likelihood(items: Items) -> SumStatistic:
+def _negative_log_likelihood(items: Outcomes) -> SumStatistic:
     right = items.probs[np.arange(len(items)), items.labels]
     return mean_of(-np.log(np.clip(right, SMALLEST_PROBABILITY, 1.0)))
 
 
-def _brier_score(items: Items) -> SumStatistic:
+def _brier_score(items: Outcomes) -> SumStatistic:
     right = items.probs[np.arange(len(items)), items.labels]
     # Σ(p - y)² = Σp² - 2p_y + 1 would cancel when the answer is right and sure.
     others = np.einsum("ij,ij->i", items.probs, items.probs) - right**2
     return mean_of(np.maximum(others, 0.0) + (1.0 - right) ** 2)
 
 
-def _top_label_brier_score(items: Items) -> SumStatistic:
+def _top_label_brier_score(items: Outcomes) -> SumStatistic:
     return mean_of(items.gaps**2)
 
 
@@ -59,7 +59,7 @@ def accuracy(
     >>> accuracy([[0.9, 0.1], [0.6, 0.4]], [0, 1])
     0.5
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_accuracy(items), items, sample_weight)
 
 
@@ -102,7 +102,7 @@ def negative_log_likelihood(
     >>> round(negative_log_likelihood([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 6)
     0.510826
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_negative_log_likelihood(items), items, sample_weight)
 
 
@@ -138,7 +138,7 @@ def brier_score(
     >>> round(brier_score([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 12)
     0.37
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_brier_score(items), items, sample_weight)
 
 
@@ -170,5 +170,5 @@ def top_label_brier_score(
     >>> round(top_label_brier_score([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 12)
     0.185
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_top_label_brier_score(items), items, sample_weight)

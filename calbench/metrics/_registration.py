@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from calbench.errors import InputError
 from calbench.metrics._absolute_sums import AbsoluteSums
-from calbench.metrics._outcomes import Items, check_sample_weight
+from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._weighted import Statistic, point
 from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.registry import Registry, Spec, unknown
@@ -96,7 +96,7 @@ class Metric:
         name = Spec.parse(self.id).name
         return {"metric": name, **_defaults(self.function), **self.options, **self.definition}
 
-    def statistic(self, items: Items) -> Statistic:
+    def weighted(self, items: Outcomes) -> Statistic:
         """Return the metric of these items as a function of their weights.
 
         Raises
@@ -114,7 +114,7 @@ class Metric:
             return self.prepare(items, **self.options)
         return _Called(self, items)
 
-    def absolute_sums(self, items: Items) -> AbsoluteSums | None:
+    def absolute_sums(self, items: Outcomes) -> AbsoluteSums | None:
         """Return the metric as sums of absolute values, if it is one."""
         return None if self.absolute is None else self.absolute(items, **self.options)
 
@@ -124,7 +124,7 @@ class _Called:
     """A metric known only by its function: one call per weighting."""
 
     metric: Metric
-    items: Items
+    items: Outcomes
 
     def __call__(self, weights: Float64) -> Float64:
         probs, labels = self.items.probs, self.items.labels
@@ -241,7 +241,7 @@ def get(name: str | Metric) -> Metric:
 
 def evaluate(
     metric: str | Metric,
-    record: Predictions | TopLabelPredictions | Items,
+    record: Predictions | TopLabelPredictions | Outcomes,
     *,
     sample_weight: npt.ArrayLike | None = None,
 ) -> float:
@@ -261,13 +261,13 @@ def evaluate(
     >>> round(evaluate("ece", record), 12)
     0.4
     """
-    if isinstance(record, Items):
+    if isinstance(record, Outcomes):
         items = record
     else:
-        items = Items.from_record(record)
+        items = Outcomes.from_record(record)
         if sample_weight is not None:
             sample_weight = check_sample_weight(sample_weight, len(items))[np.argsort(record.item_ids)]
-    return point(get(metric).statistic(items), items, sample_weight)
+    return point(get(metric).weighted(items), items, sample_weight)
 
 
 def _defaults(function: Callable[..., float]) -> dict[str, Any]:

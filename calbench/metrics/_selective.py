@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.special import digamma
 
 from calbench.errors import InputError
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import Finish, SumStatistic, Term, point, ratio, tie_groups
 from calbench.records import Float64
@@ -19,7 +19,7 @@ from calbench.records import Float64
 _DEFINITION = {"confidence": CONFIDENCE, "ties": "averaged over orders"}
 
 
-def _by_confidence(items: Items, finish: Finish) -> SumStatistic:
+def _by_confidence(items: Outcomes, finish: Finish) -> SumStatistic:
     """Sum weights and errors per distinct confidence, the most confident first."""
     ranks, n_groups = tie_groups(items.confidences)
     groups = n_groups - 1 - ranks
@@ -31,7 +31,7 @@ def _before(reached: Float64, own: Float64) -> Float64:
     return np.maximum(reached - own, 0.0)
 
 
-def _area_under_risk_coverage(items: Items) -> SumStatistic:
+def _area_under_risk_coverage(items: Outcomes) -> SumStatistic:
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
         weights, wrong = (s * (len(items) / totals) for s in sums)
         weights_before = _before(np.cumsum(weights, axis=0), weights)
@@ -69,11 +69,11 @@ def area_under_risk_coverage(
     >>> round(area_under_risk_coverage([[0.9, 0.1], [0.7, 0.3]], [0, 1]), 12)  # (0/1 + 1/2) / 2
     0.25
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_area_under_risk_coverage(items), items, sample_weight)
 
 
-def _generalized_risk_coverage(items: Items) -> SumStatistic:
+def _generalized_risk_coverage(items: Outcomes) -> SumStatistic:
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
         weights, wrong = sums
         areas = weights * (_before(np.cumsum(wrong, axis=0), wrong) + wrong / 2)
@@ -109,11 +109,11 @@ def area_under_generalized_risk_coverage(
     >>> area_under_generalized_risk_coverage([[0.9, 0.1], [0.7, 0.3]], [0, 1])
     0.125
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_generalized_risk_coverage(items), items, sample_weight)
 
 
-def _confidence_auroc(items: Items) -> SumStatistic:
+def _confidence_auroc(items: Outcomes) -> SumStatistic:
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:  # noqa: ARG001
         weights, wrong = sums
         right = np.maximum(weights - wrong, 0.0)
@@ -149,11 +149,11 @@ def confidence_auroc(
     >>> confidence_auroc([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3]], [0, 1, 0])
     0.75
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_confidence_auroc(items), items, sample_weight)
 
 
-def _coverage_at_risk(items: Items, *, risk: float = 0.05) -> SumStatistic:
+def _coverage_at_risk(items: Outcomes, *, risk: float = 0.05) -> SumStatistic:
     if not 0 <= risk <= 1:
         raise InputError(f"risk={risk}; use an error rate in [0, 1]")
 
@@ -196,5 +196,5 @@ def coverage_at_risk(
     >>> coverage_at_risk([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], [0, 0, 0, 1], risk=0.1)
     0.75
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_coverage_at_risk(items, risk=risk), items, sample_weight)

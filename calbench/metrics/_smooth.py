@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft, sparse
 
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, metric
 from calbench.metrics._weighted import point
 from calbench.records import Float64
@@ -32,7 +32,7 @@ class _SmoothError:
     deposit: sparse.csr_array
 
     @classmethod
-    def of(cls, items: Items) -> _SmoothError:
+    def of(cls, items: Outcomes) -> _SmoothError:
         place = items.confidences * _DEPOSIT_CELLS - 0.5
         left = np.floor(place).astype(np.intp)
         share = place - left
@@ -119,5 +119,5 @@ def smooth_calibration_error(
     >>> round(smooth_calibration_error([[0.9, 0.1]] * 4, [0, 0, 1, 1]), 6)
     0.4
     """
-    items = Items.from_probs(probs, labels)
+    items = Outcomes.from_probs(probs, labels)
     return point(_SmoothError.of(items), items, sample_weight)

@@ -20,6 +20,7 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers._pretrained_checkpoint",
         "calbench.quantizers.gptq",
         "calbench.quantizers._hqq",
+        "calbench.quantizers._gguf",
     ),
 )
 # They are left out where everything is asked for.
