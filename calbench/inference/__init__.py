@@ -2,7 +2,7 @@
 
 from calbench.inference._choice_tokens import Choices, encode_choices
 from calbench.inference._choices import divisors, longest, option_log_probs, takes_trees
-from calbench.inference._classification import padding_token, single_tokens
+from calbench.inference._classification import encode, padding_token, single_tokens
 from calbench.inference._generation import ENGINE, Generated, generate
 from calbench.inference._heads import vocabulary_logits
 from calbench.inference._methods import at_last_token, check_device, device_of, padded
@@ -21,6 +21,7 @@ __all__ = [
     "check_device",
     "device_of",
     "divisors",
+    "encode",
     "encode_choices",
     "encode_texts",
     "generate",

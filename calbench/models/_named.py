@@ -166,6 +166,7 @@ def _of_gguf(path: Path) -> ModelSource:
         str(path.resolve()),
         max_length=min(header.context_length or _MAX_LENGTH, _MAX_LENGTH),
         baseline=f"fp32, decoded from a GGUF file of {header.types}",
+        gguf=str(path.resolve()),
     )
 
 

@@ -65,6 +65,12 @@ class ModelSource:
         Whether ``calbench setup`` makes the folder.
     base
         What a peft adapter at ``location`` belongs to: it is merged in before anything else.
+    gguf
+        The GGUF file that the weights are decoded from, if they are: what llama.cpp can run.
+    builds
+        Where a served model is asked: names of its builds, and their addresses without credentials.
+    reference
+        The build that the others are compared with.
     """
 
     id: str
@@ -78,6 +84,9 @@ class ModelSource:
     quantization_task: str | None = None
     from_setup: bool = False
     base: ModelSource | None = None
+    gguf: str | None = None
+    builds: tuple[tuple[str, str], ...] = ()
+    reference: str = "fp32"
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:

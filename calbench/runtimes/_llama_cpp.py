@@ -8,9 +8,9 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +19,13 @@ from typing import IO, Any
 from calbench import devices
 from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, ServerError
-from calbench.models import Address, read_header
+from calbench.inference import Request, Scored, Shards
+from calbench.models import Address, ModelSource, read_header
 from calbench.runtimes._http import Client, Patience
 from calbench.runtimes._llama_server import LlamaServer
+from calbench.runtimes._scoring import ask_all
+from calbench.runtimes._tokens import Tokenised
+from calbench.tasks import LabelledItem
 
 KV_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0")
 _START_SECONDS = 600.0
@@ -48,8 +52,8 @@ class LlamaOptions:
 
     kv: str = "f32"
     flash: bool = False
-    slots: int = 4
-    context: int = 2048
+    slots: int = 16
+    context: int = 512
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -64,6 +68,47 @@ class LlamaOptions:
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a number by more than rounding."""
         return {"kv": self.kv, "flash": self.fused}
+
+
+@dataclass(frozen=True, eq=False)
+class LlamaCppRuntime:
+    """A GGUF file in llama.cpp; see :class:`calbench.runtimes.Runtime`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    tokenizer, source
+        Of the model that the file is of.
+    options
+        ``context`` becomes what the longest item needs.
+    """
+
+    path: Path
+    tokenizer: Any
+    source: ModelSource
+    options: LlamaOptions = field(default_factory=LlamaOptions)
+    name: str = "llama.cpp"
+
+    def score(
+        self,
+        request: Request,
+        items: Sequence[LabelledItem],
+        *,
+        shards: Shards,
+        on_progress: Callable[..., None],
+    ) -> Scored:
+        """Start llama.cpp, ask every item, and end it."""
+        rows = Tokenised.of(self.tokenizer, self.source, request, items)
+        fitted = replace(self.options, context=64 * (1 + rows.longest // 64))
+        with serving(self.path, fitted) as server:
+            return ask_all(
+                rows.prepared(server), items, n_at_once=fitted.slots, shards=shards, on_progress=on_progress
+            )
+
+    def notes(self) -> Mapping[str, Any]:
+        """The runtime and its options."""
+        return {"runtime": {"name": self.name, **asdict(self.options)}}
 
 
 def check_available() -> None:
@@ -108,7 +153,7 @@ def serving(path: Path, options: LlamaOptions | None = None) -> Iterator[LlamaSe
         try:
             client = Client(_address(child, path, log), Patience(seconds=600.0, n_tries=2), key=key)
             try:
-                yield LlamaServer(client, name="llama.cpp")
+                yield LlamaServer(client, slots=options.slots, name="llama.cpp")
             except ServerError as error:
                 if child.poll() is None:
                     raise

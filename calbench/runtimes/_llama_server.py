@@ -7,15 +7,29 @@ ids makes one request walk a whole continuation; where a server's grammars know 
 
 from __future__ import annotations
 
+import itertools
 import math
+import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from calbench.errors import ServerError
 from calbench.runtimes._http import Client, RefusedError
 
 FORCED = 1000.0
+
+
+class _OwnSlot(threading.local):
+    """A number for each thread, in the order in which they come."""
+
+    _next = itertools.count()
+
+    def __init__(self) -> None:
+        self._number = next(self._next)
+
+    def number(self, n_slots: int) -> int:
+        return self._number % n_slots
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,17 +42,26 @@ class LlamaServer:
         Of the server.
     by_grammar
         Whether continuations are walked by a grammar of token ids, in one request each.
+    slots
+        How many the server has; 0 leaves the choice to it. Each of our threads keeps to one of them, so
+        that a context is read once for all its continuations.
     """
 
     client: Client
     by_grammar: bool = True
+    slots: int = 0
     name: str = "llama-server"
+    _own: _OwnSlot = field(default_factory=lambda: _OwnSlot(), repr=False)
 
     def log_probs(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """Return the log-probability of each token of a continuation."""
         if self.by_grammar and len(continuation) > 1:
             grammar = "root ::= " + " ".join(f"<[{token}]>" for token in continuation)
-            return self._generated(context, continuation, {"grammar": grammar})
+            try:
+                return self._generated(context, continuation, {"grammar": grammar})
+            except ServerError as error:  # pieces of characters make the grammar fail
+                if "grammar" not in str(error):
+                    raise
         return [
             self._generated(
                 [*context, *continuation[:i]], [token], {"logit_bias": [[token, FORCED]]}
@@ -83,6 +106,7 @@ class LlamaServer:
                 "temperature": 0.0,
                 "cache_prompt": True,
                 "post_sampling_probs": False,
+                "id_slot": self._own.number(self.slots) if self.slots else -1,
                 **options,
             },
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.inference import Choices, Request, divisors, encode_choices, encode_texts, single_tokens
+from calbench.inference import Choices, Request, divisors, encode, encode_choices, single_tokens
 from calbench.models import ModelSource
 from calbench.runtimes._protocol import Prepared, TokenServer
 from calbench.tasks import ChoiceRequest, LabelledItem
@@ -14,45 +15,61 @@ from calbench.tasks import ChoiceRequest, LabelledItem
 Row = tuple[Choices, tuple[int, ...]]
 
 
-def prepare_tokens(
-    server: TokenServer,
-    tokenizer: Any,
-    source: ModelSource,
-    request: Request,
-    items: Sequence[LabelledItem],
-    *,
-    max_length: int,
-) -> Prepared:
-    """Tokenise items as the torch runtime does.
+@dataclass(frozen=True)
+class Tokenised:
+    """Items as tokens.
 
-    An option's log-probability is the sum over its tokens, divided as the task's rule says. The numbers of
-    label words are log-probabilities, which differ from logits by one number an item.
-
-    Raises
-    ------
-    InputError
-        A label word is not one token, or an item is too long and the task refuses that.
+    Attributes
+    ----------
+    rows
+        Of each item its context, its continuations, and what their log-probabilities are divided by.
+    n_truncated
+        How many contexts were cut to fit the model.
     """
-    if isinstance(request, ChoiceRequest):
-        questions, cut = encode_choices(tokenizer, request, items, max_length=max_length)
-        rows = list(zip(questions, divisors(request, items, questions), strict=True))
-        n_truncated = sum(cut)
-    elif request.scoring == "label-words":
+
+    rows: Sequence[Row]
+    n_truncated: int
+
+    @classmethod
+    def of(
+        cls, tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
+    ) -> Tokenised:
+        """Tokenise as the torch runtime does.
+
+        Raises
+        ------
+        InputError
+            A label word is not one token, or an item is too long and the task refuses that.
+        """
+        if isinstance(request, ChoiceRequest):
+            questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
+            return cls(list(zip(questions, divisors(request, items, questions), strict=True)), sum(cut))
+        if request.scoring != "label-words":
+            raise InputError(f"{source.id} is asked for the log-probabilities of words: it has no head to read")
         words = tuple((token,) for token in single_tokens(tokenizer, request.label_words))
-        texts = encode_texts(tokenizer, source, request, items)
-        rows = [(Choices(tuple(text), words), (1,) * len(words)) for text in texts]
-        n_truncated = sum(len(text) >= source.max_length for text in texts)
-    else:
-        raise InputError(f"{source.id} is asked for the log-probabilities of words; it has no head to read")
-    return Prepared(
-        rows,
-        [sum(len(q.context) + len(option) for option in q.options) for q, _ in rows],
-        [len(q.options) for q, _ in rows],
-        max(len(q.options) for q, _ in rows),
-        _asker(server),
-        n_truncated,
-        f"{server.name}, one request an option",
-    )
+        texts, n_truncated = encode(tokenizer, source, request, items)
+        return cls([(Choices(text, words), (1,) * len(words)) for text in texts], n_truncated)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest context with its longest continuation."""
+        return max(len(q.context) + max(map(len, q.options)) for q, _ in self.rows)
+
+    def prepared(self, server: TokenServer) -> Prepared:
+        """Return the items ready to be asked.
+
+        An option's number is the sum of its tokens' log-probabilities, divided as the task's rule says.
+        Those of label words differ from logits by one number an item.
+        """
+        return Prepared(
+            self.rows,
+            [sum(len(q.context) + len(option) for option in q.options) for q, _ in self.rows],
+            [len(q.options) for q, _ in self.rows],
+            max(len(q.options) for q, _ in self.rows),
+            _asker(server),
+            self.n_truncated,
+            f"{server.name}, one request an option",
+        )
 
 
 def _asker(server: TokenServer) -> Callable[[Row], list[float]]:
