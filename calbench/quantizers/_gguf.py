@@ -17,6 +17,7 @@ from calbench.errors import InputError, QuantizationError
 from calbench.quantizers._availability import backend, require
 from calbench.quantizers._catalogue import quantizer
 from calbench.quantizers._gguf_types import IDS, fitting, format_of, half_step, wanted
+from calbench.quantizers._protocol import Runtime
 from calbench.quantizers._selection import select
 from calbench.quantizers._swapped_layers import SwapsLayers
 
@@ -38,12 +39,18 @@ class Gguf(SwapsLayers):
     fallback
         Whether a model is taken most of whose layers cannot have the type, since their rows are not
         divisible by its blocks, and get llama.cpp's replacement.
+    runtime
+        Who answers from the proven blocks: torch on what they decode to, or llama.cpp.
     """
 
     type_name: str
     fallback: Fallback
+    runtime: Runtime = "torch"
 
-    packages = ("libgguf", "gguf")
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Who encodes and decodes, and who answers if that is not torch."""
+        return ("libgguf", "gguf") if self.runtime == "torch" else ("libgguf", "gguf", "xllamacpp")
 
     @property
     def epsilon(self) -> float:
@@ -54,6 +61,8 @@ class Gguf(SwapsLayers):
         """Need libgguf and gguf."""
         super().check_available()
         require(self.id, ("libgguf", "gguf"), extra="gguf")
+        if self.runtime == "llama.cpp":
+            require(self.id, ("xllamacpp", "httpx"), extra="llama.cpp")
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
         """Linear layers inside the blocks, less ``skip``, plus ``include``, if their rows fit."""
@@ -119,8 +128,9 @@ def _register(name: str, type_name: str) -> None:
         skip: tuple[str, ...] = (),
         include: tuple[str, ...] = (),
         fallback: Fallback = "refuse",
+        runtime: Runtime = "torch",
     ) -> Gguf:
-        return Gguf(id, skip, include, type_name, fallback)
+        return Gguf(id, skip, include, type_name, fallback, runtime)
 
     make.__qualname__ = name.replace("-", "_")
     quantizer(name)(make)

@@ -12,10 +12,12 @@ from datetime import datetime, timezone
 from typing import Any
 
 from calbench import devices
-from calbench.inference import ENGINE, check_device, generate, score
+from calbench.errors import UnanswerableError
+from calbench.inference import ENGINE, check_device, generate
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
+from calbench.runtimes import Runtime, TorchRuntime
 from calbench.store import Record, ShardFolder, Store
 from calbench.tasks import Generation, LabelledItem, Task
 
@@ -47,6 +49,7 @@ class Asking:
         *,
         metadata: Mapping[str, Any],
         step: AbstractContextManager[Callable[[int], None]],
+        runtime: Runtime | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> Record:
         """Ask a loaded model every item, and store the answers.
@@ -63,6 +66,8 @@ class Asking:
             Names that the predictions carry.
         step
             Shows the work while it is done; what it gives is called with the number of items done.
+        runtime
+            What asks it; torch, in this process, if left out.
         provenance
             What is noted beside the measurements of this run.
 
@@ -71,10 +76,12 @@ class Asking:
         InputError
             The model lies on another device than the identity says, or cannot be asked in this way.
         """
-        check_device(loaded.module)
+        if runtime is None:
+            check_device(loaded.module)
+            runtime = TorchRuntime(loaded.module, self.tokenizer, self.source)
         started = time.perf_counter()
         with step as advance:
-            predictions, counted = self._answers(loaded.module, store.shards(identity), advance)
+            predictions, counted = self._answers(runtime, store.shards(identity), advance)
         seconds = time.perf_counter() - started
         noted = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -85,20 +92,23 @@ class Asking:
             "baseline": self.source.baseline,
             "machine": _machine(loaded.module),
             "quantization": loaded.report.to_dict(),
+            **runtime.notes(),
         }
         named = predictions.with_metadata({**predictions.metadata, **metadata})
         return store.put(identity, named, {**noted, **(provenance or {})})
 
     def _answers(
-        self, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+        self, runtime: Runtime, shards: ShardFolder, advance: Callable[[int], None]
     ) -> tuple[Predictions | TopLabelPredictions, dict[str, Any]]:
         """Return what the model says about every item, and what is to be noted about how."""
         if isinstance(self.task, Generation):
-            return self._written(self.task, module, shards, advance)
-        request = self.task.request(self.source)
-        scored = score(
-            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
-        )
+            if not isinstance(runtime, TorchRuntime):
+                raise UnanswerableError(
+                    f"the questions of {self.task.id!r} are open, and {runtime.name} is asked for the"
+                    " probabilities of given answers alone; choose a task with classes or options"
+                )
+            return self._written(self.task, runtime.module, shards, advance)
+        scored = runtime.score(self.task.request(self.source), self.items, shards=shards, on_progress=advance)
         predictions = Predictions(
             [item.id for item in self.items],
             scored.logits,

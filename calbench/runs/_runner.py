@@ -16,6 +16,8 @@ from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
 from calbench.runs._cells import REFERENCE, Cell, Profile
 from calbench.runs._inference_run import Asking, unreported
+from calbench.runs._runtimes import runtime_for
+from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
 from calbench.store import Record, Store, key_of
 from calbench.tasks import Generation, LabelledItem, Split, Task, hash_items, split_evaluation
@@ -166,12 +168,13 @@ class Bench:
                 return
             source = self.source(model)
             quantized = self._load(source, quantizers.get(quantizer), task)
-            for name in wanted:
-                # A planned neighbour that fails will say so in a test of its own.
-                with nullcontext() if name == task else suppress(CalbenchError):
-                    if self.store.get(self.identity(model, quantizer, name)) is None:
-                        self._score(source, quantizer, name, quantized)
-            del quantized
+            with runtime_for(quantizers.get(quantizer), quantized, source.tokenizer, source.model) as runtime:
+                for name in wanted:
+                    # A planned neighbour that fails will say so in a test of its own.
+                    with nullcontext() if name == task else suppress(CalbenchError):
+                        if self.store.get(self.identity(model, quantizer, name)) is None:
+                            self._score(source, quantizer, name, quantized, runtime)
+            del quantized, runtime
             gc.collect()
 
     def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
@@ -187,7 +190,9 @@ class Bench:
                 seed=QUANTIZATION_SEED,
             )
 
-    def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
+    def _score(
+        self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel, runtime: Runtime
+    ) -> None:
         task = tasks.get(name)
         asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
         asking.ask(
@@ -201,6 +206,7 @@ class Bench:
                 "chance": task.chance,
             },
             step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
+            runtime=runtime,
         )
 
     def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:

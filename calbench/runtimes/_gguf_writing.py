@@ -1,4 +1,4 @@
-"""A loaded model as a GGUF file: the header of the file that it was decoded from, and its weights as they are.
+"""A loaded model as a GGUF file: the header of the file that it was decoded from, and its weights now.
 
 How llama.cpp lays a tensor out (it reorders the rows of some projections) is not looked up but found:
 a row order is taken only if it makes the source's own tensor equal, bit for bit, to what the file decodes to.
@@ -42,8 +42,8 @@ def write_gguf(source: ModelSource, module: nn.Module, target: Path) -> None:
 
     if source.gguf is None:
         raise InputError(
-            f"{source.id} comes from no GGUF file, and llama.cpp reads nothing else; convert it with llama.cpp's"
-            " convert_hf_to_gguf.py and name that file where models are named"
+            f"{source.id} comes from no GGUF file, and llama.cpp reads nothing else; convert it with"
+            " llama.cpp's convert_hf_to_gguf.py and name that file where models are named"
         )
     template = Path(source.gguf)
     header = read_header(template)
@@ -77,12 +77,13 @@ class _Tensors:
         from safetensors import safe_open
 
         self._module = module
-        self._files = [safe_open(str(f), "np") for f in sorted(source.folder.glob("*.safetensors"))]
-        self.names = [name for file in self._files for name in file.keys()]  # noqa: SIM118 (not a dict)
+        files: list[Any] = [safe_open(str(f), "np") for f in sorted(source.folder.glob("*.safetensors"))]
+        self._file_of = {name: file for file in files for name in file.keys()}  # noqa: SIM118 (not a dict)
+        self.names = list(self._file_of)
 
     def reference(self, name: str) -> Array:
         """A tensor of the source, float32."""
-        return next(np.asarray(f.get_tensor(name)) for f in self._files if name in f.keys())  # noqa: SIM118
+        return np.asarray(self._file_of[name].get_tensor(name))
 
     def current(self, name: str) -> tuple[Array, str | None]:
         """Return blocks and their type, or float32 values and None."""

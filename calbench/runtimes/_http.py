@@ -1,4 +1,4 @@
-"""Requests to one server: retried, limited in time and size, never redirected, and without secrets in errors."""
+"""Requests to one server: retried, limited in time and size, never redirected, no secrets in errors."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ class Client:
         try:
             import httpx
         except ImportError:
-            raise BackendUnavailableError("servers are asked with httpx; pip install 'calbench[served]'") from None
+            raise BackendUnavailableError(
+                "servers are asked with httpx; pip install 'calbench[served]'"
+            ) from None
         near = is_near(self.address.host)
         self.key = self.key or key_for(self.address)
         headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
@@ -165,24 +167,32 @@ class Client:
             return 0, f"cannot be asked ({type(error).__name__}: {error}); is it running?", 0.0
 
     def _read(self, status: int, text: str, path: str) -> Any:
-        where = f"{self.address.root}{_path(path)}"
+        error = self._problem(f"{self.address.root}{_path(path)}", status, text)
+        if error is not None:
+            raise error
+        return json.loads(text)
+
+    def _problem(self, where: str, status: int, text: str) -> ServerError | None:
         if status == -1:
-            raise ServerError(f"{where} {text}")
+            return ServerError(f"{where} {text}")
         if 300 <= status < 400:
-            raise ServerError(
-                self._hidden(f"{where} redirects to {_gist(text)}, and nothing is sent there; name that address")
+            return ServerError(
+                self._hidden(f"{where} redirects to {_gist(text)}, where nothing is sent; name that address")
             )
         try:
             value = json.loads(text)
         except ValueError:
             value = None
         if status >= 400:
-            raise RefusedError(self._hidden(f"{where} answers {status}: {_message(value) or _gist(text)}"), status)
+            said = _message(value) or _gist(text)
+            return RefusedError(self._hidden(f"{where} answers {status}: {said}"), status)
         if value is None:
-            raise ServerError(self._hidden(f"{where} sends no JSON but {_gist(text)!r}; is this the API's address?"))
-        if isinstance(value, dict) and (problem := value.get("error")):
-            raise RefusedError(self._hidden(f"{where} answers 200 with an error: {_message(value) or problem}"), 200)
-        return value
+            said = f"{where} sends no JSON but {_gist(text)!r}; is this the API's address?"
+            return ServerError(self._hidden(said))
+        if isinstance(value, dict) and value.get("error"):
+            said = f"{where} answers {status} with an error: {_message(value)}"
+            return RefusedError(self._hidden(said), status)
+        return None
 
     def _hidden(self, text: str) -> str:
         return hidden(text, self.key, *(self.address.credentials or ()))

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from importlib import metadata
 from importlib.util import find_spec
@@ -157,7 +157,9 @@ def serving(path: Path, options: LlamaOptions | None = None) -> Iterator[LlamaSe
             except ServerError as error:
                 if child.poll() is None:
                     raise
-                raise ServerError(f"llama.cpp ended ({child.returncode}) while it was asked: {_end(log)}") from error
+                raise ServerError(
+                    f"llama.cpp ended ({child.returncode}) while it was asked: {_end(log)}"
+                ) from error
             finally:
                 client.close()
         finally:
@@ -216,10 +218,8 @@ def _stop(child: subprocess.Popen[str]) -> None:
     """End the child: its standard input ends, and if that is not enough, it is killed."""
     for stream in (child.stdin, child.stdout):
         if stream is not None:
-            try:
+            with suppress(OSError):  # it ended before
                 stream.close()
-            except OSError:  # it ended before
-                pass
     try:
         child.wait(timeout=5)
     except subprocess.TimeoutExpired:

@@ -51,7 +51,7 @@ class LlamaServer:
     by_grammar: bool = True
     slots: int = 0
     name: str = "llama-server"
-    _own: _OwnSlot = field(default_factory=lambda: _OwnSlot(), repr=False)
+    _own: _OwnSlot = field(default_factory=_OwnSlot, repr=False)
 
     def log_probs(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """Return the log-probability of each token of a continuation."""
@@ -63,9 +63,7 @@ class LlamaServer:
                 if "grammar" not in str(error):
                     raise
         return [
-            self._generated(
-                [*context, *continuation[:i]], [token], {"logit_bias": [[token, FORCED]]}
-            )[0]
+            self._generated([*context, *continuation[:i]], [token], {"logit_bias": [[token, FORCED]]})[0]
             for i, token in enumerate(continuation)
         ]
 
@@ -93,7 +91,7 @@ class LlamaServer:
         if given != list(wanted):
             raise RefusedError(
                 f"{self.client.address.root} was made to generate the tokens {list(wanted)[:8]} and gave"
-                f" {given[:8]}; it does not honour {'grammars of token ids' if 'grammar' in forced else 'logit_bias'}",
+                f" {given[:8]}: it does not honour {'the grammar' if 'grammar' in forced else 'logit_bias'}",
                 200,
             )
         return [_number(step) for step in steps]
@@ -117,7 +115,9 @@ def _steps(answer: Any) -> list[dict[str, Any]]:
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
         raise ServerError("llama-server sent no completion_probabilities; is it older than January 2025?")
     if answer.get("truncated"):
-        raise ServerError("the server cut the prompt: its context is too small; start it with a larger --ctx-size")
+        raise ServerError(
+            "the server cut the prompt: its context is too small; start it with a larger --ctx-size"
+        )
     return steps
 
 

@@ -51,7 +51,9 @@ def ask_all(
     kept = [shards.get(n, (len(part), prepared.width)) for n, part in zip(names, parts, strict=True)]
     meter = _Meter(on_progress)
     with _pool(n_at_once) as pool:
-        under_way = _Window(pool, prepared, [p for p, found in zip(parts, kept, strict=True) if found is None])
+        under_way = _Window(
+            pool, prepared, [p for p, found in zip(parts, kept, strict=True) if found is None]
+        )
         for name, part, found in zip(names, parts, kept, strict=True):
             values = found
             if values is None:
@@ -63,9 +65,7 @@ def ask_all(
             meter.done(sum(len(asked[row]) for row in part))
     n_reused = sum(found is not None for found in kept)
     floor = _noise_floor(prepared, firsts, logits)
-    return Scored(
-        logits, prepared.n_truncated, len(asked), len(parts), n_reused, prepared.engine, floor
-    )
+    return Scored(logits, prepared.n_truncated, len(asked), len(parts), n_reused, prepared.engine, floor)
 
 
 @contextmanager

@@ -45,7 +45,9 @@ class Tokenised:
             questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
             return cls(list(zip(questions, divisors(request, items, questions), strict=True)), sum(cut))
         if request.scoring != "label-words":
-            raise InputError(f"{source.id} is asked for the log-probabilities of words: it has no head to read")
+            raise InputError(
+                f"{source.id} is asked for the log-probabilities of words: it has no head to read"
+            )
         words = tuple((token,) for token in single_tokens(tokenizer, request.label_words))
         texts, n_truncated = encode(tokenizer, source, request, items)
         return cls([(Choices(text, words), (1,) * len(words)) for text in texts], n_truncated)

@@ -1,0 +1,98 @@
+"""llama.cpp in a child process, over a GGUF file with the weights that torch has."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="models need torch")
+pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
+
+from calbench import models, tasks
+from calbench.errors import InputError, ServerError
+from calbench.inference import NoShards
+from calbench.models import ModelSource
+from calbench.runtimes import LlamaCppRuntime, LlamaOptions, TorchRuntime, serving, write_gguf
+
+pytestmark = pytest.mark.embedded
+
+
+@pytest.fixture(scope="module")
+def smollm2():
+    return models.get("smollm2").resolve()
+
+
+@pytest.fixture(scope="module")
+def module(smollm2):
+    return smollm2.load()
+
+
+@pytest.fixture(scope="module")
+def float_file(smollm2, module, tmp_path_factory):
+    file = tmp_path_factory.mktemp("gguf") / "float.gguf"
+    write_gguf(smollm2, module, file)
+    return file
+
+
+def both(task, n, smollm2, module, file):
+    tokenizer, asked = smollm2.load_tokenizer(), tasks.get(task)
+    items = asked.partition.evaluation[:n]
+    runtimes = (
+        TorchRuntime(module, tokenizer, smollm2),
+        LlamaCppRuntime(file, tokenizer, smollm2, LlamaOptions(threads=1)),
+    )
+    request = asked.request(smollm2)
+    return [
+        r.score(request, items, shards=NoShards(), on_progress=lambda *_: None).logits for r in runtimes
+    ]
+
+
+def test_the_same_weights_give_the_same_label_words(smollm2, module, float_file):
+    here, there = both("tweets", 8, smollm2, module, float_file)
+    margins = [logits[:, 1] - logits[:, 0] for logits in (here, there)]
+    assert np.abs(margins[0] - margins[1]).max() < 2e-3  # float32 in two orders of summing: measured 1e-5
+
+
+def test_the_same_weights_give_the_same_options(smollm2, module, float_file):
+    here, there = both("piqa", 2, smollm2, module, float_file)
+    assert np.abs(here - there).max() < 1e-3  # per byte; measured 4e-5
+
+
+def test_a_grammar_and_forced_tokens_agree(float_file):
+    context, option = [8060, 42, 339, 2606], [1035, 2731, 6392]
+    with serving(float_file, LlamaOptions(threads=1, slots=1)) as server:
+        walked = server.log_probs(context, option)
+        forced = [server.log_probs([*context, *option[:i]], [token])[0] for i, token in enumerate(option)]
+    assert walked == pytest.approx(forced, abs=1e-3)
+
+
+def test_a_damaged_file_is_refused_before_native_code_sees_it(float_file, tmp_path):
+    cut = tmp_path / "cut.gguf"
+    cut.write_bytes(float_file.read_bytes()[:2_000_000])
+    with pytest.raises(InputError, match="is cut off"), serving(cut):
+        pass
+
+
+def test_an_abort_in_native_code_ends_no_test(float_file):
+    with (
+        pytest.raises(ServerError, match="llama.cpp ended"),
+        serving(float_file, LlamaOptions(threads=1, slots=1)) as server,
+    ):
+        import os
+        import signal
+        from pathlib import Path
+
+        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+        os.kill(int(children[-1]), signal.SIGABRT)
+        server.log_probs([1, 2], [3])
+
+
+def test_a_model_that_comes_from_no_gguf_file_is_refused(tiny_decoder, tmp_path):
+    source = ModelSource("tiny", "causal-lm", str(tiny_decoder))
+    with pytest.raises(InputError, match=r"convert_hf_to_gguf\.py"):
+        write_gguf(source, None, tmp_path / "x.gguf")
+
+
+def test_a_cache_type_that_llama_cpp_does_not_have_is_refused():
+    with pytest.raises(InputError, match="q8_0"):
+        LlamaOptions(kv="int3")
