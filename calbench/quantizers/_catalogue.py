@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from calbench.quantizers._arguments import bind
+from calbench.quantizers._kv_cache import with_rounded_cache, without_cache
 from calbench.quantizers._protocol import Quantizer
 from calbench.registry import Registry, Spec
 
@@ -21,6 +22,10 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers.gptq",
         "calbench.quantizers._hqq",
         "calbench.quantizers._gguf",
+        "calbench.quantizers._fp8",
+        "calbench.quantizers._int8",
+        "calbench.quantizers._fp4",
+        "calbench.quantizers._awq",
     ),
 )
 # They are left out where everything is asked for.
@@ -42,9 +47,10 @@ def arguments(quantizer_id: str) -> dict[str, Any]:
     >>> arguments("bnb-int8[skip=key]")
     {'skip': ['key'], 'include': [], 'threshold': 0.0}
     """
-    spec = Spec.parse(quantizer_id)
+    spec, cache = without_cache(Spec.parse(quantizer_id))
     _, values = bind(registry.get(spec.name), spec)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return plain if cache is None else plain | {"kv": cache}
 
 
 def names() -> tuple[str, ...]:
@@ -69,6 +75,8 @@ def get(spec: str | Spec) -> Quantizer:
         An argument is unknown or its value cannot be used.
     """
     spec = Spec.parse(spec) if isinstance(spec, str) else spec
+    spec, cache = without_cache(spec)
     factory = registry.get(spec.name)
     canonical, arguments = bind(factory, spec)
-    return factory(canonical, **arguments)
+    made = factory(canonical, **arguments)
+    return made if cache is None else with_rounded_cache(made, cache)
