@@ -21,6 +21,7 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers._pretrained_checkpoint",
         "calbench.quantizers.gptq",
         "calbench.quantizers._hqq",
+        "calbench.quantizers._gguf",
     ),
     skip=("id",),
 )
