@@ -145,7 +145,7 @@ def test_a_tasks_own_settings_are_left_out_of_its_id():
         (
             calibrators.get,
             "temperature[min_temperature=abc]",
-            "min_temperature in .*'abc' is not a finite number",
+            "min_temperature in .*'abc' is not a finite",
         ),
         (calibrators.get, "temperature[min_temperature=nan]", "'nan' is not a finite number"),
         (calibrators.get, "histogram[strategy=best]", "strategy in .*'best' is not 'quantile' or 'uniform'"),
