@@ -39,7 +39,7 @@ def without_cache(spec: Spec) -> tuple[Spec, Kind | None]:
     """
     given = dict(spec.arguments)
     kind = given.pop(ARGUMENT, None)
-    if kind is None:
+    if kind is None or "runtime" in given:  # another runtime has caches of its own
         return spec, None
     if kind not in get_args(Kind):
         raise InputError(f"kv in {spec.id!r}: {kind!r} is not one of {', '.join(get_args(Kind))}")
