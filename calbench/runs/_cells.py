@@ -100,7 +100,7 @@ class Selection:
 
     def names(self, axis: str, wanted: str) -> bool:
         """Whether an id is named as it is, and not only matched by a pattern."""
-        return _is_among(getattr(self, axis) or (), wanted)
+        return _is_among(axis, getattr(self, axis) or (), wanted)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Grid:
         Where no tasks are selected a model's own are taken, and count as named.
         """
         patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
-        return _is_among(patterns, wanted) if patterns else axis == "tasks"
+        return _is_among(axis, patterns, wanted) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -239,6 +239,8 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
     patterns = list(patterns)
     if axis == "models":
         patterns = [models.named(pattern) if models.is_place(pattern) else pattern for pattern in patterns]
+    if axis == "tasks":
+        patterns = [tasks.named(pattern) if tasks.is_place(pattern) else pattern for pattern in patterns]
     known, kind = _known(axis), axis.removesuffix("s")
     excluded = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
     with_arguments = [p for p in patterns if p.endswith("]") and not p.startswith("not ")]
@@ -257,11 +259,12 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
     return any(name in (wanted, Spec.parse(wanted).name) for name in names)
 
 
-def _is_among(patterns: Iterable[str], wanted: str) -> bool:
+def _is_among(axis: str, patterns: Iterable[str], wanted: str) -> bool:
     return any(
         p == wanted
         or (p.endswith("]") and Spec.parse(p).id == wanted)
-        or (models.is_place(p) and models.named(p) == wanted)
+        or (axis == "models" and models.is_place(p) and models.named(p) == wanted)
+        or (axis == "tasks" and tasks.is_place(p) and tasks.named(p) == wanted)
         for p in patterns
     )
 
