@@ -24,7 +24,7 @@ from tabulate import tabulate
 from calbench import Predictions, models, quantizers, tasks
 from calbench.adaptation import ArmBench, Recipe, Student, TrainingData, train
 from calbench.cache import cache_dir
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.report import TerminalProgress
 from calbench.runs import PROFILES, Bench
 from calbench.statistics import Estimate, Resamples, contrast, resample
@@ -115,7 +115,7 @@ def _interaction(sharpness: Sequence[float], *, n: int, seed: int, n_resamples: 
     arms = []
     for factor in sharpness:
         z = factor * true + 0.5 * rng.normal(size=n)
-        items = Items.from_record(Predictions(range(n), np.column_stack([np.zeros(n), z]), labels))
+        items = Outcomes.from_record(Predictions(range(n), np.column_stack([np.zeros(n), z]), labels))
         arms.append(resample(("ece", "nll"), items, draw))
     weights = (1.0, -1.0, -1.0, 1.0)
     return {

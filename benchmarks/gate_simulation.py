@@ -15,7 +15,7 @@ import numpy as np
 from tabulate import tabulate
 
 from calbench import statistics
-from calbench.metrics import Items, get
+from calbench.metrics import Outcomes, get
 
 LEVEL = 0.95
 SIZES = (200, 1_000, 10_000)
@@ -47,8 +47,8 @@ class World:
             gap = gap * np.where(np.ceil(candidate * 15) % 2 == 0, 1, -1)
         luck = shared if self.same_model else rng.random(n)
         return (
-            Items.from_top_label(candidate, luck < candidate - gap),
-            Items.from_top_label(reference, shared < reference - self.reference_gap),
+            Outcomes.from_top_label(candidate, luck < candidate - gap),
+            Outcomes.from_top_label(reference, shared < reference - self.reference_gap),
         )
 
 
@@ -83,7 +83,7 @@ def true_values(world, metric):
                 np.add.at(row, bins, items.gaps)
         return np.abs(totals).sum(axis=1) / 4e6
     big = world.draw(400_000, rng)
-    return np.array([get(metric).statistic(items)(np.ones((len(items), 1)))[0] for items in big])
+    return np.array([get(metric).weighted(items)(np.ones((len(items), 1)))[0] for items in big])
 
 
 def simulate(world, n, repetitions, metric="ece"):
@@ -122,7 +122,7 @@ def coverage(scale, n, repetitions):
     truth = {m: get(m)(probs, labels) for m in metrics}
     hits = {(m, how): 0 for m in metrics for how in ("percentile", "bca", "bounds")}
     for _ in range(repetitions):
-        items = Items.from_probs(*_four_classes(n, scale, rng))
+        items = Outcomes.from_probs(*_four_classes(n, scale, rng))
         resamples = statistics.Resamples.draw(range(n), n_resamples=N_RESAMPLES, rng=rng)
         for name, result in statistics.resample(metrics, items, resamples).items():
             for how in ("percentile", "bca", "bounds"):

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -40,18 +39,24 @@ def write(path: Path, n_rows: int) -> int:
     return n_bytes
 
 
+def peak_memory() -> int:
+    """Most memory that this process held, in bytes; ru_maxrss would begin with the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def opened(path: Path, n_items: int) -> dict[str, float]:
     """Open the task and what a run asks of it; returns seconds and peak memory, before and after."""
     import datasets  # noqa: F401
 
     from calbench import tasks
 
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak_memory()
     started = time.perf_counter()
     task = tasks.get(f"{path}[text=text,label=label,n_items={n_items}]")
     n_asked = len(task.partition.evaluation)
     _ = task.dataset.fingerprint
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     return {
         "seconds": time.perf_counter() - started,
         "imports": before,
@@ -75,7 +80,8 @@ def main() -> None:
         command = [sys.executable, __file__, "--open", str(path), "--items", str(given.items)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     print(
-        f"{given.rows:,} rows, {n_bytes / 1e6:.0f} MB of texts: peak memory grows by {found['growth'] / 1e6:.0f} MB"
+        f"{given.rows:,} rows, {n_bytes / 1e6:.0f} MB of texts:"
+        f" peak memory grows by {found['growth'] / 1e6:.0f} MB"
         f" ({found['growth'] / n_bytes:.2f} x), {found['imports'] / 1e6:.0f} MB for imports,"
         f" {found['seconds']:.1f} s, {found['asked']:,} items left to ask"
     )

@@ -16,7 +16,7 @@ import numpy as np
 from tabulate import tabulate
 
 from calbench import metrics, statistics
-from calbench.metrics import Items, ReliabilityBins
+from calbench.metrics import Outcomes, ReliabilityBins
 
 
 def best_ms(ours, theirs, rounds):
@@ -53,7 +53,7 @@ def resampled_ece():
     """1,000 resamples of ECE at n = 10,000, per resample; the draw is paid once for all metrics."""
     n, n_resamples = 10_000, 1_000
     confidences, correct = answers(n)
-    items = Items.from_top_label(confidences, correct)
+    items = Outcomes.from_top_label(confidences, correct)
     resamples = statistics.resamples_for(range(n), n_resamples=n_resamples, seed=0)
     rng = np.random.default_rng(0)
 
@@ -93,7 +93,7 @@ def large_ece():
     """ECE of a million items against one bare bincount over the confidences."""
     confidences, correct = answers(1_000_000)
     bins = np.minimum((confidences * 15).astype(int), 14)
-    items = Items.from_top_label(confidences, correct)
+    items = Outcomes.from_top_label(confidences, correct)
 
     def bare():
         np.bincount((confidences * 15).astype(np.intp), weights=confidences, minlength=16)
@@ -117,7 +117,7 @@ def large_smooth_error():
     if relplot is None:
         return []
     confidences, correct = answers(1_000_000)
-    items, y = Items.from_top_label(confidences, correct), correct.astype(float)
+    items, y = Outcomes.from_top_label(confidences, correct), correct.astype(float)
     a, b = best_ms(lambda: metrics.evaluate("smece", items), lambda: relplot.smECE(confidences, y), 3)
     return [row("smece of 10^6 items, against relplot", a, b, "> 1")]
 
@@ -129,7 +129,7 @@ def five_arms():
     names = ["ece", "nll", "brier", "accuracy"]
 
     def arm():
-        statistics.resample(names, Items.from_probs(probs, labels), resamples)
+        statistics.resample(names, Outcomes.from_probs(probs, labels), resamples)
 
     a, _ = best_ms(arm, lambda: None, 15)
     return [

@@ -86,9 +86,18 @@ def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
 def test_list_names_what_is_registered(run):
     code, out, _ = run("list", "--json")
     assert code == 0
-    assert "temperature" in json.loads(out)["calibrators"]
+    assert "negative log-likelihood" in json.loads(out)["calibrators"]["temperature"]["what"]
     code, out, _ = run("list", "tasks")
     assert (code, "tweets" in out, "temperature" in out) == (0, True, False)
+
+
+def test_list_says_what_each_thing_is_in_one_aligned_column(run):
+    _, out, _ = run("list")
+    lines = [line for line in out.splitlines() if line.startswith("  ")]
+    assert all("calbench." not in line for line in lines)
+    _, out, _ = run("list", "quantizers")
+    starts = {line.index(line.split(maxsplit=1)[1]) for line in out.splitlines() if line.startswith("  ")}
+    assert len(starts) == 1
 
 
 def test_columns_are_mapped(run, tmp_path):

@@ -14,7 +14,7 @@ from calbench._pytest._measurement import MeasuredCell
 from calbench.baselines import Baseline, cell_id_of, changed_versions
 from calbench.errors import BaselineRefusedError
 from calbench.gates import Pair, Requirement, figures, headline, what_moved
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import Change, GateDecision, Resampled, change, resample
 
 UPDATE = "--calbench-update-baseline"
@@ -99,7 +99,7 @@ class BaselineEvidence:
         ]
         return "\n  ".join(lines)
 
-    def _measure(self, requirement: Requirement, items: Items) -> Resampled:
+    def _measure(self, requirement: Requirement, items: Outcomes) -> Resampled:
         return resample([requirement.metric], items, self.cell.resamples)[requirement.metric.id]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from calbench.gates import Arm
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import Estimate, Resampled, difference, resample
 
 
@@ -58,5 +58,5 @@ def collapse_of(arm: Arm, *, level: float = 0.95) -> Collapse | None:
 def _commonest(arm: Arm) -> Resampled:
     labels = arm.items.labels
     correct = labels == np.bincount(labels).argmax()
-    items = Items.from_top_label(np.ones(len(labels)), correct)
+    items = Outcomes.from_top_label(np.ones(len(labels)), correct)
     return resample(["accuracy"], items, arm.resamples)["accuracy"]

@@ -10,7 +10,7 @@ import numpy as np
 
 import calbench
 from calbench.errors import BaselineRefusedError
-from calbench.metrics import Items, evaluate, get
+from calbench.metrics import Outcomes, evaluate, get
 from calbench.records import TopLabelPredictions
 from calbench.runs import Measured
 from calbench.store import Record
@@ -56,9 +56,9 @@ class Baseline:
     versions: Mapping[str, str]
 
     @property
-    def rows(self) -> Items:
+    def rows(self) -> Outcomes:
         """The answers in the order of the sorted item ids."""
-        return Items.from_record(self.answers)
+        return Outcomes.from_record(self.answers)
 
 
 def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[str] = ()) -> Baseline:
@@ -85,7 +85,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
     # Kept as float32; what is compared is what is kept, so that the same answers differ by nothing.
     confidences = arm.items.confidences.astype(np.float32).astype(np.float64)
     answers = TopLabelPredictions(ids, confidences, arm.items.correct)
-    items = Items.from_record(answers)
+    items = Outcomes.from_record(answers)
     predictions = measured.candidate.predictions
     calibration = sorted(set(predictions.item_ids.tolist()) - set(ids.tolist()))
     cell = measured.cell

@@ -53,13 +53,11 @@ def ls(store: Place = None, as_json: AsJson = False) -> None:
         return print_json({"store": str(place.root), "records": rows, "size_bytes": totals})
     table(
         str(place.root),
-        ["record", "model", "quantizer", "task", "items", "written"],
+        ["record", "key", "items", "written"],
         [
             [
+                f"{record.model}::{record.task}::{record.quantizer}" if record.model else "damaged",
                 record.key[:12],
-                record.model or "damaged",
-                record.quantizer,
-                record.task,
                 f"{record.n_items:,}",
                 f"{record.entry.written:%Y-%m-%d %H:%M}",
             ]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from calbench.errors import CalbenchError, GateFailedError, InputError
 from calbench.gates._explanation import Pair, figures, headline, what_moved
 from calbench.gates._requirement import Limits, Requirement, requirements
-from calbench.metrics import Items, Metric
+from calbench.metrics import Metric, Outcomes
 from calbench.records import AnyRecord, Predictions, TopLabelPredictions
 from calbench.statistics import (
     Change,
@@ -127,8 +127,8 @@ class Comparison:
         """The answers, rows sorted by item id."""
         return Pair(
             np.sort(self.reference.item_ids),
-            Items.from_record(self.candidate),
-            Items.from_record(self.reference),
+            Outcomes.from_record(self.candidate),
+            Outcomes.from_record(self.reference),
         )
 
     @cached_property
@@ -136,7 +136,7 @@ class Comparison:
         """Resamples that both models share."""
         return resamples_for(self.reference.item_ids, n_resamples=self.n_resamples, seed=self.seed)
 
-    def _measure(self, metric: Metric, items: Items) -> Resampled:
+    def _measure(self, metric: Metric, items: Outcomes) -> Resampled:
         return resample([metric], items, self.resamples)[metric.id]
 
 

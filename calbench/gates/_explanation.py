@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calbench.metrics import Items, ReliabilityBins
+from calbench.metrics import Outcomes, ReliabilityBins
 from calbench.records import Bool, Float64, Strings
 from calbench.statistics import GateDecision
 
@@ -29,8 +29,8 @@ class Pair:
     """
 
     item_ids: Strings
-    candidate: Items
-    reference: Items
+    candidate: Outcomes
+    reference: Outcomes
 
 
 def headline(decision: GateDecision, keyword: str) -> str:
@@ -65,7 +65,7 @@ def what_moved(pair: Pair) -> list[str]:
     return [*_bins(pair), *_mistakes(pair)]
 
 
-def where_it_lies(item_ids: Strings, items: Items) -> list[str]:
+def where_it_lies(item_ids: Strings, items: Outcomes) -> list[str]:
     """Return lines on the bins that add most to one model's calibration error, and on sure mistakes."""
     bins = ReliabilityBins.of(items.confidences, items.correct)
     gaps = _gaps(bins)
@@ -75,12 +75,12 @@ def where_it_lies(item_ids: Strings, items: Items) -> list[str]:
     return [*lines, *_list_mistakes("mistakes", item_ids, items, None, _sure_and_wrong(items))]
 
 
-def new_sure_mistakes(candidate: Items, reference: Items, *, sure: float = SURE) -> Bool:
+def new_sure_mistakes(candidate: Outcomes, reference: Outcomes, *, sure: float = SURE) -> Bool:
     """Return which items ``(n,)`` the candidate alone answers wrongly with at least that confidence."""
     return np.asarray(_sure_and_wrong(candidate, sure) & ~_sure_and_wrong(reference, sure))
 
 
-def _sure_and_wrong(items: Items, sure: float = SURE) -> Bool:
+def _sure_and_wrong(items: Outcomes, sure: float = SURE) -> Bool:
     return np.asarray(~items.correct & (items.confidences >= sure))
 
 
@@ -105,7 +105,7 @@ def _mistakes(pair: Pair) -> list[str]:
 
 
 def _list_mistakes(
-    what: str, item_ids: Strings, items: Items, before: Items | None, chosen: Bool
+    what: str, item_ids: Strings, items: Outcomes, before: Outcomes | None, chosen: Bool
 ) -> list[str]:
     rows = np.flatnonzero(chosen)
     line = f"{what} made with confidence {SURE:g} or more: {len(rows)} of {len(items):,} items"
@@ -117,7 +117,7 @@ def _list_mistakes(
     return [line + (", " + ", ".join(named) if named else "")]
 
 
-def _said(items: Items, row: int) -> str:
+def _said(items: Outcomes, row: int) -> str:
     return f"{items.confidences[row]:.2f} {'right' if items.correct[row] else 'wrong'}"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrator
 from calbench.errors import LeakageError
-from calbench.metrics import Items, evaluate
+from calbench.metrics import Outcomes, evaluate
 from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.statistics import Resampled, Resamples, resample
 
@@ -32,7 +32,7 @@ class Arm:
         Of the items.
     """
 
-    items: Items
+    items: Outcomes
     metrics: tuple[str, ...]
     resamples: Resamples
 
@@ -140,4 +140,4 @@ class Side:
 
     def arm(self, probs: Float64) -> Arm:
         """Return probabilities ``(n, k)`` of the test items as an arm."""
-        return Arm(Items.from_probs(probs, self.test.labels), self.metrics, self.resamples)
+        return Arm(Outcomes.from_probs(probs, self.test.labels), self.metrics, self.resamples)

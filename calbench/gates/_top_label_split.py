@@ -11,7 +11,7 @@ from calbench import calibrators
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
 from calbench.gates._fitted_split import Arm, Side, divided
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import Bool, Float64, Predictions, TopLabelPredictions
 from calbench.statistics import Resamples
 
@@ -81,7 +81,7 @@ class TopLabelSide:
         return self._arm(fitted.confidences(self.test.confidences))
 
     def _arm(self, confidences: Float64) -> Arm:
-        return Arm(Items.from_top_label(confidences, self.test.correct), self.metrics, self.resamples)
+        return Arm(Outcomes.from_top_label(confidences, self.test.correct), self.metrics, self.resamples)
 
 
 def side_of(

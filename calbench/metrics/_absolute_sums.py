@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.records import Float64
 
 
@@ -36,7 +36,7 @@ class AbsoluteSums:
     coarse: npt.NDArray[np.intp]
 
     @classmethod
-    def of_confidence(cls, items: Items, groups: npt.NDArray[np.intp], n_groups: int) -> AbsoluteSums:
+    def of_confidence(cls, items: Outcomes, groups: npt.NDArray[np.intp], n_groups: int) -> AbsoluteSums:
         """Return the sums of confidence minus correctness in groups ``(n,)``."""
         c = items.confidences
         one = np.zeros(n_groups, dtype=np.intp)

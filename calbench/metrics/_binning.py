@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calbench.errors import InputError
-from calbench.metrics._outcomes import Items
+from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._weighted import Finish, Statistic, SumStatistic, Term
 from calbench.records import Float64
 
@@ -134,7 +134,7 @@ class GapTerm:
     are made a piece at a time and never leave a core's cache.
     """
 
-    items: Items
+    items: Outcomes
     n_groups: int
 
     @property
@@ -165,7 +165,7 @@ class GapTerm:
 
 
 def binned_statistic(
-    items: Items, columns: tuple[Float64, ...], n_bins: int, strategy: str, finish: Finish
+    items: Outcomes, columns: tuple[Float64, ...], n_bins: int, strategy: str, finish: Finish
 ) -> Statistic:
     """Return a function of sums in ``uniform`` or ``quantile`` bins of top-1 confidence.
 
@@ -192,7 +192,7 @@ def confidence_bins(confidences: Float64, n_bins: int, strategy: str) -> npt.NDA
     return bins
 
 
-def norm_statistic(items: Items, n_bins: int, strategy: str, norm: Norm) -> Statistic:
+def norm_statistic(items: Outcomes, n_bins: int, strategy: str, norm: Norm) -> Statistic:
     """Return a norm of the gaps of the bins."""
     if norm.name == "l1":  # needs no weights
         finish: Finish = lambda totals, sums: norm(sums[0], sums[0], totals)  # noqa: E731

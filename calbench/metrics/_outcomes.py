@@ -23,7 +23,7 @@ from calbench.records import (
 
 
 @dataclass(frozen=True, eq=False)
-class Items:
+class Outcomes:
     """Answers to ``n`` items, checked once; metrics, resamples and gates are functions of it.
 
     Build it with :meth:`from_probs`, :meth:`from_top_label` or :meth:`from_record`.
@@ -46,20 +46,20 @@ class Items:
     class_predicted: Int64 | None = None
 
     @classmethod
-    def from_probs(cls, probs: npt.ArrayLike, labels: npt.ArrayLike) -> Items:
+    def from_probs(cls, probs: npt.ArrayLike, labels: npt.ArrayLike) -> Outcomes:
         """Check ``probs (n, k)`` and ``labels (n,)``; the first of tied classes is the prediction."""
         values = check_probs(probs)
         targets = check_labels(labels, *values.shape)
         return cls._of(values, targets, np.argmax(values, axis=1))
 
     @classmethod
-    def from_top_label(cls, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> Items:
+    def from_top_label(cls, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> Outcomes:
         """Check top-1 ``confidences (n,)`` and whether they were ``correct (n,)``."""
         values = check_confidences(confidences)
         return cls(values, check_correct(correct, len(values)))
 
     @classmethod
-    def from_record(cls, record: Predictions | TopLabelPredictions) -> Items:
+    def from_record(cls, record: Predictions | TopLabelPredictions) -> Outcomes:
         """Read a record, its rows sorted by item id, so that file order changes nothing."""
         order = np.argsort(record.item_ids)
         if isinstance(record, Predictions):
@@ -67,7 +67,7 @@ class Items:
         return cls(record.confidences[order], record.correct[order])
 
     @classmethod
-    def _of(cls, probs: Float64, labels: Int64, winners: npt.NDArray[np.intp]) -> Items:
+    def _of(cls, probs: Float64, labels: Int64, winners: npt.NDArray[np.intp]) -> Outcomes:
         predicted: Int64 = winners.astype(np.int64, copy=False)
         top = np.take_along_axis(probs, predicted[:, None], axis=1)[:, 0]
         return cls(np.minimum(top, 1.0), predicted == labels, probs, labels, predicted)

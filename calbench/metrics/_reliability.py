@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from calbench.errors import InputError
 from calbench.metrics._binning import CHUNK, Norm, check_n_bins, uniform_bins
-from calbench.metrics._outcomes import Items, check_sample_weight
+from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._weighted import ratio
 from calbench.records import Float64
 
@@ -60,7 +60,7 @@ class ReliabilityBins:
     ) -> ReliabilityBins:
         """Read top-1 ``confidences (n,)`` and whether they were ``correct (n,)``."""
         check_n_bins(n_bins)
-        items = Items.from_top_label(confidences, correct)
+        items = Outcomes.from_top_label(confidences, correct)
         weight = None if sample_weight is None else check_sample_weight(sample_weight, len(items))
         sums = np.zeros((3, n_bins))
         for start in range(0, len(items), CHUNK):

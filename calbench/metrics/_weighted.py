@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from calbench.errors import InputError
-from calbench.metrics._outcomes import Items, check_sample_weight
+from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.records import Float64
 
 _BLOCK = 400_000  # float64 weights that stay in a core's cache while they are used
@@ -110,7 +110,7 @@ def mean_of(values: npt.NDArray[np.generic]) -> SumStatistic:
     return SumStatistic((Term(values.astype(np.float64)),), lambda totals, sums: sums[0][0] / totals)
 
 
-def point(statistic: Statistic, items: Items, sample_weight: npt.ArrayLike | None) -> float:
+def point(statistic: Statistic, items: Outcomes, sample_weight: npt.ArrayLike | None) -> float:
     """Return the statistic's value for one weighting, checked here; None weighs all items alike.
 
     Raises

@@ -24,6 +24,7 @@ PACKAGES = {
     "bitsandbytes": "bitsandbytes",
     "gptqmodel": "gptq",
     "hqq": "hqq",
+    "libgguf": "gguf",
     "peft": "embedded",
     "gguf": "embedded",
 }
@@ -71,13 +72,12 @@ def diagnose(quantizer_ids: Sequence[str]) -> Iterator[Diagnosis]:
     """
     quantizers = [get(quantizer_id) for quantizer_id in quantizer_ids]
     with tempfile.TemporaryDirectory(prefix="calbench-doctor-") as place:
-        sources: list[ModelSource] = []
+        sources: dict[int, list[ModelSource]] = {}
         for quantizer in quantizers:
             started = time.perf_counter()
             try:
                 quantizer.check_available()
-                sources = sources or tiny.write_all(Path(place))
-                reason = _try(quantizer, sources)
+                reason = _try(quantizer, Path(place), sources)
                 status: Status = "works"
             except BackendUnavailableError as error:
                 status, reason = "unavailable", str(error)
@@ -95,12 +95,18 @@ def diagnose(quantizer_ids: Sequence[str]) -> Iterator[Diagnosis]:
             )
 
 
-def _try(quantizer: Quantizer, sources: Sequence[ModelSource]) -> str:
-    """Quantize and prove each tiny model; returns why some were refused, if others were not."""
-    refusals = list(filter(None, (_refusal(quantizer, source) for source in sources)))
-    if len(refusals) == len(sources):
-        raise refusals[0]
-    return "; ".join(map(str, refusals))
+def _try(quantizer: Quantizer, place: Path, sources: dict[int, list[ModelSource]]) -> str:
+    """Quantize and prove each tiny model; returns why some were refused, if others were not.
+
+    Where both are, as by blocks that do not fit into their rows, wider ones are tried.
+    """
+    for width in (tiny.WIDTH, tiny.WIDE):
+        if width not in sources:
+            sources[width] = tiny.write_all(place, width=width)
+        refusals = list(filter(None, (_refusal(quantizer, source) for source in sources[width])))
+        if len(refusals) < len(sources[width]):
+            return "; ".join(map(str, refusals))
+    raise refusals[0]
 
 
 def _refusal(quantizer: Quantizer, source: ModelSource) -> InputError | None:

@@ -162,6 +162,7 @@ def _register(bits: int) -> None:
         return Hqq(id, bits, group_size, optimize, skip, include)
 
     make.__qualname__ = f"hqq_int{bits}"
+    make.__doc__ = f"Round weights to {bits} bits with zero points found by half-quadratic splitting: HQQ."
     quantizer(f"hqq-int{bits}")(make)
 
 

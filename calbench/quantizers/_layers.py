@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import nn
+
+from calbench.quantizers._protocol import WeightFormat
 
 
 def put(model: nn.Module, name: str, layer: nn.Module) -> None:
@@ -59,3 +63,30 @@ class DequantizedLinear(nn.Module, ABC):
     def extra_repr(self) -> str:
         """Shape and format, for printing."""
         return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}"
+
+
+class CodedLinear(DequantizedLinear):
+    """A layer in a :class:`~calbench.quantizers._protocol.WeightFormat`, its codes and scales as buffers.
+
+    Parameters
+    ----------
+    layer
+        The float layer whose shape and bias this one has.
+    format
+        The grid.
+    tensors
+        All that the weight is stored in.
+    """
+
+    def __init__(self, layer: nn.Module, format: WeightFormat, tensors: Mapping[str, torch.Tensor]) -> None:  # noqa: A002
+        shape: Any = layer
+        super().__init__(
+            shape.in_features,
+            shape.out_features,
+            bits=format.bits,
+            group_size=format.group_size,
+            bias=shape.bias,
+        )
+        self.format = format
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.contiguous())

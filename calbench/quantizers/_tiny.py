@@ -9,19 +9,17 @@ from calbench.models import ARCHITECTURES, Architecture, ModelSource, quiet
 from calbench.quantizers._samples import QuantizationSamples
 
 VOCABULARY = 96
-_SIZES: dict[str, Any] = {
-    "vocab_size": VOCABULARY,
-    "hidden_size": 64,
-    "intermediate_size": 128,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-}
+_SIZES: dict[str, Any] = {"vocab_size": VOCABULARY, "num_hidden_layers": 2, "num_attention_heads": 4}
+WIDTH = 64
+# Formats that store their weights in blocks of 256 need rows that these divide.
+WIDE = 256
 # The usual 0.02 gives a model whose layers hardly do anything.
 _SCALE = 0.2
 
 
-def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0) -> ModelSource:
+def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0, width: int = WIDTH) -> ModelSource:
     """Write a two-layer BERT classifier or Llama with a tokenizer of words, and return its source."""
+    sizes = _SIZES | {"hidden_size": width, "intermediate_size": 2 * width}
     with quiet():
         import torch
         import transformers
@@ -29,11 +27,11 @@ def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0) -> Mo
         kind, config = {
             "sequence-classification": (
                 transformers.BertForSequenceClassification,
-                transformers.BertConfig(**_SIZES, num_labels=3),
+                transformers.BertConfig(**sizes, num_labels=3),
             ),
             "causal-lm": (
                 transformers.LlamaForCausalLM,
-                transformers.LlamaConfig(**_SIZES, num_key_value_heads=2, tie_word_embeddings=True),
+                transformers.LlamaConfig(**sizes, num_key_value_heads=2, tie_word_embeddings=True),
             ),
         }[architecture]
         with torch.random.fork_rng():  # transformers draws weights from the global generator
@@ -42,7 +40,7 @@ def write_tiny(architecture: Architecture, folder: Path, *, seed: int = 0) -> Mo
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 2:
-                    parameter.normal_(0, _SCALE, generator=generator)
+                    parameter.normal_(0, _SCALE * (WIDTH / width) ** 0.5, generator=generator)
         model.save_pretrained(folder)
         _write_tokenizer(folder)
     return ModelSource(f"tiny-{architecture}", architecture, str(folder))
@@ -64,9 +62,9 @@ def _write_tokenizer(folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def write_all(folder: Path, *, seed: int = 0) -> list[ModelSource]:
+def write_all(folder: Path, *, seed: int = 0, width: int = WIDTH) -> list[ModelSource]:
     """Write one tiny model of each architecture below ``folder``."""
-    return [write_tiny(architecture, folder / architecture, seed=seed) for architecture in ARCHITECTURES]
+    return [write_tiny(kind, folder / f"{kind}-{width}", seed=seed, width=width) for kind in ARCHITECTURES]
 
 
 def random_samples(n_samples: int, *, seed: int = 0) -> QuantizationSamples:

@@ -9,7 +9,7 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.gates import ARMS, TransferResult
-from calbench.metrics import Items, ReliabilityBins
+from calbench.metrics import Outcomes, ReliabilityBins
 from calbench.records import Float64
 
 N_BINS = 15
@@ -21,7 +21,7 @@ def reliability(result: TransferResult) -> dict[str, Any]:
     return {arm: bins_of(result.arm(arm).items) for arm in ARMS}
 
 
-def bins_of(items: Items) -> dict[str, Any]:
+def bins_of(items: Outcomes) -> dict[str, Any]:
     """Return a reliability diagram's numbers: 15 equal-width bins of top-1 confidence."""
     bins = ReliabilityBins.of(items.confidences, items.correct, n_bins=N_BINS)
     return {
@@ -49,7 +49,7 @@ def confidence_pairs(result: TransferResult) -> dict[str, Any]:
     }
 
 
-def flipped(reference: Items, candidate: Items) -> Any:
+def flipped(reference: Outcomes, candidate: Outcomes) -> Any:
     """Return where the two give another answer; of the top answer only, where one is right alone."""
     if reference.has_class_vector and candidate.has_class_vector:
         return np.asarray(reference.predicted != candidate.predicted)

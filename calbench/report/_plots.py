@@ -10,7 +10,7 @@ import numpy as np
 
 from calbench.cache import replacing
 from calbench.errors import BackendUnavailableError, InputError
-from calbench.metrics import Items, ReliabilityBins, evaluate, get
+from calbench.metrics import Outcomes, ReliabilityBins, evaluate, get
 from calbench.records import AnyRecord, Bool, Float64
 from calbench.report._diagrams import flipped
 from calbench.report._leaderboard import is_reference
@@ -37,7 +37,7 @@ def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="perfect")
     for name, record in records.items():
-        items = Items.from_record(record)
+        items = Outcomes.from_record(record)
         bins = ReliabilityBins.of(items.confidences, items.correct, n_bins=n_bins)
         held = bins.weights > 0
         low, high = wilson(bins.accuracies[held], bins.weights[held])
@@ -61,7 +61,7 @@ def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
     """
     if set(reference.item_ids.tolist()) != set(candidate.item_ids.tolist()):
         raise InputError("the two records hold different items; pair() them first")
-    first, second = Items.from_record(reference), Items.from_record(candidate)
+    first, second = Outcomes.from_record(reference), Outcomes.from_record(candidate)
     flips = flipped(first, second)
     figure = _figure(5.5, 5.2)
     axes = figure.subplots()

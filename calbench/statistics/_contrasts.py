@@ -49,12 +49,12 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
 
     Examples
     --------
-    >>> from calbench.metrics import Items
+    >>> from calbench.metrics import Outcomes
     >>> from calbench.statistics import Resamples, resample
     >>> draw = Resamples.draw(range(4), n_resamples=200, rng=np.random.default_rng(0))
     >>> right = ([1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0])
     >>> a, b, c, d = (
-    ...     resample(["accuracy"], Items.from_top_label([0.9] * 4, r), draw)["accuracy"] for r in right
+    ...     resample(["accuracy"], Outcomes.from_top_label([0.9] * 4, r), draw)["accuracy"] for r in right
     ... )
     >>> contrast([(1, d), (-1, c), (-1, b), (1, a)]).value
     -0.25

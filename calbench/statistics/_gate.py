@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from calbench.errors import InputError
-from calbench.metrics import Items, Metric, get
+from calbench.metrics import Metric, Outcomes, get
 from calbench.records import AnyRecord, Predictions
 from calbench.statistics._intervals import (
     Resampled,
@@ -115,7 +115,7 @@ def compare(
     check_same_items(candidate, reference)
     resamples = resamples_of(reference, rng, n_resamples)
     pair = [
-        resample([chosen], Items.from_record(record), resamples)[chosen.id]
+        resample([chosen], Outcomes.from_record(record), resamples)[chosen.id]
         for record in (candidate, reference)
     ]
     return decide(*pair, margin=margin, relative=relative, level=level)
@@ -136,7 +136,7 @@ def ceiling(
     """
     chosen = get(metric)
     resamples = resamples_of(record, rng, n_resamples)
-    result = resample([chosen], Items.from_record(record), resamples)[chosen.id]
+    result = resample([chosen], Outcomes.from_record(record), resamples)[chosen.id]
     return decide_ceiling(result, maximum=maximum, level=level)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from calbench.errors import InputError
-from calbench.metrics import AbsoluteSums, Items, Metric, Statistic, evaluate_together, get, unweighted
+from calbench.metrics import AbsoluteSums, Metric, Outcomes, Statistic, evaluate_together, get, unweighted
 from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.statistics._blocks import block_values, too_many
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
@@ -72,7 +72,7 @@ class Resampled:
     answers: str = ""
 
     def estimate(
-        self, level: float = 0.95, *, method: Method = "percentile", items: Items | None = None
+        self, level: float = 0.95, *, method: Method = "percentile", items: Outcomes | None = None
     ) -> Estimate:
         """Return the value with its interval.
 
@@ -91,14 +91,14 @@ class Resampled:
         elif method == "bounds":
             interval = own_bounds(self, level=level)
         elif method == "bca" and items is not None:
-            jackknife = leave_one_out(self.metric.statistic(items), len(items))
+            jackknife = leave_one_out(self.metric.weighted(items), len(items))
             interval = bca_interval(self.value, self.values, jackknife, level)
         else:
             raise InputError(f"method={method!r}; use 'percentile', 'bca' (with items) or 'bounds'")
         return Estimate(self.value, interval, level)
 
 
-def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples) -> dict[str, Resampled]:
+def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamples) -> dict[str, Resampled]:
     """Evaluate metrics on items and on all resamples of them, in one pass over the weights.
 
     Parameters
@@ -106,7 +106,7 @@ def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples
     metrics
         Ids or metrics.
     items
-        The answers, in the sorted order of the ids (:meth:`Items.from_record` sees to that).
+        The answers, in the sorted order of the ids (:meth:`Outcomes.from_record` sees to that).
     resamples
         Of the same items.
 
@@ -118,7 +118,7 @@ def resample(metrics: Iterable[str | Metric], items: Items, resamples: Resamples
     if len(items) != len(resamples):
         raise InputError(f"there are {len(items)} items but the resamples are of {len(resamples)}")
     chosen = [get(metric) for metric in metrics]
-    statistics = [metric.statistic(items) for metric in chosen]
+    statistics = [metric.weighted(items) for metric in chosen]
     answers = hashlib.sha256(items.confidences.tobytes() + items.correct.tobytes()).hexdigest()
     vectors = evaluate_together(statistics, resamples.counts, resamples.totals)
     return {
@@ -261,7 +261,7 @@ def bootstrap(
     """
     if isinstance(metrics, str):
         raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
-    items = Items.from_record(predictions)
+    items = Outcomes.from_record(predictions)
     if isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
         if method == "bca":
             raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
@@ -272,11 +272,11 @@ def bootstrap(
 
 
 def _resampled_blocks(
-    metrics: Iterable[str | Metric], items: Items, n_resamples: int, rng: np.random.Generator
+    metrics: Iterable[str | Metric], items: Outcomes, n_resamples: int, rng: np.random.Generator
 ) -> dict[str, Resampled]:
     """Evaluate metrics on resampled blocks, the same ones for every metric."""
     chosen = [get(metric) for metric in metrics]
-    statistics = {metric.id: metric.statistic(items) for metric in chosen}
+    statistics = {metric.id: metric.weighted(items) for metric in chosen}
     values = block_values(statistics, len(items), n_resamples=n_resamples, rng=rng)
     return {
         metric.id: Resampled(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import chi2, fisher_exact, ks_2samp
 
 from calbench.errors import InputError
-from calbench.metrics import Items, get
+from calbench.metrics import Outcomes, get
 from calbench.records import AnyRecord, Float64
 from calbench.statistics import Change, Estimate, GateDecision, check_level, resample, resamples_for
 
@@ -233,7 +233,7 @@ def sure_mistakes(sample: AnyRecord, baseline: AnyRecord, *, threshold: float, l
 def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
     resamples = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed)
     metric = get("ece")
-    return resample([metric], Items.from_record(record), resamples)["ece"].estimate(level, method="bounds")
+    return resample([metric], Outcomes.from_record(record), resamples)["ece"].estimate(level, method="bounds")
 
 
 def _shares(values: Float64, edges: Float64) -> Float64:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from calbench import models, quantizers, tasks
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.quantizers import arguments, module_groups
 from calbench.records import Predictions
 from calbench.registry import Spec
@@ -258,7 +258,7 @@ class Sensitivity:
         here, there = (r.class_vectors.take(resamples.item_ids) for r in (record, reference))
 
         def measured(predictions: Predictions) -> dict[str, Resampled]:
-            return resample(("accuracy", "ece"), Items.from_record(predictions), resamples)
+            return resample(("accuracy", "ece"), Outcomes.from_record(predictions), resamples)
 
         a, b = measured(here), measured(there)
         return Change(

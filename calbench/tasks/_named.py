@@ -28,7 +28,7 @@ _PLAIN: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
     ("classification", {"text": ("text", "sentence"), "label": ("label",)}),
     ("generation", {"question": ("question",), "answers": ("answers", "answer")}),
 )
-_OPEN: dict[str, str] = {}
+_OPEN: dict[str, tuple[str, ...]] = {}
 
 
 def is_place(name: str) -> bool:
@@ -44,8 +44,8 @@ def is_place(name: str) -> bool:
     return place.startswith(HUB) or "/" in place or "\\" in place or bool(_FILE.search(place.lower()))
 
 
-def named(name: str) -> str:
-    """Register the task that a data set makes, and return its id: short, and unlike every other's.
+def named(name: str) -> tuple[str, ...]:
+    """Register what is at a place, and return the ids: short, and unlike every other's.
 
     Raises
     ------
@@ -58,19 +58,21 @@ def named(name: str) -> str:
     spec = Spec.parse(name)
     if spec.id not in _OPEN:
         table = _table(spec)
-        task = task_of(table)
-
-        def declared() -> Any:
-            return task
-
-        declared.__module__, declared.__qualname__ = spec.id, table.name[-1]
-        registry.register(table.name[-1])(declared)
-        _OPEN[spec.id] = table.name[-1]
+        _OPEN[spec.id] = (_registered(table.name[-1], task_of(table), spec.id),)
     return _OPEN[spec.id]
 
 
+def _registered(name: str, task: Task, origin: str) -> str:
+    def declared() -> Task:
+        return task
+
+    declared.__module__, declared.__qualname__ = origin, name
+    registry.register(name)(declared)
+    return name
+
+
 def get(name: str) -> Task:
-    """Return the task with this id, or of the data set at this place; its items load when they are needed.
+    """Return the task with this id, or at this place; its items load when they are first needed.
 
     A multiple-choice task takes arguments in brackets, ``mmlu[rule=sum,n_shots=5]``, and so does one
     of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``.
@@ -82,7 +84,7 @@ def get(name: str) -> Task:
     InputError
         The task does not take such an argument, or what is at the place is no task; see :func:`named`.
     """
-    return registered(named(name) if is_place(name) else name)
+    return registered(named(name)[0] if is_place(name) else name)
 
 
 @dataclass(frozen=True)

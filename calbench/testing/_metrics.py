@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from calbench import metrics
-from calbench.metrics import Items, Metric
+from calbench.metrics import Metric, Outcomes
 from calbench.records import Float64, Int64, softmax
 
 # Sums in another order differ in their last digits, and so do fits that stop at a tolerance.
@@ -21,7 +21,7 @@ def check_metric(
 
     On seeded, overconfident synthetic probabilities, for each number of classes: values are finite
     numbers in the declared range; the order of items changes nothing; an item that weighs twice
-    counts as if it were there twice, without which intervals have no width; what ``prepare`` gives
+    counts as if it were there twice, without which intervals have no width; what ``vectorized`` gives
     agrees with the function; inputs are left as they are.
 
     Parameters
@@ -64,9 +64,9 @@ def check_metric(
             weighted,
             "an item of weight 2 is not the same as the item twice; use sample_weight in every mean and sum",
         )
-        statistic = chosen.statistic(Items.from_probs(probs, labels))
+        statistic = chosen.weighted(Outcomes.from_probs(probs, labels))
         (prepared,) = statistic(counts.astype(float)[:, None])
-        _require_equal(chosen, weighted, prepared, "what prepare= gives differs from the function")
+        _require_equal(chosen, weighted, prepared, "what vectorized= gives differs from the function")
 
 
 def _data(n: int, k: int, rng: np.random.Generator) -> tuple[Float64, Int64]:

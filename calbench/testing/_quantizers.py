@@ -37,6 +37,7 @@ def check_quantizer(
     *,
     architectures: Sequence[Architecture] = ARCHITECTURES,
     seed: int = 0,
+    width: int = tiny.WIDTH,
 ) -> None:
     """Check that a quantizer keeps the rules that calbench relies on.
 
@@ -56,6 +57,8 @@ def check_quantizer(
         Those that the backend supports.
     seed
         Of the tiny models, of the quantization samples, and given to ``build``.
+    width
+        Hidden size of the tiny models, for formats whose blocks want longer rows than 64.
 
     Raises
     ------
@@ -74,7 +77,7 @@ def check_quantizer(
     for architecture in architectures:
         with tempfile.TemporaryDirectory(prefix="calbench-check-") as place:
             folder = Path(place)
-            source = tiny.write_tiny(architecture, folder / "model", seed=seed)
+            source = tiny.write_tiny(architecture, folder / "model", seed=seed, width=width)
             _check_on(method, source, folder, seed)
 
 

@@ -13,7 +13,7 @@ from calbench.adaptation._recovery import recovered_fraction
 from calbench.adaptation._variants import contrasts_of, designs
 from calbench.errors import InputError
 from calbench.gates import Side
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import Resamples, holm, resample
 
 FACTORIAL = ("base", "base-ptq", "tuned", "tuned-ptq")
@@ -25,7 +25,7 @@ def by_hand():
     confidences = {"base": 0.75, "base-ptq": 0.80, "tuned": 0.72, "tuned-ptq": 0.90}
     draw = Resamples.draw(range(100), n_resamples=200, rng=np.random.default_rng(0))
     return {
-        arm: resample(METRICS, Items.from_probs(np.tile([1 - c, c], (100, 1)), labels), draw)
+        arm: resample(METRICS, Outcomes.from_probs(np.tile([1 - c, c], (100, 1)), labels), draw)
         for arm, c in confidences.items()
     }
 
@@ -79,7 +79,7 @@ def models(sharpness, *, n=3000, seed=0):
     for factor in sharpness:
         z = factor * true
         record = Predictions(range(n), np.hstack([np.zeros_like(z), z]), labels)
-        records.append(resample(["ece", "nll", "accuracy"], Items.from_record(record), draw))
+        records.append(resample(["ece", "nll", "accuracy"], Outcomes.from_record(record), draw))
     return records
 
 

@@ -6,13 +6,13 @@ import numpy as np
 
 from calbench.gates import Pair, what_moved, where_it_lies
 from calbench.gates._explanation import new_sure_mistakes
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 
 # Ten items; the candidate turns two unsure mistakes into sure ones.
 IDS = np.array([f"i{n}" for n in range(10)])
 CORRECT = [True] * 8 + [False] * 2
-REFERENCE = Items.from_top_label([0.82] * 8 + [0.55, 0.95], CORRECT)
-CANDIDATE = Items.from_top_label([0.82] * 8 + [0.97, 0.99], CORRECT)
+REFERENCE = Outcomes.from_top_label([0.82] * 8 + [0.55, 0.95], CORRECT)
+CANDIDATE = Outcomes.from_top_label([0.82] * 8 + [0.97, 0.99], CORRECT)
 
 
 def test_only_mistakes_that_were_not_sure_before_are_new():

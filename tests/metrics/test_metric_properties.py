@@ -11,7 +11,7 @@ from scipy.special import expit, logit
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
 
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -92,21 +92,21 @@ def test_counts_that_keep_the_total_are_repeated_items(name, data, seed):
 def certainties_beside_even_chances(n_even, n_right):
     """As many certain answers are wrong as even chances come true: the likelihood is nearly flat."""
     confidences = np.r_[np.full(n_even, 0.5), np.ones(n_right)]
-    return Items.from_top_label(confidences, np.arange(len(confidences)) < n_right)
+    return Outcomes.from_top_label(confidences, np.arange(len(confidences)) < n_right)
 
 
 @pytest.mark.parametrize(("n_even", "n_right"), [(1, 1), (22, 1), (10, 2), (300, 7)])
 def test_a_flat_likelihood_has_its_maximum_whatever_scale_batch_and_order(n_even, n_right):
     outcomes = certainties_beside_even_chances(n_even, n_right)
-    statistic = metrics.get("calibration_intercept").statistic(outcomes)
+    statistic = metrics.get("calibration_intercept").weighted(outcomes)
     (alone,) = statistic(np.ones((len(outcomes), 1)))
     fitted = n_even * expit(alone) + n_right * expit(logit(1 - 1e-6) + alone)
     assert fitted == pytest.approx(n_right, abs=1e-12)
     scales = np.full((len(outcomes), 5), [1e-3, 1 / 3, 1, 7.5, 1e9])
     np.testing.assert_allclose(statistic(scales), alone, rtol=0, atol=1e-9)
     rows = np.random.default_rng(0).permutation(len(outcomes))
-    shuffled = Items.from_top_label(outcomes.confidences[rows], outcomes.correct[rows])
-    again = metrics.get("calibration_intercept").statistic(shuffled)(scales)
+    shuffled = Outcomes.from_top_label(outcomes.confidences[rows], outcomes.correct[rows])
+    again = metrics.get("calibration_intercept").weighted(shuffled)(scales)
     np.testing.assert_allclose(again, alone, rtol=0, atol=1e-9)
 
 
@@ -130,13 +130,13 @@ def test_whether_slope_and_intercept_are_defined_is_read_off_the_items(
     confidences, correct, slope, intercept, scale
 ):
     # an item of no weight, and a batch with other columns, decide nothing
-    outcomes = Items.from_top_label([*confidences, 0.55], np.array([*correct, 1], dtype=bool))
+    outcomes = Outcomes.from_top_label([*confidences, 0.55], np.array([*correct, 1], dtype=bool))
     n = len(confidences)
     weights = np.random.default_rng(0).uniform(0.1, 10, (n + 1, 7))
     weights[n, :6] = 0
     weights[:, :6] *= scale
     for name, defined in [("calibration_slope", slope), ("calibration_intercept", intercept)]:
-        values = metrics.get(name).statistic(outcomes)(weights)[:6]
+        values = metrics.get(name).weighted(outcomes)(weights)[:6]
         assert (np.isfinite(values) == defined).all()
 
 
@@ -147,7 +147,7 @@ def test_many_weightings_at_once_are_each_one_alone(name, data, seed):
     probs, labels = data
     n = len(labels)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=4).astype(float)
-    together = metrics.get(name).statistic(Items.from_probs(probs, labels))(counts.T)
+    together = metrics.get(name).weighted(Outcomes.from_probs(probs, labels))(counts.T)
     for found, weight in zip(together, counts, strict=True):
         alone = value(name, probs, labels, sample_weight=weight)
         assert np.isnan(found) if alone is None else found == pytest.approx(alone, abs=1e-9)
@@ -178,11 +178,11 @@ def test_a_top_label_record_gives_the_same_or_is_refused(name, both_signs):
         assert metrics.evaluate(name, top) == metrics.evaluate(name, record)
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if metrics.get(n).absolute is not None])
+@pytest.mark.parametrize("name", [n for n in ALL if metrics.get(n).to_absolute_sums is not None])
 @pytest.mark.parametrize("options", ["", "[n_bins=4]"])
 def test_sums_of_absolute_values_add_up_to_the_metric(name, options, both_signs):
     metric = metrics.get(name + options)
-    items = Items.from_probs(*both_signs)
+    items = Outcomes.from_probs(*both_signs)
     sums = metric.absolute_sums(items)
     total = np.abs(sums.sums()).sum() / len(items)
     assert total == pytest.approx(metric(*both_signs), abs=1e-12)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calbench import metrics, statistics
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
 
 EQUAL_MASS = "ece[strategy=quantile]"
@@ -88,7 +88,7 @@ def published_draw():
 
 def in_drawn_order(record, draw):
     """Resample the rows themselves, so that equal confidences keep the order in which they were drawn."""
-    items = Items.from_record(record)
+    items = Outcomes.from_record(record)
     order = np.argsort(items.confidences[draw], axis=1, kind="stable")
     gaps = np.take_along_axis(items.gaps[draw], order, axis=1)
     ends = np.cumsum([len(part) for part in np.array_split(np.arange(1000), 15)])
@@ -112,7 +112,7 @@ def test_bootstrap_intervals(cells, ladder, published_draw):
         published = [float(row[name]) for name in ("ece_lo", "ece_hi")]
         assert np.quantile(drawn, [0.025, 0.975]) == pytest.approx(published, abs=1e-8)
         resamples = statistics.Resamples(np.sort(record.item_ids), counts)
-        ours = statistics.resample([EQUAL_MASS], Items.from_record(record), resamples)[EQUAL_MASS]
+        ours = statistics.resample([EQUAL_MASS], Outcomes.from_record(record), resamples)[EQUAL_MASS]
         if row["condition"] == "bf16":
             base[place] = drawn, ours
             assert ours.values == pytest.approx(in_drawn_order(record, in_order), abs=1e-12)

@@ -35,7 +35,7 @@ def test_gives_the_same_error_as_the_arrays(norm, weighted):
     c, correct = data(70_000)  # more than one chunk
     weight = np.random.default_rng(1).uniform(size=len(c)) if weighted else None
     state = ReliabilityBins.of(c, correct, sample_weight=weight, n_bins=12)
-    record = metrics.Items.from_top_label(c, correct)
+    record = metrics.Outcomes.from_top_label(c, correct)
     expected = metrics.evaluate(f"ece[n_bins=12,norm={norm}]", record, sample_weight=weight)
     assert state.expected_calibration_error(norm=norm) == pytest.approx(expected, abs=1e-12)
 

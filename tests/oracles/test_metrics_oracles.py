@@ -88,7 +88,7 @@ class TestScikitLearn:
     def test_auroc_with_ties_and_weights(self, binary):
         p, happened = binary
         p, weight = p.round(1), np.random.default_rng(0).uniform(size=len(p))
-        items = metrics.Items.from_top_label(p, happened)
+        items = metrics.Outcomes.from_top_label(p, happened)
         expected = self.sklearn.roc_auc_score(happened, p, sample_weight=weight)
         found = metrics.evaluate("auroc_confidence", items, sample_weight=weight)
         assert found == pytest.approx(expected, abs=1e-12)
@@ -208,7 +208,7 @@ class TestMapie:
         p, happened = binary
         # Their num_bins counts the edges of equal-width bins: 16 make 15 bins.
         expected = self.mapie.expected_calibration_error(happened.astype(int), p, num_bins=16)
-        found = metrics.evaluate("ece", metrics.Items.from_top_label(p, happened))
+        found = metrics.evaluate("ece", metrics.Outcomes.from_top_label(p, happened))
         assert found == pytest.approx(expected, abs=1e-12)
 
     def test_top_label_error_is_a_plain_mean_over_classes_there(self, data):
@@ -218,7 +218,7 @@ class TestMapie:
         errors, shares = [], []
         for k in range(5):
             rows = predicted == k
-            items = metrics.Items.from_top_label(probs[rows, k], labels[rows] == k)
+            items = metrics.Outcomes.from_top_label(probs[rows, k], labels[rows] == k)
             errors.append(metrics.evaluate("ece", items))
             shares.append(rows.mean())
         found = metrics.top_label_calibration_error(probs, labels)
@@ -232,5 +232,5 @@ class TestMapie:
         p, happened = binary
         statistic = self.mapie.kolmogorov_smirnov_statistic(happened.astype(int), p)
         noise = np.sqrt((p * (1 - p)).sum()) / len(p)
-        found = metrics.evaluate("ks", metrics.Items.from_top_label(p, happened))
+        found = metrics.evaluate("ks", metrics.Outcomes.from_top_label(p, happened))
         assert found == pytest.approx(statistic * noise, abs=1e-7)

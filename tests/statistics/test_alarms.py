@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import (
     Resamples,
     change,
@@ -20,7 +20,7 @@ from calbench.statistics import (
 def pair(record_of, metric, gap, n=800):
     resamples = resamples_for([f"q{i:05d}" for i in range(n)], n_resamples=2000, seed=3)
     records = record_of(n, gap), record_of(n, 0.02)
-    return [resample([metric], Items.from_record(record), resamples)[metric] for record in records]
+    return [resample([metric], Outcomes.from_record(record), resamples)[metric] for record in records]
 
 
 @pytest.mark.parametrize("metric", ["ece", "brier_toplabel", "ks"])
@@ -53,7 +53,7 @@ def test_the_tail_of_a_biased_metric_starts_where_its_allowance_ends():
         luck = rng.random(500)
         draw = Resamples.draw(range(500), n_resamples=300, rng=rng)
         reference, candidate = (
-            resample(["smece"], Items.from_top_label(c, luck < c), draw)["smece"]
+            resample(["smece"], Outcomes.from_top_label(c, luck < c), draw)["smece"]
             for c in (rng.uniform(0.97, 1, 500), rng.uniform(0.5, 0.8, 500))
         )
         smallest.append(exceedance_p_value(candidate, reference, limit=0.0))
@@ -87,7 +87,7 @@ def test_corrected_gates_rarely_raise_any_alarm(record_of):
         p_values = {}
         for k in range(20):
             noisy = np.clip(sure + 0.05 * rng.normal(size=300), 0.01, 0.99)
-            items = [Items.from_top_label(c, luck < sure) for c in (noisy, sure)]
+            items = [Outcomes.from_top_label(c, luck < sure) for c in (noisy, sure)]
             both = [resample(["brier_toplabel"], i, resamples)["brier_toplabel"] for i in items]
             p_values[str(k)] = exceedance_p_value(*both, limit=0.01)
         alarms += bool(survivors(p_values, dict.fromkeys(p_values, 0.95)))

@@ -7,7 +7,7 @@ import pytest
 
 from calbench import TopLabelPredictions, statistics
 from calbench.errors import InputError
-from calbench.metrics import Items, get
+from calbench.metrics import Outcomes, get
 from calbench.statistics import _blocks as blocks
 
 RNG = np.random.default_rng(0)
@@ -16,8 +16,8 @@ RECORD = TopLabelPredictions(range(50_000), CONFIDENCES, RNG.random(50_000) < CO
 
 
 def test_blocks_give_the_spread_of_single_items():
-    items = Items.from_record(RECORD)
-    chosen = {name: get(name).statistic(items) for name in ("ece", "accuracy", "brier_toplabel")}
+    items = Outcomes.from_record(RECORD)
+    chosen = {name: get(name).weighted(items) for name in ("ece", "accuracy", "brier_toplabel")}
     in_blocks = blocks.block_values(chosen, len(items), n_resamples=1000, rng=np.random.default_rng(1))
     one_by_one = statistics.bootstrap(RECORD, tuple(chosen), n_resamples=1000, rng=np.random.default_rng(2))
     for name, values in in_blocks.items():

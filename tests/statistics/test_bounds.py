@@ -5,13 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calbench.metrics import AbsoluteSums, Items, get
+from calbench.metrics import AbsoluteSums, Outcomes, get
 from calbench.statistics import _bounds as bounds
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds
 
 
 def ece_sums(confidences, correct):
-    return get("ece").absolute_sums(Items.from_top_label(confidences, correct))
+    return get("ece").absolute_sums(Outcomes.from_top_label(confidences, correct))
 
 
 def expected(bias, mean):
@@ -102,7 +102,7 @@ def shares_missed(n_groups, n, shift, n_worlds=20):
         groups = rng.integers(n_groups, size=n)
         gaps = shift * np.sqrt(0.25 * n_groups / n) * np.where(groups % 2, 1, -1)
         correct = rng.random(n) < confidences + gaps
-        items = Items.from_top_label(confidences, correct)
+        items = Outcomes.from_top_label(confidences, correct)
         low, high = absolute_sum_bounds(AbsoluteSums.of_confidence(items, groups, n_groups), None)
         truth = np.abs(gaps).mean()
         below += truth < low
@@ -127,7 +127,7 @@ def test_twenty_groups_are_none_too_many():
     rng = np.random.default_rng(0)
     confidences = np.repeat((np.arange(20) + 0.5) / 20, 50)
     sums = get("ece[n_bins=20]").absolute_sums(
-        Items.from_top_label(confidences, rng.random(1000) < confidences)
+        Outcomes.from_top_label(confidences, rng.random(1000) < confidences)
     )
     deviations, extra = sums.deviations()
     value, parts = bounds._corrected(sums, deviations, bounds._least_bias)

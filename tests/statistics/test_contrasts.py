@@ -7,14 +7,14 @@ import pytest
 
 from calbench import Predictions
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import Resamples, contrast, contrast_p_value, difference, resample
 
 
 def measured(records, metrics, *, n_resamples=300, seed=0):
     ids = records[0].item_ids.tolist()
     draw = Resamples.draw(ids, n_resamples=n_resamples, rng=np.random.default_rng(seed))
-    return [resample(metrics, Items.from_record(record), draw) for record in records]
+    return [resample(metrics, Outcomes.from_record(record), draw) for record in records]
 
 
 def world(sharpness, *, n=600, seed=0, noise=0.5):
@@ -72,7 +72,7 @@ def test_a_contrast_of_equals_is_0_however_wrong_they_are():
     confidences = np.repeat([0.6, 0.95], 500)
     correct = np.r_[np.arange(500) % 10 < 2, np.arange(500) % 10 < 6]
     draw = Resamples.draw(range(1000), n_resamples=50, rng=np.random.default_rng(0))
-    terms = nothing(resample(["ece"], Items.from_top_label(confidences, correct), draw)["ece"])
+    terms = nothing(resample(["ece"], Outcomes.from_top_label(confidences, correct), draw)["ece"])
     low, high = contrast(terms).interval
     assert low <= 0 <= high
     assert contrast_p_value(terms) == 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.statistics import ceiling, compare, decide, resample, resamples_for
 
@@ -81,7 +81,7 @@ def test_a_relative_margin_of_a_smooth_metric_is_the_percentile_of_ratios(record
     candidate, reference = record_of(400, 0.15), record_of(400, 0.10)
     resamples = resamples_for(reference.item_ids, n_resamples=300)
     a, b = (
-        resample(["brier_toplabel"], Items.from_record(r), resamples)["brier_toplabel"]
+        resample(["brier_toplabel"], Outcomes.from_record(r), resamples)["brier_toplabel"]
         for r in (candidate, reference)
     )
     decision = decide(a, b, margin=0.1, relative=True)

@@ -6,7 +6,7 @@ from scipy import stats
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.records import TopLabelPredictions
 from calbench.statistics import (
     bootstrap,
@@ -25,18 +25,18 @@ EVERY = [name for name in metrics.names() if metrics.get(name).needs == "top-lab
 def test_a_resample_is_the_metric_of_the_rows_that_were_drawn(record_of, name):
     record = record_of(120, 0.1)
     resamples = resamples_for(record.item_ids, n_resamples=5, seed=2)
-    found = resample([name], Items.from_record(record), resamples)[name]
+    found = resample([name], Outcomes.from_record(record), resamples)[name]
     assert found.value == metrics.evaluate(name, record)
     for value, counts in zip(found.values, resamples.counts.T, strict=True):
         drawn = np.repeat(np.arange(120), counts)
-        rows = Items.from_top_label(record.confidences[drawn], record.correct[drawn])
+        rows = Outcomes.from_top_label(record.confidences[drawn], record.correct[drawn])
         # 1e-9: the smooth error is solved for to 1e-10
         assert value == pytest.approx(metrics.evaluate(name, rows), abs=1e-9)
 
 
 def test_many_metrics_together_are_each_one_alone(record_of):
     record = record_of(200, 0.1)
-    items, resamples = Items.from_record(record), resamples_for(record.item_ids, n_resamples=64)
+    items, resamples = Outcomes.from_record(record), resamples_for(record.item_ids, n_resamples=64)
     together = resample(EVERY, items, resamples)
     for name in EVERY:
         alone = resample([name], items, resamples)[name]
@@ -83,10 +83,10 @@ def test_bca_leaves_out_what_is_not_defined(rng):
 @pytest.mark.parametrize("name", EVERY)
 def test_leaving_one_out(record_of, name):
     record = record_of(40, 0.1)
-    items = Items.from_record(record)
-    found = leave_one_out(metrics.get(name).statistic(items), 40)
+    items = Outcomes.from_record(record)
+    found = leave_one_out(metrics.get(name).weighted(items), 40)
     kept = np.arange(40) != 7
-    expected = metrics.evaluate(name, Items.from_top_label(record.confidences[kept], record.correct[kept]))
+    expected = metrics.evaluate(name, Outcomes.from_top_label(record.confidences[kept], record.correct[kept]))
     if name == "aurc" or "quantile" in name:
         # weights are relative to the number of items, which stays 40
         assert found[7] == pytest.approx(expected, abs=5e-3)
@@ -100,7 +100,7 @@ def test_sharing_resamples_pairs_the_comparison(record_of):
     reference, candidate = record_of(500, 0.1), record_of(500, 0.1, noise=0.01)
     resamples = resamples_for(reference.item_ids, seed=1)
     a, b = (
-        resample(["brier_toplabel"], Items.from_record(r), resamples)["brier_toplabel"]
+        resample(["brier_toplabel"], Outcomes.from_record(r), resamples)["brier_toplabel"]
         for r in (candidate, reference)
     )
     assert np.std(a.values - b.values) < 0.5 * np.std(a.values)
@@ -109,7 +109,7 @@ def test_sharing_resamples_pairs_the_comparison(record_of):
 
 def test_what_cannot_be_paired_is_refused(record_of):
     record = record_of(50, 0.1)
-    items = Items.from_record(record)
+    items = Outcomes.from_record(record)
     few, many = (resamples_for(record.item_ids, n_resamples=n) for n in (10, 20))
     a = resample(["ece", "ks"], items, few)
     with pytest.raises(InputError, match="cannot be compared"):
@@ -135,7 +135,9 @@ def test_a_resample_that_lacks_the_metric_is_no_infinite_ratio():
         for confidences in (np.linspace(0.5, 0.9, 60), np.linspace(0.5, 0.9, 60) ** 2)
     ]
     resamples = resamples_for(pair[0].item_ids)
-    a, b = (resample(["auroc_confidence"], Items.from_record(r), resamples)["auroc_confidence"] for r in pair)
+    a, b = (
+        resample(["auroc_confidence"], Outcomes.from_record(r), resamples)["auroc_confidence"] for r in pair
+    )
     assert np.isnan(a.values).any()
     assert relative_bounds(a, b, level=0.99) == (0.0, 0.0)  # the order of the confidences is the same
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import (
     Rank,
     Resamples,
@@ -24,7 +24,7 @@ def board(record_of):
     def build(gaps, metric="brier_toplabel", n=800):
         records = {f"gap {gap}": record_of(n, gap, noise=0.01 * i) for i, gap in enumerate(gaps)}
         resamples = resamples_for(next(iter(records.values())).item_ids, n_resamples=500)
-        return {k: resample([metric], Items.from_record(r), resamples)[metric] for k, r in records.items()}
+        return {k: resample([metric], Outcomes.from_record(r), resamples)[metric] for k, r in records.items()}
 
     return build
 
@@ -67,7 +67,7 @@ def test_among_equals_the_best_seldom_seems_to_be_better():
         rng = np.random.default_rng(seed)
         confidences = rng.uniform(0.5, 1, 300)
         draw = Resamples.draw(range(300), n_resamples=500, rng=rng)
-        answers = [Items.from_top_label(confidences, rng.random(300) < confidences) for _ in range(12)]
+        answers = [Outcomes.from_top_label(confidences, rng.random(300) < confidences) for _ in range(12)]
         entries = {str(i): resample([BRIER], a, draw)[BRIER] for i, a in enumerate(answers)}
         alarms += min(differences_from_best(entries).values()) <= 0.05
     assert alarms <= 6  # 3 may be expected at most; 14 without allowing for the choice of the best
@@ -78,7 +78,7 @@ def test_equals_of_other_sharpness_share_their_ranks():
     luck = rng.random(1000)
     draw = Resamples.draw(range(1000), n_resamples=500, rng=rng)
     confidences = {"sharp": rng.uniform(0.95, 1, 1000), "broad": rng.uniform(0.5, 0.9, 1000)}
-    answers = {name: Items.from_top_label(c, luck < c) for name, c in confidences.items()}
+    answers = {name: Outcomes.from_top_label(c, luck < c) for name, c in confidences.items()}
     ranks = rank_intervals({name: resample(["ece"], a, draw)["ece"] for name, a in answers.items()})
     assert {name: rank.interval for name, rank in ranks.items()} == {"sharp": (1, 2), "broad": (1, 2)}
 
@@ -87,8 +87,10 @@ def test_what_is_not_defined_comes_last():
     confidences = np.linspace(0.5, 1, 200)
     draw = Resamples.draw(range(200), n_resamples=200, rng=np.random.default_rng(0))
     entries = {
-        "all right": resample(["auroc_confidence"], Items.from_top_label(confidences, [True] * 200), draw),
-        "half": resample(["auroc_confidence"], Items.from_top_label(confidences, [True, False] * 100), draw),
+        "all right": resample(["auroc_confidence"], Outcomes.from_top_label(confidences, [True] * 200), draw),
+        "half": resample(
+            ["auroc_confidence"], Outcomes.from_top_label(confidences, [True, False] * 100), draw
+        ),
     }
     ranks = rank_intervals({name: found["auroc_confidence"] for name, found in entries.items()})
     assert ranks["half"] == Rank(1, (1, 1))
@@ -99,7 +101,7 @@ def test_what_is_not_defined_comes_last():
 def test_the_p_value_is_where_the_interval_meets_zero(record_of, metric, gap):
     a, b = record_of(1500, 0.02), record_of(1500, gap, seed=1)
     resamples = resamples_for(a.item_ids, n_resamples=4000)
-    a, b = (resample([metric], Items.from_record(record), resamples)[metric] for record in (a, b))
+    a, b = (resample([metric], Outcomes.from_record(record), resamples)[metric] for record in (a, b))
     p = p_value(b, a)
     assert 1e-4 < p < 1
     low, high = difference(b, a, level=1 - p * 1.01).interval

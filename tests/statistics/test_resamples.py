@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.metrics import Items
+from calbench.metrics import Outcomes
 from calbench.statistics import Resamples, bootstrap, compare, resample, resamples_for
 
 IDS = [f"q{i}" for i in range(37)]
@@ -45,7 +45,7 @@ def test_counts_beyond_a_byte_are_kept():
 
 def test_blocks_of_any_size_add_up_to_the_same(record_of, monkeypatch):
     record = record_of(300, 0.1)
-    items, resamples = Items.from_record(record), resamples_for(record.item_ids, n_resamples=70)
+    items, resamples = Outcomes.from_record(record), resamples_for(record.item_ids, n_resamples=70)
     names = ["ece", "aurc", "ece[strategy=quantile]", "accuracy"]
     whole = resample(names, items, resamples)
     monkeypatch.setattr("calbench.metrics._weighted._BLOCK", 1000)
@@ -81,7 +81,7 @@ def test_resamples_of_other_items_are_refused(record_of):
     with pytest.raises(InputError, match="is in one only"):
         bootstrap(record, rng=resamples_for(IDS))
     with pytest.raises(InputError, match="there are 37 items"):
-        resample(["ece"], Items.from_record(record), resamples_for(IDS[:5]))
+        resample(["ece"], Outcomes.from_record(record), resamples_for(IDS[:5]))
 
 
 def test_a_seed_is_no_generator(record_of):

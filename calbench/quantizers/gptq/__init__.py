@@ -196,6 +196,7 @@ def _register(bits: int) -> None:
         return Gptq(id, bits, group_size, sym, act_order, damp, n_samples, skip, include, backend, int8)
 
     make.__qualname__ = f"gptq_int{bits}"
+    make.__doc__ = f"Round weights to {bits} bits column by column, spreading each error over the rest: GPTQ."
     quantizer(f"gptq-int{bits}")(make)
 
 
