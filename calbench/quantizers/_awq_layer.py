@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from calbench.errors import InputError
 from calbench.quantizers._layer_inputs import LayerInputs
 from calbench.quantizers._layers import CodedLinear
 from calbench.quantizers._protocol import WeightFormat
@@ -68,14 +69,16 @@ def searched(weight: torch.Tensor, inputs: LayerInputs, grid: Grid) -> torch.Ten
     inputs' second moment. Scales are divided by the root of the product of the largest and the
     smallest, as in the published code, so that they centre on 1; ``a = 0`` is rounding to nearest.
     """
-    mean = inputs.magnitude / inputs.n_tokens
+    mean, moment = inputs.magnitude / inputs.n_tokens, inputs.moment
+    if moment is None:
+        raise InputError("the search needs the inputs' second moment; measure them with moments=True")
     best, least = torch.ones_like(mean), float("inf")
     for step in range(_STEPS):
         scale = mean.pow(step / _STEPS).clamp_min(1e-4)
         # Stored as bfloat16 would be too coarse and float32 more than needed.
         scale = (scale / (scale.max() * scale.min()).sqrt()).half()
         error = round_to_nearest(weight * scale, grid).dequantize() / scale - weight
-        loss = float(((error @ inputs.moment) * error).sum())
+        loss = float(((error @ moment) * error).sum())
         if loss < least:
             best, least = scale, loss
     return best

@@ -138,7 +138,7 @@ def _fp8(x: torch.Tensor, kind: torch.dtype, *, by_row: bool) -> tuple[torch.Ten
 
 
 def _mxfp4(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    grouped = x.unflatten(-1, (-1, _MX_GROUP))
+    grouped = _grouped(x, _MX_GROUP)
     peak = grouped.abs().amax(dim=-1)
     # The largest magnitude is 6 = 1.5 * 2**2; E8M0 holds exponents from -127 on.
     exponents = torch.where(peak > 0, torch.frexp(peak)[1].float() - 1 - 2, -127).clamp(-127, 127)
@@ -147,7 +147,7 @@ def _mxfp4(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _nvfp4(x: torch.Tensor, peak: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     outer = _positive(peak / (6 * torch.finfo(torch.float8_e4m3fn).max))
-    grouped = x.unflatten(-1, (-1, _NV_GROUP))
+    grouped = _grouped(x, _NV_GROUP)
     scales = (grouped.abs().amax(dim=-1) / 6 / outer).to(torch.float8_e4m3fn)
     steps = _positive(scales.float() * outer)
     return _nearest(grouped / steps.unsqueeze(-1)).flatten(-2), scales, outer
@@ -166,7 +166,11 @@ def _values(codes: torch.Tensor) -> torch.Tensor:
 
 
 def _scaled(values: torch.Tensor, scales: torch.Tensor, group_size: int) -> torch.Tensor:
-    return (values.unflatten(-1, (-1, group_size)) * scales.unsqueeze(-1)).flatten(-2)
+    return (_grouped(values, group_size) * scales.unsqueeze(-1)).flatten(-2)
+
+
+def _grouped(x: torch.Tensor, size: int) -> torch.Tensor:
+    return x.reshape(*x.shape[:-1], -1, size)
 
 
 def _packed(codes: torch.Tensor) -> torch.Tensor:
