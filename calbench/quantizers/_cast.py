@@ -96,6 +96,7 @@ class InLlamaCpp(Cast):
     """Float32 weights, as torch has them, in llama.cpp's arithmetic."""
 
     runtime: Runtime = "llama.cpp"
+    cache: str = "f32"
 
     @property
     def kernel(self) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from calbench.quantizers._arguments import bind
+from calbench.errors import BrokenPluginError
+from calbench.quantizers._kv_cache import with_rounded_cache, without_cache
 from calbench.quantizers._protocol import Quantizer
 from calbench.registry import Registry, Spec
 
@@ -21,7 +23,12 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers.gptq",
         "calbench.quantizers._hqq",
         "calbench.quantizers._gguf",
+        "calbench.quantizers._fp8",
+        "calbench.quantizers._int8",
+        "calbench.quantizers._fp4",
+        "calbench.quantizers._awq",
     ),
+    skip=("id",),
 )
 # They are left out where everything is asked for.
 _NEED_ARGUMENTS = ("checkpoint",)
@@ -31,7 +38,7 @@ def quantizer(name: str) -> Callable[[U], U]:
     """Return a decorator that registers a quantizer's class, or a function that makes one.
 
     What it decorates is called as ``factory(id, **arguments)``: the keyword-only parameters are the
-    arguments that an id may give in brackets (see :func:`calbench.quantizers._arguments.bind`).
+    arguments that an id may give in brackets (see :func:`calbench.registry.bind`).
     """
     return registry.register(name)
 
@@ -42,9 +49,10 @@ def arguments(quantizer_id: str) -> dict[str, Any]:
     >>> arguments("bnb-int8[skip=key]")
     {'skip': ['key'], 'include': [], 'threshold': 0.0}
     """
-    spec = Spec.parse(quantizer_id)
-    _, values = bind(registry.get(spec.name), spec)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    spec, cache = without_cache(Spec.parse(quantizer_id))
+    _, _, values = registry.bind(spec)
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return plain if cache is None else plain | {"kv": cache}
 
 
 def names() -> tuple[str, ...]:
@@ -68,7 +76,13 @@ def get(spec: str | Spec) -> Quantizer:
     InputError
         An argument is unknown or its value cannot be used.
     """
-    spec = Spec.parse(spec) if isinstance(spec, str) else spec
-    factory = registry.get(spec.name)
-    canonical, arguments = bind(factory, spec)
-    return factory(canonical, **arguments)
+    spec, cache = without_cache(Spec.parse(spec) if isinstance(spec, str) else spec)
+    factory, canonical, arguments = registry.bind(spec)
+    for parameter in list(inspect.signature(factory).parameters.values())[1:]:
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+            raise BrokenPluginError(
+                f"quantizer {canonical!r}: the parameter {parameter.name!r} of its factory is not"
+                " keyword-only with a default; write def factory(id, *, bits: int = 4)"
+            )
+    made = factory(canonical, **arguments)
+    return made if cache is None else with_rounded_cache(made, cache)

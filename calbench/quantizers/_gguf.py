@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from calbench.quantizers._samples import QuantizationSamples
+
 Fallback = Literal["refuse", "allow"]
+Cache = Literal["f32", "f16", "q8_0", "q4_0"]
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,14 @@ class Gguf(SwapsLayers):
         divisible by its blocks, and get llama.cpp's replacement.
     runtime
         Who answers from the proven blocks: torch on what they decode to, or llama.cpp.
+    cache
+        Type of llama.cpp's key-value cache.
     """
 
     type_name: str
     fallback: Fallback
     runtime: Runtime = "torch"
+    cache: Cache = "f32"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -68,8 +74,9 @@ class Gguf(SwapsLayers):
         """Linear layers inside the blocks, less ``skip``, plus ``include``, if their rows fit."""
         return tuple(self.plan(model))
 
-    def plan(self, model: nn.Module) -> Mapping[str, str]:
+    def plan(self, model: nn.Module, samples: QuantizationSamples | None = None) -> Mapping[str, str]:
         """The type of each layer."""
+        del samples
         names = select(model, skip=self.skip, include=self.include)
         asked = wanted(self.type_name, model, names)
         widths = {name: int(model.get_submodule(name).in_features) for name in names}  # type: ignore[arg-type]
@@ -95,7 +102,7 @@ class Gguf(SwapsLayers):
         import torch
 
         layer: Any = module
-        weight: torch.Tensor = layer.dequantize()
+        weight: torch.Tensor = layer.decode()
         independent = layer.decoded_by_gguf_py()
         if not torch.equal(weight.cpu(), independent):
             raise QuantizationError(
@@ -129,8 +136,9 @@ def _register(name: str, type_name: str) -> None:
         include: tuple[str, ...] = (),
         fallback: Fallback = "refuse",
         runtime: Runtime = "torch",
+        kv: Cache = "f32",
     ) -> Gguf:
-        return Gguf(id, skip, include, type_name, fallback, runtime)
+        return Gguf(id, skip, include, "none", type_name, fallback, runtime, kv)
 
     make.__qualname__ = name.replace("-", "_")
     quantizer(name)(make)

@@ -133,6 +133,11 @@ class RunsElsewhere(Quantizer, Protocol):
         """``"torch"``, or ``"llama.cpp"`` for the same weights in its arithmetic."""
         ...
 
+    @property
+    def cache(self) -> str:
+        """Type of the other runtime's key-value cache."""
+        ...
+
 
 @runtime_checkable
 class ReadsFiles(Quantizer, Protocol):
@@ -141,4 +146,13 @@ class ReadsFiles(Quantizer, Protocol):
     @property
     def files_hash(self) -> str:
         """SHA-256 over all that it reads besides the source."""
+        ...
+
+
+@runtime_checkable
+class ScalesColumns(Quantizer, Protocol):
+    """What a quantizer has besides, where columns are multiplied before they are rounded to the grid."""
+
+    def stored_weight(self, module: nn.Module) -> torch.Tensor:
+        """Return what is on the grid: the weight, before columns are scaled back; float32."""
         ...

@@ -11,7 +11,7 @@ from typing import Any
 from calbench.inference import check_device
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel, Quantizer, RunsElsewhere
-from calbench.runtimes import LlamaCppRuntime, Runtime, TorchRuntime, write_gguf
+from calbench.runtimes import LlamaCppRuntime, LlamaOptions, Runtime, TorchRuntime, write_gguf
 
 
 @contextmanager
@@ -33,4 +33,4 @@ def runtime_for(
     with TemporaryDirectory(prefix="calbench-gguf-") as folder:
         file = Path(folder) / "model.gguf"
         write_gguf(source, loaded.module, file)
-        yield LlamaCppRuntime(file, tokenizer, source)
+        yield LlamaCppRuntime(file, tokenizer, source, LlamaOptions(kv=method.cache))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -34,6 +38,11 @@ def float_file(smollm2, module, tmp_path_factory):
     return file
 
 
+@pytest.fixture(scope="module")
+def shipped_file(smollm2):
+    return Path(smollm2.gguf)
+
+
 def both(task, n, smollm2, module, file):
     tokenizer, asked = smollm2.load_tokenizer(), tasks.get(task)
     items = asked.partition.evaluation[:n]
@@ -42,9 +51,7 @@ def both(task, n, smollm2, module, file):
         LlamaCppRuntime(file, tokenizer, smollm2, LlamaOptions(threads=1)),
     )
     request = asked.request(smollm2)
-    return [
-        r.score(request, items, shards=NoShards(), on_progress=lambda *_: None).logits for r in runtimes
-    ]
+    return [r.score(request, items, shards=NoShards(), on_progress=lambda *_: None).logits for r in runtimes]
 
 
 def test_the_same_weights_give_the_same_label_words(smollm2, module, float_file):
@@ -58,33 +65,36 @@ def test_the_same_weights_give_the_same_options(smollm2, module, float_file):
     assert np.abs(here - there).max() < 1e-3  # per byte; measured 4e-5
 
 
-def test_a_grammar_and_forced_tokens_agree(float_file):
+def test_a_grammar_and_forced_tokens_agree(shipped_file):
     context, option = [8060, 42, 339, 2606], [1035, 2731, 6392]
-    with serving(float_file, LlamaOptions(threads=1, slots=1)) as server:
+    with serving(shipped_file, LlamaOptions(threads=1, slots=1)) as server:
         walked = server.log_probs(context, option)
         forced = [server.log_probs([*context, *option[:i]], [token])[0] for i, token in enumerate(option)]
     assert walked == pytest.approx(forced, abs=1e-3)
 
 
-def test_a_damaged_file_is_refused_before_native_code_sees_it(float_file, tmp_path):
+def test_a_damaged_file_is_refused_before_native_code_sees_it(shipped_file, tmp_path):
     cut = tmp_path / "cut.gguf"
-    cut.write_bytes(float_file.read_bytes()[:2_000_000])
+    cut.write_bytes(shipped_file.read_bytes()[:2_000_000])
     with pytest.raises(InputError, match="is cut off"), serving(cut):
         pass
 
 
-def test_an_abort_in_native_code_ends_no_test(float_file):
-    with (
-        pytest.raises(ServerError, match="llama.cpp ended"),
-        serving(float_file, LlamaOptions(threads=1, slots=1)) as server,
-    ):
-        import os
-        import signal
-        from pathlib import Path
+def children():
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
-        children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-        os.kill(int(children[-1]), signal.SIGABRT)
+
+def asked_after_an_abort(file):
+    before = children()
+    with serving(file, LlamaOptions(threads=1, slots=1)) as server:
+        (child,) = children() - before
+        os.kill(child, signal.SIGABRT)
         server.log_probs([1, 2], [3])
+
+
+def test_an_abort_in_native_code_ends_no_test(shipped_file):
+    with pytest.raises(ServerError, match=r"llama\.cpp ended"):
+        asked_after_an_abort(shipped_file)
 
 
 def test_a_model_that_comes_from_no_gguf_file_is_refused(tiny_decoder, tmp_path):
