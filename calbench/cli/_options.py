@@ -22,6 +22,12 @@ Answers = Annotated[
 ]
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A server's host, outside of this machine and private networks, that calbench.toml may name."
+    ),
+]
 StoreFolder = Annotated[
     str | None,
     typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),

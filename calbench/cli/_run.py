@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli._options import AllowHost, AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
 from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
     n_resamples: Resamples = 2000,
     device: Device = "auto",
+    allow_host: AllowHost = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Ask nothing; print how many requests and prompt tokens a served run takes.")
+    ] = False,
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
     executor: Annotated[Executor, typer.Option(help="Who runs the models.")] = Executor.local,
     ray_address: Annotated[
@@ -54,12 +58,24 @@ def run(
     from rich.console import Console
 
     from calbench import devices
+    from calbench import models as library
     from calbench.report import TerminalProgress, precision_json, precision_markdown
-    from calbench.runs import PROFILES, REFERENCE, Bench, Cell, Obstacles, Selection, grid_of
+    from calbench.runs import (
+        PROFILES,
+        Bench,
+        Cell,
+        Obstacles,
+        Selection,
+        estimate_text,
+        grid_of,
+        served_estimate,
+    )
+    from calbench.runtimes import allow
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
 
     size_limit()  # one that cannot be read is refused before the work
+    allow(allow_host or ())
     devices.choose(device)
     if executor is Executor.local and not replay:
         devices.device()
@@ -68,9 +84,12 @@ def run(
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     found = grid.cells(Selection(), PROFILES[profile.value])
     picked, excused = Obstacles().sorted_out(found, grid, Selection())
-    references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
+    references = {Cell(c.model, c.task, library.get(c.model).reference, RAW) for c in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
+    if dry_run:
+        typer.echo(estimate_text(served_estimate(cells, PROFILES[profile.value])))
+        raise typer.Exit(0)
     if executor is Executor.ray and not replay:
         _run_on_ray(
             cells,

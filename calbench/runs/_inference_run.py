@@ -9,17 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 from calbench import devices
 from calbench.errors import UnanswerableError
 from calbench.inference import ENGINE, check_device, generate
 from calbench.models import ModelSource
-from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.runtimes import Runtime, TorchRuntime
 from calbench.store import Record, ShardFolder, Store
 from calbench.tasks import Generation, LabelledItem, Task
+
+
+class Reported(Protocol):
+    """A model that was loaded or is served, and what is known of how it came about."""
+
+    @property
+    def report(self) -> Any:
+        """Has ``to_dict()``, plain JSON."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +51,7 @@ class Asking:
 
     def ask(
         self,
-        loaded: QuantizedModel,
+        loaded: Reported,
         store: Store,
         identity: Mapping[str, Any],
         *,
@@ -77,8 +85,9 @@ class Asking:
             The model lies on another device than the identity says, or cannot be asked in this way.
         """
         if runtime is None:
-            check_device(loaded.module)
-            runtime = TorchRuntime(loaded.module, self.tokenizer, self.source)
+            module = getattr(loaded, "module", None)
+            check_device(module)
+            runtime = TorchRuntime(module, self.tokenizer, self.source)
         started = time.perf_counter()
         with step as advance:
             predictions, counted = self._answers(runtime, store.shards(identity), advance)
@@ -90,7 +99,7 @@ class Asking:
             **counted,
             "n_duplicates_dropped": self.task.dataset.n_duplicates,
             "baseline": self.source.baseline,
-            "machine": _machine(loaded.module),
+            "machine": _machine(runtime),
             "quantization": loaded.report.to_dict(),
             **runtime.notes(),
         }
@@ -143,9 +152,9 @@ class Asking:
         }
 
 
-def _machine(module: Any) -> dict[str, Any]:
+def _machine(runtime: Runtime) -> dict[str, Any]:
     named: dict[str, Any] = {"processor": platform.machine(), "cores": os.cpu_count()}
-    if cards := devices.card_names(module):
+    if isinstance(runtime, TorchRuntime) and (cards := devices.card_names(runtime.module)):
         named["gpus"] = cards
     return named
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,8 +14,9 @@ from calbench.errors import CalbenchError, ModelLoadingForbiddenError
 from calbench.gates import Side, TopLabelSide, TransferResult, metrics_of, side_of, transfer_between
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
+from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import Asking, unreported
+from calbench.runs._inference_run import Asking, Reported, unreported
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
@@ -100,6 +101,7 @@ class Bench:
     planned: Sequence[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
+    _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str], Record | CalbenchError] = field(default_factory=dict, repr=False)
     _sides: dict[tuple[str, int], Side | TopLabelSide] = field(default_factory=dict, repr=False)
@@ -115,11 +117,12 @@ class Bench:
         """
         source = self.source(cell.model)
         task = tasks.get(cell.task)
-        reference = self.record(cell.model, REFERENCE, cell.task)
+        against = source.model.reference
+        reference = self.record(cell.model, against, cell.task)
         candidate = self.record(cell.model, cell.quantizer, cell.task)
         sides = (
-            self._side(reference, source, task, quantizers.get(REFERENCE), seed),
-            self._side(candidate, source, task, quantizers.get(cell.quantizer), seed),
+            self._side(reference, source, task, epsilon_of(source.model, against), seed),
+            self._side(candidate, source, task, epsilon_of(source.model, cell.quantizer), seed),
         )
         result = transfer_between(*sides, cell.calibrator, level=self.level)
         return Measured(cell, seed, result, reference, candidate)
@@ -142,7 +145,8 @@ class Bench:
         found = self.store.get(identity)
         if found is None:
             # First: without the backend the record of another machine has another key.
-            quantizers.get(quantizer).check_available()
+            if not self.source(model).model.builds:
+                quantizers.get(quantizer).check_available()
             if self.replay:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
@@ -157,9 +161,12 @@ class Bench:
     def _compute(self, model: str, quantizer: str, task: str) -> None:
         """Load a model once and ask it every planned task that has no record yet."""
         planned = (c.task for c in self.planned if (c.model, c.quantizer) == (model, quantizer))
-        if quantizer == REFERENCE:
+        if quantizer == self.source(model).model.reference:
             planned = (c.task for c in self.planned if c.model == model)
         wanted = dict.fromkeys((task, *planned))
+        if self._served(model, quantizer) is not None:
+            self._ask_server(model, quantizer, wanted)
+            return
         if quantizers.get(quantizer).n_samples and self.source(model).model.quantization_task is None:
             wanted = {task: None}  # what it reads belongs to the task: each has a model of its own
         with self.store.computing():
@@ -177,6 +184,22 @@ class Bench:
             del quantized, runtime
             gc.collect()
 
+    def _served(self, model: str, quantizer: str) -> ServedBuild | None:
+        place = model, quantizer
+        if place not in self._builds:
+            source = self.source(model).model
+            self._builds[place] = served_build(source, quantizer, self.store, replay=self.replay)
+        return self._builds[place]
+
+    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str]) -> None:
+        build = self._served(model, quantizer)
+        assert build is not None  # noqa: S101 (the caller looked)
+        with build.runtime() as runtime:
+            for n, name in enumerate(wanted):
+                with nullcontext() if n == 0 else suppress(CalbenchError):
+                    if self.store.get(self.identity(model, quantizer, name)) is None:
+                        self._score(self.source(model), quantizer, name, build, runtime)
+
     def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
         work = "load" if quantizer.id == REFERENCE else "quantize and prove"
         with self.progress.step(f"{source.model.id} × {quantizer.id}: {work}"):
@@ -191,12 +214,13 @@ class Bench:
             )
 
     def _score(
-        self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel, runtime: Runtime
+        self, source: _OpenSource, quantizer: str, name: str, loaded: Reported, runtime: Runtime
     ) -> None:
         task = tasks.get(name)
-        asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
+        tokenizer = None if source.model.builds else source.tokenizer
+        asking = Asking(source.model, tokenizer, task, self.items(source.model, task))
         asking.ask(
-            quantized,
+            loaded,
             self.store,
             self.identity(source.model.id, quantizer, name),
             metadata={
@@ -212,14 +236,9 @@ class Bench:
     def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
         source, asked = self.source(model), tasks.get(task)
-        method = quantizers.get(quantizer)
+        build = self._served(model, quantizer)
         return {
-            "model": quantizers.identity(
-                method,
-                source.model,
-                samples=source.samples(task) if method.n_samples else None,
-                seed=QUANTIZATION_SEED,
-            ),
+            "model": self._made(source, quantizer, task) if build is None else build.identity(),
             "tokenizer": source.model.tokenizer_hash,
             "max_length": source.model.max_length,
             "task": {
@@ -227,9 +246,14 @@ class Bench:
                 "items": hash_items(self.items(source.model, asked)),
                 "request": _request_identity(source.model, asked),
             },
-            "device": devices.kind(),
+            "device": devices.kind() if build is None else "served",
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
+
+    def _made(self, source: _OpenSource, quantizer: str, task: str) -> dict[str, Any]:
+        method = quantizers.get(quantizer)
+        samples = source.samples(task) if method.n_samples else None
+        return quantizers.identity(method, source.model, samples=samples, seed=QUANTIZATION_SEED)
 
     def items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
         """Return the items of a task that this profile asks a model, calibration and test together."""
@@ -241,7 +265,7 @@ class Bench:
         record: Record,
         source: _OpenSource,
         task: Task,
-        quantizer: Quantizer,
+        epsilon: float | None,
         seed: int,
     ) -> Side | TopLabelSide:
         key = (record.key, seed)
@@ -254,7 +278,7 @@ class Bench:
                 test_ids=split.test,
                 metrics=metrics_of(record.predictions),
                 resamples=self.resamples(split, seed),
-                epsilon=quantizer.epsilon,
+                epsilon=epsilon,
                 fit_seed=seed,
             )
         return self._sides[key]

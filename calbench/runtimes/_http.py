@@ -28,6 +28,10 @@ class RefusedError(ServerError):
         self.status = status
 
 
+class UnreachableError(ServerError):
+    """No whole answer came, however often the server was asked."""
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a server is waited for.
@@ -139,7 +143,7 @@ class Client:
                 pause = max(pause, wait)
                 continue
             return self._read(status, text, path)
-        raise ServerError(f"{error} (asked {self.patience.n_tries} times)")
+        raise UnreachableError(f"{error} (asked {self.patience.n_tries} times)")
 
     def _once(self, method: str, url: str, body: Mapping[str, Any] | None) -> tuple[int, str, float]:
         """Send a request once; status 0 means that no whole answer came, and the text says why."""

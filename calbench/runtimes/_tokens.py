@@ -74,6 +74,15 @@ class Tokenised:
         )
 
 
+def count_requests(
+    tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
+) -> tuple[int, int]:
+    """Return how many requests and prompt tokens asking different items takes."""
+    rows = dict.fromkeys(Tokenised.of(tokenizer, source, request, items).rows)
+    n_tokens = sum(len(q.context) + len(option) for q, _ in rows for option in q.options)
+    return sum(len(q.options) for q, _ in rows), n_tokens
+
+
 def _asker(server: TokenServer) -> Callable[[Row], list[float]]:
     def ask(row: Row) -> list[float]:
         question, lengths = row
