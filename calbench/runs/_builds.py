@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from calbench import quantizers
@@ -15,7 +13,7 @@ from calbench.cache import replacing
 from calbench.errors import InputError, ModelLoadingForbiddenError
 from calbench.models import Address, ModelSource
 from calbench.runtimes import Connection, Runtime, connected, reconnected, require
-from calbench.store import Record, Store, key_of
+from calbench.store import Store, key_of
 
 
 @dataclass(frozen=True)
@@ -123,12 +121,3 @@ def served_build(source: ModelSource, name: str, store: Store, *, replay: bool) 
 def epsilon_of(source: ModelSource, quantizer: str) -> float | None:
     """Return the unit error of a quantizer; a server tells none."""
     return None if source.builds else quantizers.get(quantizer).epsilon
-
-
-def is_too_old(record: Record, days: float | None) -> bool:
-    """Whether a record is too old, of a server that tells no build and so may have changed since."""
-    facts = record.identity.get("model")
-    if days is None or not isinstance(facts, Mapping) or "address" not in facts or facts.get("build"):
-        return False
-    made = datetime.fromisoformat(str(record.provenance["created"]))
-    return datetime.fromtimestamp(time.time(), timezone.utc) - made > timedelta(days=days)

@@ -143,7 +143,8 @@ class Grid:
             for quantizer in self._quantizers(model, picked["quantizers"], command_line)
             for task in self._tasks(model, command_line, profile)
             for calibrator in picked["calibrators"]
-            if command_line.names("calibrators", calibrator) or _can_fit(calibrator, task)
+            if command_line.names("calibrators", calibrator)
+            or (_can_fit(calibrator, task) and _knows_precision(model, calibrator))
         ]
 
     def calibrators(self, command_line: Selection) -> tuple[str, ...]:
@@ -335,6 +336,11 @@ _CANONICAL: dict[str, Callable[[str], str]] = {
     "quantizers": lambda name: quantizers.get(name).id,
     "calibrators": lambda name: calibrators.registry.bind(name)[1],
 }
+
+
+def _knows_precision(model: str, calibrator: str) -> bool:
+    """Whether a calibrator's need of a unit error can be met: no server tells one."""
+    return not models.get(model).builds or not calibrators.get(calibrator).needs_epsilon
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

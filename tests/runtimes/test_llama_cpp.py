@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -95,6 +96,21 @@ def asked_after_an_abort(file):
 def test_an_abort_in_native_code_ends_no_test(shipped_file):
     with pytest.raises(ServerError, match=r"llama\.cpp ended"):
         asked_after_an_abort(shipped_file)
+
+
+def test_doctor_finds_that_a_real_llama_server_can_be_trusted(shipped_file, monkeypatch):
+    from typer.testing import CliRunner
+
+    from calbench.cli import app
+
+    with serving(shipped_file, LlamaOptions(threads=2, slots=2)) as server:
+        monkeypatch.setenv("CALBENCH_API_KEY", server.client.key)
+        done = CliRunner().invoke(app, ["doctor", str(server.client.address), "--json"])
+    (test,) = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert {check["outcome"] for check in test["checks"]} <= {"ok", "noted"}
+    assert test["facts"]["runtime"] == "llama-server"
+    assert server.client.key not in done.stdout
 
 
 def test_a_model_that_comes_from_no_gguf_file_is_refused(tiny_decoder, tmp_path):
