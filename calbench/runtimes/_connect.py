@@ -94,6 +94,7 @@ def connected(
     declared: bool = False,
     patience: Patience | None = None,
     n_at_once: int = N_AT_ONCE,
+    key: str | None = None,
 ) -> Iterator[Connection]:
     """Connect to a server and put it to the test.
 
@@ -107,6 +108,8 @@ def connected(
         Whether a file names the server, and not the user.
     patience, n_at_once
         How long answers are waited for, and how many at once.
+    key
+        Where the environment's is not meant.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def connected(
         There is no server, or none of these kinds.
     """
     check_host(address, declared=declared)
-    client = Client(address, patience or Patience())
+    client = Client(address, patience or Patience(), key)
     try:
         yield _found(client, tokenizer, n_at_once)
     finally:

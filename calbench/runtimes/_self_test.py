@@ -109,6 +109,7 @@ def tested(
         ("raw log-probabilities", _raw),
         ("sum", _sum),
         ("floor", _floor),
+        ("context", _context),
         ("place", _place),
     ]
     for name, step in steps:
@@ -296,17 +297,33 @@ def _floor(test: _Test) -> None:
     test.note("floor", "ok", "unlikely tokens have log-probabilities of their own")
 
 
+def _context(test: _Test) -> None:
+    """What is said of a token depends on all that comes before it."""
+    first, *_, last = test.prompts()
+    token = last[-1]
+    values = {test.server.log_probs(context, [token])[0] for context in (first, last, last[:-2])}
+    if len(values) < 3:
+        raise ServerError(
+            f"after three contexts one token has the log-probabilities {sorted(values)}: the server does not"
+            " read the context, or cuts it"
+        )
+    test.note("context", "ok", "log-probabilities change with what comes before")
+
+
 def _place(test: _Test) -> None:
     """The log-probability of a token in a prompt is that with which the same token is generated."""
-    worst = 0.0
+    differences = []
     for tokens in test.prompts():
-        listed = test.server.likeliest(tokens, 1)
-        told = listed[0][1]
-        token = _token_of(test, *listed[0])
-        if token is None:
-            continue
-        asked = test.server.log_probs(tokens, [token])[0]
-        worst = max(worst, abs(asked - told))
+        for written, told in test.server.likeliest(tokens, 3):
+            token = _token_of(test, written)
+            if token is not None:
+                differences.append(abs(test.server.log_probs(tokens, [token])[0] - told))
+    if not differences:
+        raise ServerError(
+            "none of the tokens that the server generates is one to the tokenizer here, so that nothing shows"
+            " which log-probability belongs to which token; name the tokenizer that belongs to the model"
+        )
+    worst = max(differences)
     if worst > SAME:
         raise ServerError(
             f"the same token has log-probabilities that differ by {worst:.3g} nat in a prompt and when it is"
@@ -315,8 +332,7 @@ def _place(test: _Test) -> None:
     test.note("place", "ok", f"in a prompt and generated: {worst:.2g} nat apart at most")
 
 
-def _token_of(test: _Test, written: str, value: float) -> int | None:
-    del value
+def _token_of(test: _Test, written: str) -> int | None:
     if isinstance(test.server, LlamaServer):
         return int(written)
     if written.startswith("token_id:"):

@@ -24,6 +24,8 @@ FAULTS = (
     "floor",
     "unrepeatable",
     "unnormalised",
+    "reads-no-context",
+    "other-names",
     "null",
     "nan",
 )
@@ -75,6 +77,8 @@ class CompletionsServer:
             logits = logits / max(body.get("temperature", 1.0), 0.01)
         if "penalised" in self.faults:
             logits[:, sorted(set(tokens))] -= body.get("frequency_penalty", 0.0)
+        if "reads-no-context" in self.faults:
+            logits = torch.cat([self.logits([token]) for token in tokens])
         values = torch.log_softmax(logits, -1)
         if "unnormalised" in self.faults:
             values = values * 0.5
@@ -133,6 +137,8 @@ class CompletionsServer:
         return 200, {"object": "text_completion", "model": "tiny", "choices": [choice], "usage": usage}
 
     def written(self, token: int) -> str:
+        if "other-names" in self.faults:
+            return f"<{token}> <{token}>"
         return str(self.tokenizer.convert_ids_to_tokens(token))
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:

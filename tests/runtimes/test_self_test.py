@@ -77,6 +77,8 @@ def test_generated_log_probabilities_may_be_processed_where_those_of_prompts_are
         ("off-by-one", "off by one place"),
         ("floor", "floored, not told"),
         ("unrepeatable", "the same prompt gives log-probabilities that differ"),
+        ("reads-no-context", "does not read the context"),
+        ("other-names", "which log-probability belongs to which token"),
         ("null", "is None"),
         ("nan", "is nan"),
     ],
