@@ -24,7 +24,7 @@ from calbench.cache import cache_dir
 from calbench.gates import Side, transfer_between
 from calbench.inference import _classification as classification
 from calbench.inference import score
-from calbench.runs import PROFILES, Bench
+from calbench.runs import PROFILES, Runner
 from calbench.runs._runner import METRICS
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
@@ -87,12 +87,12 @@ def judged(result):
         yield margin, (failed, exceedance_p_value(*both, limit=margin) if failed else 1.0)
 
 
-def run(bench, floor, repetition):
+def run(runner, floor, repetition):
     """Return, for each null, the decisions of one run of the whole suite at both margins."""
     found = {}
     for model, task in CELLS:
-        record = bench.record(model, "fp32", task).predictions
-        n_calibration = bench.profile.sizes(models.get(model).architecture, len(record))[0]
+        record = runner.record(model, "fp32", task).predictions
+        n_calibration = runner.profile.sizes(models.get(model).architecture, len(record))[0]
         for quantizer in range(N_QUANTIZERS):
             rng = np.random.default_rng([repetition, quantizer, len(found)])
             for null, reference, candidate in nulls(record, floor, rng):
@@ -104,10 +104,10 @@ def run(bench, floor, repetition):
 
 
 def main(repetitions):
-    bench = Bench(Store(cache_dir() / "store"), PROFILES["default"])
+    runner = Runner(Store(cache_dir() / "store"), PROFILES["default"])
     floor = noise_floor()
     print(f"measured noise floor: {floor:.1e} (largest change of a logit, other batches)\n")
-    runs = [run(bench, floor, repetition) for repetition in range(repetitions)]
+    runs = [run(runner, floor, repetition) for repetition in range(repetitions)]
     rows = []
     for null, margin in runs[0]:
         gates = [r[null, margin] for r in runs]

@@ -46,6 +46,7 @@ class Identity:
 
     needs: ClassVar[Needs] = "top-label"
     needs_epsilon: ClassVar[bool] = False
+    needs_items: ClassVar[bool] = False
     preserves_prediction: ClassVar[bool] = True
     source: ClassVar[str] = "the model's own softmax"
     from_dict = FittedIdentity.from_dict

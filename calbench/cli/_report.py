@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import Columns, Resamples, RowIds, Seed, Where, columns_of
+from calbench.cli._options import MARGIN, SEED, Columns, Resamples, RowIds, Seed, Where, columns_of
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -32,12 +32,12 @@ def report(
         str | None,
         typer.Option(help="Of records: the full-precision quantizer; default fp32, bf16 or fp16."),
     ] = None,
-    margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = 0.02,
+    margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = MARGIN,
     columns: Columns = "",
     row_ids: RowIds = False,
     where: Where = "",
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
 ) -> None:
     """Write a report: one page that works offline, markdown, csv and JSON.
 

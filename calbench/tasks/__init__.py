@@ -14,10 +14,8 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
-    Split,
     hash_items,
     normalized,
-    split_evaluation,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._registry import ClosedTask, Task, closed, get, names, registry, task
@@ -36,7 +34,6 @@ __all__ = [
     "Partition",
     "Question",
     "SequenceClassification",
-    "Split",
     "Task",
     "closed",
     "get",
@@ -47,6 +44,5 @@ __all__ = [
     "normalized",
     "open_question",
     "registry",
-    "split_evaluation",
     "task",
 ]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from calbench.adaptation._recovery import recovered_fraction
 
 from calbench import Predictions
-from calbench.adaptation import CONTRASTS, METRICS, ArmsResult, Contrast
+from calbench.adaptation import CONTRASTS, METRICS, Contrast, VariantStudy
 from calbench.adaptation._collapse import collapse_of
 from calbench.adaptation._effects import effects
-from calbench.adaptation._recovery import recovered_fraction
 from calbench.adaptation._variants import contrasts_of, designs
 from calbench.errors import InputError
 from calbench.gates import Side
@@ -141,7 +141,7 @@ def comparison(confident):
         sides[arm.id] = Side.of(
             record, calibration_ids=ids[200:], test_ids=ids[:200], metrics=METRICS, resamples=draw
         )
-    return ArmsResult("m", "t", "bnb-nf4", 42, arms, sides, {})
+    return VariantStudy("m", "t", "bnb-nf4", 42, arms, sides, {})
 
 
 @pytest.mark.parametrize("confident", [False, True])

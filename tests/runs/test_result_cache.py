@@ -16,7 +16,7 @@ from calbench.errors import CorruptRecordError
 from calbench.gates import transfer_between
 from calbench.metrics import evaluate
 from calbench.report import row_of
-from calbench.runs import Memory
+from calbench.runs import ResultCache
 from calbench.runs import _result_cache as memory
 from calbench.runs._result_cache import code_hash
 from calbench.statistics import change, resample
@@ -35,7 +35,7 @@ def recall(tmp_path):
             made.append(True)
             return value
 
-        return Memory(Store(tmp_path)).recall(about, make), bool(made)
+        return ResultCache(Store(tmp_path)).recall(about, make), bool(made)
 
     return run
 
