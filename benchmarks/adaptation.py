@@ -71,12 +71,12 @@ def recovery(names: Sequence[str], profile: str) -> None:
     rows = []
     for name in names:
         for seed in SEEDS:
-            compared = runner.compare(name, TASK, QUANTIZER, seed=seed, arms=ARMS)
+            compared = runner.compare(name, TASK, QUANTIZER, seed=seed, arms=ARMS).comparison
             for metric in ("ece", "brier", "nll"):
-                found = compared.recovery(
+                found = compared.recovered(
                     metric, reference="base", quantized="base-ptq", restored="base-distilled"
                 )
-                values = [f"{compared.measured(arm, metric).value:.3f}" for arm in ARMS]
+                values = [f"{compared.estimate(metric, arm=arm).value:.3f}" for arm in ARMS]
                 shown = _shown(found.fraction) if found.fraction else f"refused: {found.refused}"
                 rows.append([name, seed, metric, *values, _shown(found.cost), shown])
     headers = ["model", "seed", "metric", *ARMS, "cost", "recovered"]

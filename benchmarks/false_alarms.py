@@ -21,14 +21,13 @@ from tabulate import tabulate
 
 from calbench import Predictions, calibrators, models, tasks
 from calbench.cache import cache_dir
-from calbench.gates import Side, transfer_between
+from calbench.gates import FittedSplit, split_items, transfer_between
 from calbench.inference import _classification as classification
 from calbench.inference import score
 from calbench.runs import PROFILES, Runner
 from calbench.runs._runner import METRICS
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
-from calbench.tasks import split_evaluation
 
 CELLS = [("minilm", task) for task in ("amazon", "movie", "nyt", "tweets")]
 CELLS += [("smollm2", task) for task in ("amazon", "tweets")]
@@ -67,11 +66,10 @@ def nulls(record, floor, rng):
 
 
 def side(record, sizes, seed):
-    split = split_evaluation(record.item_ids.tolist(), n_calibration=sizes, seed=seed)
-    return Side.of(
+    split = split_items(record.item_ids.tolist(), n_calibration=sizes, seed=seed)
+    return FittedSplit.of(
         record,
-        calibration_ids=split.calibration,
-        test_ids=split.test,
+        split,
         metrics=METRICS,
         resamples=resamples_for(split.test, n_resamples=N_RESAMPLES, seed=seed),
         epsilon=1 / 254,
@@ -79,11 +77,11 @@ def side(record, sizes, seed):
     )
 
 
-def judged(result):
+def judged(compared):
     """Yield each margin, and whether its gate failed and with which p-value."""
-    both = [result.measured(arm, "ece") for arm in ("transferred", "calibrated_reference")]
+    both = [compared.arm(arm).resampled("ece") for arm in ("transferred", "calibrated_reference")]
     for margin in (0.0, MARGIN):
-        failed = result.decide("ece", margin=margin).outcome == "fail"
+        failed = compared.decide("ece", max_increase=margin).outcome == "fail"
         yield margin, (failed, exceedance_p_value(*both, limit=margin) if failed else 1.0)
 
 

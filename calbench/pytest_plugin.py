@@ -103,10 +103,10 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
             raise
         problem = error
     else:
-        session.conclude(fixture, None)
+        session.conclude(pyfuncitem, fixture, None)
         return outcome
     # Outside of the handler, or pytest would show the traceback as well.
-    session.conclude(fixture, problem)
+    session.conclude(pyfuncitem, fixture, problem)
     return None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from calbench.baselines import Baseline, snapshot
 from calbench.errors import InputError
-from calbench.gates import TRANSFER_ARMS, Arm, Comparison, Requirement, no_arm
+from calbench.gates import TRANSFER_ARMS, Arm, Comparison, Requirement, no_arm, other_calibrator
 from calbench.metrics import Metric
 from calbench.report import Row, row_of
 from calbench.runs import Cell, ImportedRunner, Measured, ResultCache, Runner, about
@@ -155,4 +155,5 @@ class CellArms:
     def _other(self, name: str) -> MeasuredCell:
         if name.startswith(QUANTIZER):
             return self.cell.instead(quantizer=name.removeprefix(QUANTIZER))
+        other_calibrator(name)  # or it is refused here
         return self.cell.instead(calibrator=name)

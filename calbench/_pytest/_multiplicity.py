@@ -47,7 +47,7 @@ def _gates(report: pytest.TestReport) -> list[Gate]:
 def _recount(config: pytest.Config, report: pytest.TestReport, options: Options) -> None:
     """Count a test that passed for the time being as undecided."""
     terminal = config.pluginmanager.getplugin("terminalreporter")
-    if terminal is None or options.inconclusive == "pass" or not is_undecided(report.calbench):  # type: ignore[attr-defined]
+    if terminal is None or options.inconclusive == "pass" or not is_undecided(report.calbench):
         return
     if report in terminal.stats.get("passed", ()):
         terminal.stats["passed"].remove(report)

@@ -258,7 +258,7 @@ class Session:
         """Whether an error is one that calbench raises on purpose, in a test of its fixture."""
         return isinstance(fixture, CalbenchFixture) and isinstance(error, CalbenchError)
 
-    def conclude(self, fixture: CalbenchFixture, error: Exception | None) -> None:
+    def conclude(self, item: pytest.Item, fixture: CalbenchFixture, error: Exception | None) -> None:
         """Turn what a test raised through the fixture into its fate; refuse one that required nothing.
 
         What cannot run here skips; bad input fails, with the place and without calbench's own frames.
@@ -269,7 +269,7 @@ class Session:
             pytest.fail(str(error), pytrace=False)
         if error is not None:
             problem = f"{fixture.subject}: {type(error).__name__}: {error}"
-            pytest.fail(f"{problem}\n  {_place_of(error)}", pytrace=False)
+            pytest.fail(f"{problem}\n  {_place_of(error, item.path)}", pytrace=False)
         if fixture.cell is not None and not fixture.log.asked:
             pytest.fail(
                 f"{fixture.subject}: this test of a grid requires nothing and looks at no number; state what"
@@ -302,12 +302,10 @@ class Session:
         return grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
 
 
-def _place_of(error: Exception) -> str:
-    """Return where in a test an error was raised: the last line that is not calbench's own."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = Path(__file__).parents[1]
-    outside = [frame for frame in frames if own not in Path(frame.filename).parents]
-    return f"{outside[-1].filename}:{outside[-1].lineno}" if outside else ""
+def _place_of(error: Exception, file: Path) -> str:
+    """Return where in a test's file an error was raised."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
+    return f"{file.name}:{frames[-1].lineno}" if frames else file.name
 
 
 def _cell_of(item: pytest.Item) -> Cell | None:

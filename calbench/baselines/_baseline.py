@@ -102,7 +102,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
             "n_test": len(ids),
             "n_calibration": len(calibration),
             "test_sha256": predictions.take(ids).items_hash,
-            "calibration_sha256": predictions.take(calibration).items_hash,
+            "calibration_sha256": predictions.take(calibration).items_hash if calibration else "",
         },
         metrics={
             name: {"value": round(evaluate(name, items), 6), "fingerprint": get(name).fingerprint}

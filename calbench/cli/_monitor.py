@@ -119,8 +119,8 @@ def _show(found: Monitoring) -> None:
 
 
 def _plain(found: Monitoring) -> dict[str, Any]:
-    from dataclasses import asdict, fields, is_dataclass
+    from dataclasses import asdict, fields
 
     parts: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "ece"}
-    plain = {name: asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for name, part in parts.items()}
+    plain = {n: part if isinstance(part, int) else asdict(part) for n, part in parts.items()}
     return {**plain, "ece": found.ece.to_plain(test="calbench monitor"), "flags": list(found.flags)}

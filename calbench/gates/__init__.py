@@ -31,6 +31,7 @@ from calbench.gates._transfer import (
     TRANSFER_CONTRASTS,
     division,
     n_calibration_of,
+    other_calibrator,
     transfer,
     transfer_between,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "n_calibration_of",
     "no_arm",
     "order_problem",
+    "other_calibrator",
     "shown",
     "split_items",
     "takes_confidences",

@@ -158,13 +158,7 @@ def transfer_between(
             return _transferred(reference, candidate, name, method)
         if wanted in TRANSFER_ARMS:
             return (reference if wanted == "calibrated_reference" else candidate).calibrated(name, method)
-        try:
-            other = calibrators.get(wanted)
-        except UnknownNameError as error:
-            raise UnknownNameError(
-                f"{no_arm(wanted, TRANSFER_ARMS)}; nor is it a calibrator: {error}"
-            ) from None
-        return _transferred(reference, candidate, wanted, other)
+        return _transferred(reference, candidate, wanted, other_calibrator(wanted))
 
     return Comparison(
         NamedArms(TRANSFER_ARMS, arm),
@@ -178,6 +172,14 @@ def transfer_between(
         name,
         notes=_notes,
     )
+
+
+def other_calibrator(name: str) -> Calibrator:
+    """Return a calibrator that stands for its transferred arm; refuse what is neither that nor an arm."""
+    try:
+        return calibrators.get(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{no_arm(name, TRANSFER_ARMS)}; nor is it a calibrator: {error}") from None
 
 
 def _transferred(reference: FittedSplit, candidate: FittedSplit, name: str, method: Calibrator) -> Arm:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -168,6 +169,8 @@ def monitor(
     check_level(level)
     if not 0 < threshold < 1:
         raise InputError(f"threshold={threshold}; use a confidence between 0 and 1, such as 0.9")
+    if not math.isfinite(margin):
+        raise InputError(f"margin={margin}; use a finite number")
     for name, record in (("the sample", sample), ("the baseline", baseline)):
         if len(record) < _MIN_ITEMS:
             raise InputError(f"{name} has {len(record)} items; monitoring needs at least {_MIN_ITEMS}")

@@ -17,8 +17,8 @@ import torch
 
 from calbench import calibrators, models, quantizers, tasks
 from calbench.adaptation import (
-    ARMS,
     CONTRASTS,
+    VARIANTS,
     AdaptationRunner,
     Distillation,
     Recipe,
@@ -28,7 +28,7 @@ from calbench.adaptation import (
 )
 from calbench.adaptation._budgets import Budget
 from calbench.adaptation._runner import _Setting
-from calbench.adaptation._variants import contrasts_of, designs
+from calbench.adaptation._variants import contrasts_of, variants
 from calbench.errors import InputError, ModelLoadingForbiddenError, UnknownNameError
 from calbench.inference import score
 from calbench.models import ModelSource
@@ -109,12 +109,12 @@ def compared(model, store):
 
 
 def test_every_arm_answers_the_same_items(compared):
-    assert [arm.id for arm in compared.arms] == list(ARMS)
+    assert [variant.id for variant in compared.variants] == list(VARIANTS)
     assert {record.predictions.items_hash for record in compared.records.values()} == {
         compared.records["base"].predictions.items_hash
     }
-    assert {len(side.test) for side in compared.sides.values()} == {120}
-    assert len({record.key for record in compared.records.values()}) == len(ARMS)
+    assert {len(side.test) for side in compared.splits.values()} == {120}
+    assert len({record.key for record in compared.records.values()}) == len(VARIANTS)
 
 
 def test_every_arm_says_how_far_batches_move_its_answers(compared):
@@ -124,7 +124,7 @@ def test_every_arm_says_how_far_batches_move_its_answers(compared):
 
 def test_every_adapter_had_the_same_budget(compared):
     trained = compared.training
-    assert set(trained) == {arm.id for arm in ARMS.values() if arm.adapter != "none"}
+    assert set(trained) == {arm.id for arm in VARIANTS.values() if arm.adapter != "none"}
     assert {history["n_steps"] for history in trained.values()} == {16}
     assert len({history["n_parameters"] for history in trained.values()}) == 1
     same = {name: trained[name]["adapter"] for name in ("tuned", "tuned-ptq", "ptq-lora")}
@@ -140,7 +140,8 @@ def test_an_untuned_arm_is_distilled_without_labels(model, store):
 
 def test_tuning_helps(compared):
     for arm in ("tuned", "qlora", "tuned-distilled"):
-        assert compared.measured(arm, "nll").value < compared.measured("base", "nll").value
+        change = compared.comparison.difference("nll", arm=arm, against="base")
+        assert change.value < 0
 
 
 def test_an_arm_is_measured_unmerged_over_the_bits_it_was_trained_on(compared, model, store):
@@ -170,19 +171,17 @@ def test_another_seed_has_adapters_of_its_own(model, store):
 
 
 def test_calibrators_compose_with_arms(compared):
-    side = compared.side("qlora")
+    side = compared.splits["qlora"]
     fit = calibrators.get("temperature").fit(side.calibration.logits, side.calibration.labels)
     expected = fit(side.test.logits)
-    np.testing.assert_allclose(compared.arm("qlora", "temperature").items.probs, expected)
+    np.testing.assert_allclose(compared.comparison.arm("qlora+temperature").outcomes.probs, expected)
 
 
-def test_unknown_arms_and_metrics_are_refused(compared, model, store):
+def test_unknown_arms_are_refused(compared, model, store):
     with pytest.raises(UnknownNameError, match="did you mean 'qlora'"):
         runner(store).compare(model, TASK, "bnb-nf4", seed=42, arms=["qlor"])
-    with pytest.raises(InputError, match="did you mean 'tuned-ptq'"):
-        compared.measured("tuned-pt", "ece")
-    with pytest.raises(InputError, match="no measured metric is called 'smece'"):
-        compared.measured("tuned", "smece")
+    with pytest.raises(UnknownNameError, match="did you mean 'tuned-ptq'"):
+        compared.comparison.estimate("ece", arm="tuned-pt")
 
 
 def test_a_task_without_training_items_is_refused(model, store, monkeypatch):
@@ -196,7 +195,7 @@ def test_a_budget_may_ask_fewer_items_than_the_profile(model, store):
     found = AdaptationRunner(runner(store).runner, short).compare(
         model, TASK, "bnb-nf4", seed=42, arms=("base", "base-ptq")
     )
-    for side in found.sides.values():
+    for side in found.splits.values():
         assert (len(side.calibration), len(side.test)) == (30, 50)
     assert {len(record.predictions) for record in found.records.values()} == {80}
 
@@ -238,8 +237,8 @@ def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
 
 
 def test_arms_keep_one_order_and_contrasts_need_their_arms():
-    assert [arm.id for arm in designs(["qlora", "base"])] == ["base", "qlora"]
+    assert [arm.id for arm in variants(["qlora", "base"])] == ["base", "qlora"]
     assert not contrasts_of(["base", "tuned"])
     assert [c.id for c in contrasts_of(["qlora", "tuned-ptq"])] == ["qlora - tuned-ptq"]
-    for contrast in CONTRASTS:
+    for contrast in CONTRASTS.values():
         assert sum(contrast.weights.values()) == 0

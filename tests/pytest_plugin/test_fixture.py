@@ -88,7 +88,7 @@ def test_it(calbench):
         ('"eec", at_most=1', "*no metric is called 'eec'; did you mean 'ece'*"),
         ('"overconfidence_gap", max_increase=0.1', "*neither way is better for 'overconfidence_gap'*"),
         ('"ece", at_most=float("nan")', "*at_most=nan; use a finite number*"),
-        ('"ece", max_increase=1, against="baseline"', "*no arm is called 'baseline'; there are candidate, reference*"),
+        ('"ece", max_increase=1, against="baseline"', "*no arm is called 'baseline'; there are cand*"),
         ('"ece", at_most=1, level=95', "*level=95; use a share*"),
     ],
 )

@@ -50,7 +50,8 @@ def test_a_comment_lists_the_worst_first():
 
 def comparison(name, outcome, **changes):
     gate = row(outcome=outcome)["gates"][0]
-    gate |= {"limit": "max_increase", "n": 600, "reference_value": 0.04, **changes}
+    gate |= {"n": 600, "candidate": "candidate", "reference": "reference"}
+    gate |= {"reference_value": 0.04, **changes}
     return {"name": name, "n_test": 600, "level": 0.95, "gates": [gate]}
 
 

@@ -23,7 +23,7 @@ def arms():
     def run(bootstrap_seed, *, seed=42):
         records = {"a": record("fp32", LOGITS), "b": record("int4", 1.3 * LOGITS)}
         runner = ImportedRunner.of(records, n_resamples=100, bootstrap_seed=bootstrap_seed)
-        return runner.transfer(CELL, seed=seed).result.arm("transferred")
+        return runner.transfer(CELL, seed=seed).comparison.arm("transferred")
 
     return run
 
