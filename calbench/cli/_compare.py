@@ -8,23 +8,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     MARGIN,
     SEED,
     Answers,
     AnswersColumn,
     AsJson,
-    Columns,
     FileFormat,
     Force,
     Format,
     Inconclusive,
     Resamples,
-    RowIds,
     Seed,
     Undecided,
-    Where,
-    columns_of,
     read_pair,
     status_of,
 )
@@ -32,15 +29,16 @@ from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
     from calbench.gates import Decision
+    from calbench.records import ColumnNames
 
 
 @app.command()
+@reads_tables
 def compare(
     reference: Annotated[Path, typer.Argument(help="Predictions of the reference.")],
     candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate, of the same items.")],
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
@@ -68,11 +66,10 @@ def compare(
     from calbench.metrics import get, precision_split
     from calbench.registry import split_patterns
 
-    names = columns_of(columns, row_ids=row_ids, where=where)
     both = read_pair(
         reference,
         candidate,
-        names,
+        columns,
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
