@@ -7,7 +7,7 @@ import pytest
 
 from calbench import Predictions, calibrators, metrics
 from calbench.errors import InputError, LeakageError
-from calbench.gates import FittedSplit, Split, transfer
+from calbench.gates import FittedSplit, Split, compare, transfer
 from calbench.statistics import Resamples
 
 RNG = np.random.default_rng(0)
@@ -174,3 +174,25 @@ def test_a_calibrator_need_not_be_registered():
 def test_an_arm_that_does_not_exist_is_refused():
     with pytest.raises(LookupError, match="no arm is called 'raw_ref'; did you mean 'raw_reference'"):
         run().decide("ece", max_increase=0, against="raw_ref")
+
+
+def test_one_question_has_one_number_by_every_door(tmp_path):
+    """Python, records that were imported, and a report: the same items, seed and margin."""
+    from calbench.report import cells_of_records
+    from calbench.runs import Cell, ImportedRunner
+
+    facts = {"model": "m", "task": "t"}
+    records = {
+        name: Predictions(IDS, record.logits, LABELS, metadata={**facts, "quantizer": name})
+        for name, record in (("fp32", REFERENCE), ("int4", CANDIDATE))
+    }
+    for calibrator in ("temperature", "identity"):
+        straight = transfer(records["fp32"], records["int4"], calibrator).contrast("degradation", "ece")
+        measured = ImportedRunner.of(records).transfer(Cell("m", "t", "int4", calibrator))
+        assert measured.comparison.contrast("degradation", "ece") == straight
+        (row,) = [r for r in cells_of_records(records, calibrators=[calibrator]).rows if r["gates"]]
+        assert row["gates"][0]["delta"] == straight.value
+        assert row["gates"][0]["margin"] == 0.02
+    both = compare(records["fp32"], records["int4"]).difference("ece")
+    # of the identity: what is compared as it is
+    assert (both.value, both.interval, both.n) == (straight.value, straight.interval, straight.n)
