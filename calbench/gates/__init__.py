@@ -13,6 +13,7 @@ from calbench.gates._comparison import (
     no_arm,
 )
 from calbench.gates._decision import Decision, Gate
+from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import shown
 from calbench.gates._fitted_split import (
     CALIBRATION_SHARE,
@@ -58,6 +59,7 @@ __all__ = [
     "Split",
     "compare",
     "division",
+    "evaluate",
     "metrics_of",
     "n_calibration_of",
     "no_arm",
