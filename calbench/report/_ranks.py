@@ -36,4 +36,5 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 def _entry(row: Row) -> Resampled:
     value = row["arms"]["transferred"][METRIC]["value"]
-    return Resampled(get(METRIC), value, unpacked_resamples(row["resamples"]), row["n_test"])
+    values = unpacked_resamples(row["resamples"])
+    return Resampled.of_values(get(METRIC), value, values, row["n_test"])

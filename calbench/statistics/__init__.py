@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from calbench.statistics._alarms import exceedance_p_value, expected_false_alarms, survivors
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
+from calbench.statistics._design import Design
 from calbench.statistics._gate import (
     Change,
     GateDecision,
@@ -20,6 +21,7 @@ from calbench.statistics._intervals import (
     bootstrap,
     check_level,
     difference,
+    own_bounds,
     percentile_interval,
     relative_bounds,
     resample,
@@ -30,6 +32,7 @@ from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
     "Change",
+    "Design",
     "Estimate",
     "GateDecision",
     "McNemarResult",
@@ -53,6 +56,7 @@ __all__ = [
     "expected_false_alarms",
     "holm",
     "mcnemar",
+    "own_bounds",
     "p_value",
     "percentile_interval",
     "rank_intervals",
