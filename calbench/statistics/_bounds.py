@@ -46,9 +46,10 @@ _SHORT, _SHORT_ALONE = 0.1, 0.45
 # What may be short without notice, as a share of the bound's own deviation.
 _UNNOTICED, _UNNOTICED_COARSE = 0.3, 0.45
 # Of the error allowed: what the bound with fine and the one with coarse groups get.
-_FINE_SHARE, _COARSE_SHARE = 0.44, 0.36
+_FINE_SHARE, _COARSE_SHARE = 0.4, 0.36
 # How much of the bend in a corrected value counts where its opposite is a coarse sum, which has none.
 _COARSE_BEND = 0.25
+_LAX = 0.05  # 1 - level from where on so much is left out
 _FAR = 1e9  # standard errors
 # A bootstrap shows about 0.4 of the bias where the true sums are 0; the rest is for its own noise.
 _BIAS_PER_BOOTSTRAP_BIAS = 4.0
@@ -82,17 +83,42 @@ def absolute_sum_bounds(
 
 @dataclass(frozen=True)
 class Way:
-    """One way to bound a quantity from above: a centre, its deviation, and its share of the error allowed."""
+    """One way to bound a quantity from above.
+
+    Attributes
+    ----------
+    centre
+        The corrected value, times n.
+    straight, bent
+        Its variance if the correction were a constant, and with the correction's own.
+    share
+        Of the error allowed.
+    design
+        How the items were drawn.
+    short, unnoticed, bend
+        What the centre may fall short by; what of that may be, in deviations; how much of the bend counts.
+    """
 
     centre: float
-    deviation: float
+    straight: float
+    bent: float
     share: float
     design: Design
+    short: float = 0.0
+    unnoticed: float = 0.0
+    bend: float = 1.0
 
     def at(self, level: float) -> float:
-        """Return the bound at a level, as a mean over the items."""
+        """Return the bound at a level, as a mean over the items.
+
+        What 95% do not notice is much in the tails of higher levels: there less is left out.
+        """
+        lax = min(1.0, (1 - level) / _LAX)
+        bend = 1 - (1 - self.bend) * lax
+        deviation = np.sqrt(self.straight + bend * max(self.bent - self.straight, 0.0))
+        short = max(0.0, self.short - self.unnoticed * lax * deviation)
         z = self.design.quantile(1 - (1 - level) / 2 * self.share)
-        return float((self.centre + z * self.deviation) / self.design.n_items)
+        return float((self.centre + short + z * deviation) / self.design.n_items)
 
 
 def _least(ways: Sequence[Way], level: float) -> float:
@@ -212,12 +238,11 @@ def _way(terms: Sequence[tuple[float, UnitSums]], *, coarse: bool = False) -> Wa
     bent = combined_variance(slopes) + sum(float(part @ part) for part in left_over)
     if len(terms) == 2 and not coarse:
         bent -= _shared(terms, left_over)
-    if coarse:
-        straight = combined_variance(signs)
-        bent = straight + _COARSE_BEND * max(bent - straight, 0.0)
-    deviation = np.sqrt(max(bent, 0.0) + variance)
-    short = max(0.0, short - (_UNNOTICED_COARSE if coarse else _UNNOTICED) * deviation)
-    return Way(total + short, float(deviation), _COARSE_SHARE if coarse else _FINE_SHARE, design)
+    bent = max(bent, 0.0) + variance
+    if not coarse:
+        return Way(total, bent, bent, _FINE_SHARE, design, short, _UNNOTICED)
+    straight = combined_variance(signs) + variance
+    return Way(total, straight, bent, _COARSE_SHARE, design, short, _UNNOTICED_COARSE, _COARSE_BEND)
 
 
 def _shared(terms: Sequence[tuple[float, UnitSums]], left_over: Sequence[Float64]) -> float:
@@ -237,7 +262,7 @@ def _apart(first_factor: float, first: UnitSums, second_factor: float, second: U
     difference = first_factor * first.totals - second_factor * second.totals
     signs = np.sign(difference)
     variance = combined_variance([(first_factor * signs, first), (-second_factor * signs, second)])
-    return [Way(float(np.abs(difference).sum()), float(np.sqrt(variance)), _FINE_SHARE, first.design)]
+    return [Way(float(np.abs(difference).sum()), variance, variance, _FINE_SHARE, first.design)]
 
 
 def _least_bias(t: Float64) -> Float64:

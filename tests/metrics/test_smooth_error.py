@@ -44,7 +44,7 @@ def test_is_continuous_where_binned_errors_jump(rng):
     c = np.full(200, 0.6)
     correct = np.arange(200) % 5 < 3
     correct[:100], correct[100:] = np.sort(correct)[100:], np.sort(correct)[:100]
-    nudged = c + np.where(np.arange(200) < 100, 1e-9, -1e-9)
+    nudged = c + np.where(np.arange(200) < 100, 2e-6, -2e-6)
 
     def both(c):
         probs, labels = np.column_stack([c, 1 - c]), np.where(correct, 0, 1)
