@@ -21,7 +21,11 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SPEC = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<arguments>[^\[\]]*)\])?")
+# Between double quotes nothing has a meaning but \" and \\: so a path or a template may hold [ ] , = itself.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SPEC = re.compile(rf"(?P<name>{_QUOTED}|[^\[\]\"]+?)(?:\[(?P<arguments>(?:{_QUOTED}|[^\[\]\"])*)\])?")
+_ARGUMENT = re.compile(rf"(?:{_QUOTED}|[^,])+")
+_PATTERN = re.compile(rf"(?:{_QUOTED}|\[(?:{_QUOTED}|[^\]\"])*\]|[^,])+")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,7 @@ class Spec:
 
     Arguments are strings; whoever owns the id gives them types. They are kept sorted by name, so
     that two spellings of one thing are equal, and a value may hold several parts joined by ``+``.
+    A name or value with brackets, commas or quotes in it stands between double quotes.
 
     >>> Spec.parse("bnb-nf4[skip=classifier+pooler, compute_dtype=bfloat16]").id
     'bnb-nf4[compute_dtype=bfloat16,skip=classifier+pooler]'
@@ -45,24 +50,35 @@ class Spec:
         if match is None:
             raise InputError(f"cannot read the id {text!r}; write name or name[argument=value,...]")
         arguments: dict[str, str] = {}
-        for part in filter(None, (p.strip() for p in (match["arguments"] or "").split(","))):
+        for part in filter(None, map(str.strip, _ARGUMENT.findall(match["arguments"] or ""))):
             key, equals, value = (p.strip() for p in part.partition("="))
             if not (key and equals and value):
                 raise InputError(f"cannot read {part!r} in the id {text!r}; write argument=value")
             if key in arguments:
                 raise InputError(f"the id {text!r} gives {key!r} twice; keep one")
-            arguments[key] = value
-        return cls(match["name"].strip(), tuple(sorted(arguments.items())))
+            arguments[key] = _unquoted(value)
+        return cls(_unquoted(match["name"].strip()), tuple(sorted(arguments.items())))
 
     @property
     def id(self) -> str:
         """The one canonical spelling; ``Spec.parse(spec.id) == spec``."""
+        name = _quoted(self.name)
         if not self.arguments:
-            return self.name
-        return f"{self.name}[{','.join(f'{k}={v}' for k, v in self.arguments)}]"
+            return name
+        return f"{name}[{','.join(f'{k}={_quoted(v)}' for k, v in self.arguments)}]"
 
     def __str__(self) -> str:
         return self.id
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if re.fullmatch(_QUOTED, text, re.DOTALL) else text
+
+
+def _quoted(text: str) -> str:
+    if text == text.strip() and not re.search(r'[\[\],"]', text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
 
 
 class Argument(NamedTuple):
@@ -386,9 +402,9 @@ def select(
 
 
 def split_patterns(text: str) -> list[str]:
-    """Split a selection at its commas, except those inside the brackets of an id.
+    """Split a selection at its commas, except those inside quotes or the brackets of an id.
 
     >>> split_patterns("fp32, bnb-nf4[skip=a,double_quant=true]")
     ['fp32', 'bnb-nf4[skip=a,double_quant=true]']
     """
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+    return [part.strip() for part in _PATTERN.findall(text) if part.strip()]

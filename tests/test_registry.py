@@ -9,7 +9,7 @@ import pytest
 
 from calbench import calibrators, models, tasks
 from calbench.errors import BrokenPluginError, DuplicateNameError, InputError, UnknownNameError
-from calbench.registry import Patterns, Registry, Spec, select
+from calbench.registry import Patterns, Registry, Spec, select, split_patterns
 
 
 def make() -> Registry[type]:
@@ -22,6 +22,9 @@ def make() -> Registry[type]:
         ("fp32", "fp32"),
         (" bnb-nf4[ skip = a+b , compute_dtype=bfloat16 ]", "bnb-nf4[compute_dtype=bfloat16,skip=a+b]"),
         ("x[]", "x"),
+        ('a.csv[text="{title}, [{body}]"]', 'a.csv[text="{title}, [{body}]"]'),
+        ('"my [new], file.csv"[label=" a\\"b"]', '"my [new], file.csv"[label=" a\\"b"]'),
+        ('"plain.csv"[n="5"]', "plain.csv[n=5]"),
     ],
 )
 def test_spec_has_one_canonical_spelling(text, canonical):
@@ -115,6 +118,11 @@ def test_selection(patterns, picked):
 def test_selection_that_matches_nothing_is_refused():
     with pytest.raises(UnknownNameError, match=r"bnb-nf5.*did you mean 'bnb-nf4'"):
         select(KNOWN, "fp32,bnb-nf5", kind="quantizer")
+
+
+def test_a_selection_is_not_split_inside_quotes_or_brackets():
+    text = 'a, "b, [c].csv"[x="1,]",y=2], not d[e=f,g=h]'
+    assert split_patterns(text) == ["a", '"b, [c].csv"[x="1,]",y=2]', "not d[e=f,g=h]"]
 
 
 @pytest.mark.parametrize(

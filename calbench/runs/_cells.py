@@ -236,9 +236,7 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
 
     An id with arguments picks itself, in its canonical spelling.
     """
-    patterns = list(patterns)
-    if axis == "models":
-        patterns = [models.named(pattern) if models.is_place(pattern) else pattern for pattern in patterns]
+    patterns = [name for pattern in patterns for name in _placed(axis, pattern) or (pattern,)]
     kind, canonical = axis.removesuffix("s"), _CANONICAL[axis]
     kept = select(_known(axis), patterns, kind=kind, start=start, canonical=canonical)
     return tuple(sorted(kept, key=quantizer_order)) if axis == "quantizers" else kept
@@ -251,11 +249,21 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
 
 def _is_among(axis: str, patterns: Iterable[str], wanted: str) -> bool:
     return any(
-        p == wanted
-        or (p.endswith("]") and _CANONICAL[axis](p) == wanted)
-        or (models.is_place(p) and models.named(p) == wanted)
+        wanted in (placed or (p, _CANONICAL[axis](p) if p.endswith("]") else p))
         for p in patterns
+        for placed in (_placed(axis, p),)
     )
+
+
+def _placed(axis: str, pattern: str) -> tuple[str, ...]:
+    """Return the ids of what is at a place; none if the pattern names no place."""
+    place = pattern.removeprefix("not ").strip()
+    found: tuple[str, ...] = ()
+    if axis == "models" and models.is_place(place):
+        found = (models.named(place),)
+    if axis == "tasks" and tasks.is_place(place):
+        found = tasks.named(place)
+    return tuple(f"not {name}" for name in found) if pattern.startswith("not ") else found
 
 
 def _fitting(model: str) -> tuple[str, ...]:

@@ -25,26 +25,15 @@ registry: Registry[Callable[[], Task]] = Registry(
     "task",
     "calbench.tasks",
     builtin_modules=tuple(
-        f"calbench.tasks.{module}" for module in ("_sentiment", "_questions", "_published", "_configured")
+        f"calbench.tasks.{module}" for module in ("_sentiment", "_questions", "_configured")
     ),
 )
 task = registry.register
 
 
 @cache
-def get(name: str) -> Task:
-    """Return the task with this id; its items load when they are first needed.
-
-    A multiple-choice task takes arguments in brackets, ``mmlu[rule=sum,n_shots=5]``, and so does one
-    of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``.
-
-    Raises
-    ------
-    UnknownNameError
-        No task has the id.
-    InputError
-        The task does not take such an argument.
-    """
+def registered(name: str) -> Task:
+    """Return the task with this id; see :func:`calbench.tasks.get`."""
     spec = Spec.parse(name)
     found = registry.get(spec.name)()
     return _with_arguments(found, spec) if spec.arguments else found

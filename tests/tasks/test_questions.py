@@ -69,7 +69,7 @@ def test_an_answer_that_is_none_of_the_words_is_refused(package):
 
 
 def test_a_row_that_cannot_be_read_is_named(package):
-    with pytest.raises(InputError, match=r"x.jsonl:1: expected a question and an answer"):
+    with pytest.raises(InputError, match=r"x.jsonl: row 1: column 'answer' is missing"):
         questions.load_lettered("x", package({"question": "q"}))
 
 
