@@ -100,7 +100,8 @@ def _at(way, m: Moments, level: float) -> np.ndarray:
     bend = 1 - (1 - bend) * lax
     deviation = np.sqrt(straight + bend * np.maximum(bent - straight, 0))
     short = np.maximum(0, short - unnoticed * lax * deviation)
-    return centre + short + m.quantile((1 - level) / 2 * share) * deviation
+    tail = (1 - level) / 2 * share * (library._REST + (1 - library._REST) * lax)
+    return centre + short + m.quantile(tail) * deviation
 
 
 def _ways(m: Moments):

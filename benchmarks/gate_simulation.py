@@ -307,12 +307,13 @@ def main() -> None:
     )
     parser.add_argument("draws", type=int, nargs="?", default=400)
     parser.add_argument("--only", choices=("worlds", "clusters", "coverage", "real"))
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--cells", type=Path, help="folder of NAME.reference.* and NAME.candidate.* records")
     options = parser.parse_args()
     n = options.draws
     print(f"{n} draws; {1 - LEVEL:.2f} / 2 is allowed on each side", flush=True)
     if options.only in (None, "worlds"):
-        show("Bounds of ΔECE (15 bins):", list(simulate(n)), n)
+        show("Bounds of ΔECE (15 bins):", list(simulate(n, sizes=options.sizes)), n)
     if options.only in (None, "clusters"):
         show("Clusters:", list(simulate_clusters(n)), n)
     if options.cells and options.only in (None, "real"):

@@ -50,6 +50,7 @@ _FINE_SHARE, _COARSE_SHARE = 0.4, 0.36
 # How much of the bend in a corrected value counts where its opposite is a coarse sum, which has none.
 _COARSE_BEND = 0.25
 _LAX = 0.05  # 1 - level from where on so much is left out
+_REST = 0.6  # what higher levels keep of their share: a few items' sums have longer tails than a normal
 _FAR = 1e9  # standard errors
 # A bootstrap shows about 0.4 of the bias where the true sums are 0; the rest is for its own noise.
 _BIAS_PER_BOOTSTRAP_BIAS = 4.0
@@ -117,7 +118,8 @@ class Way:
         bend = 1 - (1 - self.bend) * lax
         deviation = np.sqrt(self.straight + bend * max(self.bent - self.straight, 0.0))
         short = max(0.0, self.short - self.unnoticed * lax * deviation)
-        z = self.design.quantile(1 - (1 - level) / 2 * self.share)
+        tail = (1 - level) / 2 * self.share * (_REST + (1 - _REST) * lax)
+        z = self.design.quantile(1 - tail)
         return float((self.centre + short + z * deviation) / self.design.n_items)
 
 
