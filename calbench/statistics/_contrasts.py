@@ -63,7 +63,8 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     """
     _check(terms)
     value = math.fsum(weight * result.value for weight, result in terms)
-    return Estimate(value, holding(contrast_bounds(terms, level), value), level)
+    interval = holding(contrast_bounds(terms, level), value)
+    return Estimate(value, interval, level, terms[0][1].n_items)
 
 
 def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:

@@ -37,11 +37,14 @@ class Estimate:
         Lower and upper bound.
     level
         Share of such intervals that should hold the true value.
+    n
+        Number of items; 0 where it is not known.
     """
 
     value: float
     interval: tuple[float, float]
     level: float = 0.95
+    n: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +115,7 @@ class Resampled:
             interval = bca_interval(self.value, self.values, jackknife, level)
         else:
             raise InputError(f"method={method!r}; use 'percentile', 'bca' (with items) or 'bounds'")
-        return Estimate(self.value, holding(interval, self.value), level)
+        return Estimate(self.value, holding(interval, self.value), level, self.n_items)
 
 
 def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamples) -> dict[str, Resampled]:
@@ -192,7 +195,7 @@ def difference(
         interval = sampled_interval(candidate.values - reference.values, candidate.design, level)
     else:
         interval = difference_bounds(candidate, reference, level=level)
-    return Estimate(value, holding(interval, value), level)
+    return Estimate(value, holding(interval, value), level, candidate.n_items)
 
 
 def difference_bounds(

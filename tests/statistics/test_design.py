@@ -9,7 +9,16 @@ from scipy.special import ndtr
 from calbench.errors import InputError
 from calbench.metrics import Outcomes
 from calbench.records import TopLabelPredictions
-from calbench.statistics import Design, Resamples, bootstrap, change, own_bounds, resample, resamples_for
+from calbench.statistics import (
+    Design,
+    Resamples,
+    bootstrap,
+    change,
+    outcome_of,
+    own_bounds,
+    resample,
+    resamples_for,
+)
 
 
 def ids(n):
@@ -95,8 +104,8 @@ def test_fewer_than_ten_clusters_decide_nothing(metric):
         resample([metric], Outcomes.from_top_label(confidences, luck < confidences - gap), draw)[metric]
         for gap in (0.3, 0.0)
     ]
-    assert change(*pair).judge(0.02).outcome == "inconclusive"
-    assert change(pair[0], None).judge(0.5).outcome == "inconclusive"
+    assert outcome_of(change(*pair), 0.02)[0] == "inconclusive"
+    assert outcome_of(change(pair[0], None), 0.5)[0] == "inconclusive"
 
 
 def test_clusters_make_false_alarms_rare_that_items_raise():
@@ -162,4 +171,4 @@ def test_a_verdict_on_ece_draws_no_resamples(record_of, monkeypatch):
     items = [Outcomes.from_record(record_of(400, gap)) for gap in (0.2, 0.02)]
     draw = resamples_for([f"q{i:05d}" for i in range(400)], seed=77)
     pair = [resample(["ece"], one, draw)["ece"] for one in items]
-    assert change(*pair).judge(0.5).outcome == "pass"
+    assert outcome_of(change(*pair), 0.5)[0] == "pass"
