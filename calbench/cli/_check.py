@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +30,7 @@ from calbench.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from calbench.gates import Comparison
+    from calbench.models import ModelSource
     from calbench.studies import Compressed, MissingRow
 
 _N_BINS = 10
@@ -106,9 +108,84 @@ def check(
     if write_suite is not None:
         from calbench.cli._written_suite import write
 
-        written = write(write_suite, named, [one.name for one in found], limits, calibrator, asked, seed)
+        builds = [one.name for one in found]
+        written = write(write_suite, named.tables, builds, limits, calibrator, asked, store=store)
         say(f"written: {', '.join(written)}; run it with: cd {write_suite} && pytest")
     raise typer.Exit(status_of((one.outcome for one in found), inconclusive))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """What the arguments of a check mean, and the tables that would declare it."""
+
+    model: str
+    task: str
+    quantizers: str
+    candidate: str
+    tables: dict[str, dict[str, Any]]
+
+
+def _named(
+    model: str, data: str, text: str, label: str, classes: str, reference: str, quantizers: str
+) -> _Named:
+    from calbench import models, tasks
+
+    compressed = models.is_candidate(model)
+    if compressed and not reference:
+        raise InputError(
+            f"{model} is {compressed}: what compression changed cannot be told without what it was made from;"
+            " add --reference MODEL, a folder or a hub id"
+        )
+    place = reference or model
+    outputs = [name.strip() for name in classes.split(",") if name.strip()]
+    model_id = models.named(place, classes=outputs) if models.is_place(place) else models.get(place).id
+    source = models.get(model_id)
+    candidate = ""
+    if compressed and compressed.startswith("a folder"):
+        quantizers = f"checkpoint[folder={Path(model).expanduser().resolve()}]"
+    elif reference:
+        candidate = models.named(model, classes=source.classes) if models.is_place(model) else model
+    tables: dict[str, dict[str, Any]] = {}
+    if models.is_place(place):
+        tables[f"models.{model_id}"] = _model_table(source)
+    file = Path(data).expanduser()
+    if not file.exists():
+        if text or label:
+            raise InputError(f"there is no file {data!r}; check the path")
+        return _Named(model_id, data, quantizers, candidate, tables)
+    declared = tasks.own_data(file, source, text=text, label=label, sets_aside=_reads_samples(quantizers))
+    name = _free_task_id(file)
+    tasks.declare(name, declared)
+    tables[f"tasks.{name}"] = {**declared, "file": file.resolve()}
+    return _Named(model_id, name, quantizers, candidate, tables)
+
+
+def _model_table(source: ModelSource) -> dict[str, Any]:
+    table: dict[str, Any] = {"architecture": source.architecture}
+    folder = Path(source.location)
+    table["location"] = folder if folder.exists() else source.location
+    if source.revision:
+        table["revision"] = source.revision
+    if source.classes:
+        table["classes"] = list(source.classes)
+    return {**table, "max_length": source.max_length}
+
+
+def _reads_samples(patterns: str) -> bool:
+    """Whether one of the quantizers chooses its rounding by looking at texts."""
+    from calbench import quantizers
+    from calbench.runs import PROFILES, Selection, grid_of
+
+    grid = grid_of(models="minilm", tasks="tweets", quantizers=patterns, calibrators="identity")
+    chosen = {cell.quantizer for cell in grid.cells(Selection(), PROFILES["full"])}
+    return any(quantizers.get(name).n_samples for name in chosen)
+
+
+def _free_task_id(file: Path) -> str:
+    from calbench import tasks
+
+    name = re.sub(r"[^a-z0-9._-]+", "-", file.name.split(".")[0].lower()).strip("-._") or "data"
+    return name if name not in tasks.names() else f"own-{name}"
 
 
 _VERDICTS = {"pass": "kept", "fail": "LOST", "inconclusive": "undecided"}
@@ -154,11 +231,11 @@ def _show_reliability(found: list[Compressed]) -> None:
     typer.echo("accuracy by confidence (│ where it ought to be)")
     for name, (comparison, arm) in sides.items():
         outcomes = comparison.arm(arm).outcomes
-        bins = ReliabilityBins.of(outcomes, n_bins=_N_BINS)
+        bins = ReliabilityBins.of(outcomes.confidences, outcomes.correct, n_bins=_N_BINS)
         typer.echo(f"  {name}")
-        for count, confidence, accuracy in zip(bins.counts, bins.confidences, bins.accuracies, strict=True):
-            if count:
-                typer.echo(f"    {confidence:4.0%} {_bar(accuracy, confidence)} {accuracy:4.0%} of {count:,}")
+        sums = zip(bins.weights, bins.confidence_sums, bins.correct_sums, strict=True)
+        for count, confidence, accuracy in ((n, c / n, a / n) for n, c, a in sums if n):
+            typer.echo(f"    {confidence:4.0%} {_bar(accuracy, confidence)} {accuracy:4.0%} of {count:,.0f}")
 
 
 def _bar(accuracy: float, confidence: float, width: int = 40) -> str:

@@ -6,21 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from calbench.configuration import Table
 from calbench.errors import InputError
+from calbench.models import ModelSource
+from calbench.tasks._configured import task_of
 from calbench.tasks._data import DataSource
+from calbench.tasks._registry import registry
 
 _TEXT = ("text", "sentence", "body", "input", "content")
 _LABEL = ("label", "category", "class", "target")
 _MAX_QUANTIZATION = 128
+_PROMPT = "{text}\nLabel:"
 
 
 def own_data(
-    file: Path,
-    outputs: Sequence[str],
-    *,
-    text: str = "",
-    label: str = "",
-    sets_aside: bool = False,
+    file: Path, model: ModelSource, *, text: str = "", label: str = "", sets_aside: bool = False
 ) -> dict[str, Any]:
     """Return the declaration of a classification task over a file, as ``calbench.toml`` would hold it.
 
@@ -28,8 +28,9 @@ def own_data(
     ----------
     file
         Any table of one labelled text a row.
-    outputs
-        Names of the model's outputs, in the order of its head; empty for a causal language model.
+    model
+        A classifier, whose outputs the labels must be; a causal language model is shown the text and
+        answers with the labels' own words.
     text, label
         Columns; where one is plainly named it may be left out.
     sets_aside
@@ -47,16 +48,27 @@ def own_data(
     words = sorted({str(row.get(found_label)) for row in source.rows})
     declared: dict[str, Any] = {
         "kind": "classification",
-        "file": str(file),
+        "file": str(file.resolve()),
         "text": found_text,
         "label": found_label,
-        "classes": list(outputs or words),
+        "classes": list(model.classes or words),
         "n_quantization": min(_MAX_QUANTIZATION, len(source.rows) // 10) if sets_aside else 0,
     }
-    mapping = mapped(words, outputs or words, place=str(file))
-    if any(word != meant for word, meant in mapping.items()):
-        declared["labels"] = mapping
-    return declared
+    if model.architecture == "causal-lm":
+        return {**declared, "prompt": _PROMPT, "label_words": [f" {word}" for word in words]}
+    mapping = mapped(words, model.classes, place=str(file))
+    return declared if all(k == v for k, v in mapping.items()) else {**declared, "labels": mapping}
+
+
+def declare(name: str, values: dict[str, Any]) -> None:
+    """Register the task that a declaration makes, as if it stood in ``calbench.toml``."""
+    task = task_of(Table(Path(values["file"]), ("tasks", name), values))
+
+    def declared() -> Any:
+        return task
+
+    declared.__module__, declared.__qualname__ = values["file"], name
+    registry.register(name)(declared)
 
 
 def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[str, str]:
