@@ -73,14 +73,11 @@ TOP_HEADER = "item_id,confidence,correct\n"
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("item_id,label,logits_0,logits_1\na,0,1,2\nb,0,abc,2\n", "row 1 is \"['abc', '2']\""),
+        ("item_id,label,logits_0,logits_1\na,0,1,2\nb,0,abc,2\n", "row 1: logits_0 = 'abc' is no number"),
         (TOP_HEADER + "a,48.6%,1\n", "row 0 is '48.6%'; write 48.6% as 0.486"),
         (TOP_HEADER + "a,48.6,1\n", "confidences[0] = 48.6 is outside [0, 1]; divide percents by 100"),
-        (TOP_HEADER + "a,0.5,1\nb,0.5,7\n", "correct[1] is 7"),
-        (TOP_HEADER + "a,0.5,yes\n", "correct[0] is yes"),
-        (TOP_HEADER.replace(",", ";") + "a;0.5;1\n", "separated by ';'; write it with commas"),
-        (TOP_HEADER.replace(",", ";") + "a;0,5;1\n", "separated by ';'; write it with commas"),
-        (TOP_HEADER.replace(",", "\t") + "a\t0.5\t1\n", "separated by tabs"),
+        (TOP_HEADER + "a,0.5,1\nb,0.5,7\n", "correct[1] = '7', where right and wrong belong"),
+        (TOP_HEADER + "a,0.5,maybe\n", "correct[0] = 'maybe'"),
     ],
 )
 def test_what_is_wrong_with_a_file_is_named_with_a_remedy(run, tmp_path, content, message):
@@ -99,7 +96,7 @@ def test_percents_of_class_vectors_are_named(run, tmp_path):
 
 def test_a_folder_without_records_is_called_that(run, tmp_path):
     code, _, err = run("evaluate", tmp_path)
-    assert (code, "a folder without samples_*.jsonl; name a file of predictions" in err) == (2, True)
+    assert (code, "holds no files; name a file of predictions" in err) == (2, True)
 
 
 def test_a_fit_that_is_not_there_is_called_that(run, folder):
@@ -110,7 +107,7 @@ def test_a_fit_that_is_not_there_is_called_that(run, folder):
 def test_compare_names_the_items_that_it_leaves_out(run, folder):
     record = Predictions.read(folder / "int4.parquet")
     record.take(record.item_ids[1:]).write(folder / "int4.parquet")
-    code, out, err = run("compare", folder / "int4.parquet", folder / "fp16.parquet", "--margin", "1")
+    code, out, err = run("compare", folder / "fp16.parquet", folder / "int4.parquet", "--margin", "1")
     assert code == 0
     assert "n = 399" in out
     assert "1 items are in the reference only and were left out: 0" in err
@@ -266,7 +263,7 @@ def test_each_answer_flips_by_itself(run, tmp_path, label, before, after):
     for name, answers in (("fp16", before), ("int4", after)):
         rows = [f"{i},{answer},{label},0.9\n" for i, answer in enumerate(answers)]
         (tmp_path / f"{name}.csv").write_text("item_id,predicted,label,confidence\n" + "".join(rows))
-    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
+    _, out, _ = run("compare", tmp_path / "fp16.csv", tmp_path / "int4.csv", "--metric", "accuracy")
     assert "answers that flip: 25.0%" in out
 
 
@@ -274,7 +271,7 @@ def test_flips_of_correctness_are_called_that(run, tmp_path):
     for name, hits in (("fp16", "1100"), ("int4", "1000")):
         rows = [f"{i},{hit},0.9\n" for i, hit in enumerate(hits)]
         (tmp_path / f"{name}.csv").write_text("item_id,correct,confidence\n" + "".join(rows))
-    _, out, _ = run("compare", tmp_path / "int4.csv", tmp_path / "fp16.csv", "--metric", "accuracy")
+    _, out, _ = run("compare", tmp_path / "fp16.csv", tmp_path / "int4.csv", "--metric", "accuracy")
     assert "answers that turn right or wrong: 25.0%" in out
 
 
@@ -325,12 +322,12 @@ def test_temperature_on_cifar(run, shared_data, tmp_path):
     assert percent("--calibrator", "temperature", "--fit-on", validation)["ece"] == "1.37"
 
 
-def test_a_transferred_calibrator_that_hurts_is_named(run, shared_data):
+def test_a_transferred_calibrator_that_may_hurt_is_named(run, shared_data):
     cells = shared_data / "mlx_quantization" / "cells"
     files = [cells / f"qwen2.5-1.5b__{name}__arc_challenge.parquet" for name in ("bf16", "mixed_3_6")]
     code, _, err = run("transfer", *files, *MAPPED, "--calibrator", "vector")
     assert code == 0
-    assert "the transferred calibrator hurts: nll +0.04" in err
+    assert "the transferred calibrator may hurt: nll +0.0" in err
 
 
 def test_top_answers_are_served_where_no_class_vector_is_needed(run, shared_data):

@@ -11,23 +11,14 @@ import typer
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from calbench.interchange import Paired
     from calbench.records import AnyRecord, ColumnNames, Predictions
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples, and of the split.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples.")]
-Columns = Annotated[
-    str,
-    typer.Option(
-        help="Names of the file's columns, where they differ: item_id=, label=, logits= or probs= (one"
-        " column of lists, or a+b+c); confidence=, correct=, predicted= where only the top answer is known."
-    ),
-]
-RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]
-Where = Annotated[
-    str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
-]
 Answers = Annotated[
     Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
 ]
@@ -58,6 +49,26 @@ class ProfileName(str, Enum):
 
 Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
 
+SEED = 42  # calbench.gates.SEED and MARGIN, without importing them for a page of help
+MARGIN = 0.02
+UNDECIDED = 3
+
+
+class Undecided(str, Enum):
+    """What becomes of a gate that cannot be decided."""
+
+    report = "report"
+    allow = "pass"
+
+
+Inconclusive = Annotated[
+    Undecided,
+    typer.Option(help="What an undecided gate makes of the exit status: report (3), or pass (0)."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on where the candidate has more bits than the reference.")
+]
+
 VECTOR_METRICS = "ece,nll,brier,accuracy"
 TOP_LABEL_METRICS = "ece,brier_toplabel,accuracy"
 
@@ -73,37 +84,6 @@ class FileFormat(str, Enum):
 
 
 Format = Annotated[FileFormat, typer.Option(help="What the files are, if their names do not say so.")]
-
-
-def columns_of(text: str, *, row_ids: bool = False, where: str = "") -> ColumnNames:
-    """Read the texts of ``--columns`` and ``--where``."""
-    from calbench.records import ColumnNames
-
-    rows = dict(_pairs(where, "--where", "COLUMN=VALUE"))
-    return ColumnNames(**_column_names(text), row_ids=row_ids, where=rows)
-
-
-def _column_names(text: str) -> dict[str, Any]:
-    known = ("item_id", "label", "logits", "probs", "confidence", "correct", "predicted")
-    mapped: dict[str, Any] = {}
-    for ours, theirs in _pairs(text, "--columns", f"one of {', '.join(f'{name}=NAME' for name in known)}"):
-        if ours not in known:
-            raise InputError(
-                f"--columns: cannot read '{ours}={theirs}'; write {', '.join(f'{n}=NAME' for n in known)}"
-            )
-        parts = theirs.split("+")
-        mapped[ours] = parts if len(parts) > 1 and ours in ("logits", "probs") else theirs
-    return mapped
-
-
-def _pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
-    pairs = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = part.partition("=")
-        if not name or not value:
-            raise InputError(f"{option}: cannot read {part!r}; write {form}")
-        pairs.append((name, value))
-    return pairs
 
 
 def read_record(
@@ -126,17 +106,33 @@ def read_record(
     )
 
 
-def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options: Any) -> Paired:
-    """Read two records, by the same options, and match their items."""
+def status_of(outcomes: Iterable[str], inconclusive: Undecided) -> int:
+    """Return the exit status: 0 all passed, 1 a gate failed, 3 nothing failed but something is undecided."""
+    found = set(outcomes)
+    if "fail" in found:
+        return 1
+    return UNDECIDED if "inconclusive" in found and inconclusive is Undecided.report else 0
+
+
+def read_pair(
+    reference: Path, candidate: Path, columns: ColumnNames, *, force: bool = False, **options: Any
+) -> Paired:
+    """Read two records, by the same options, and match their items; refuse a pair that seems swapped."""
     from calbench import interchange
+    from calbench.gates import order_problem
     from calbench.statistics import check_same_items
 
     records = read_record(reference, columns, **options), read_record(candidate, columns, **options)
     try:
         both = interchange.pair(*records)
-        check_same_items(both.candidate, both.reference)
+        check_same_items(both.reference, both.candidate)
     except InputError as error:
-        raise InputError(f"{candidate} and {reference} (the reference): {error}") from None
+        raise InputError(f"{reference} (the reference) and {candidate}: {error}") from None
+    problem = order_problem(both.reference, both.candidate)
+    if problem and not force:
+        raise InputError(
+            f"{reference} (the reference) and {candidate}: {problem} Swap them, or go on with --force"
+        )
     return both
 
 

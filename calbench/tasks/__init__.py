@@ -14,10 +14,8 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
-    Split,
     hash_items,
     normalized,
-    split_evaluation,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._named import get, is_place, named
@@ -38,7 +36,6 @@ __all__ = [
     "Partition",
     "Question",
     "SequenceClassification",
-    "Split",
     "Task",
     "closed",
     "declare",
@@ -53,6 +50,5 @@ __all__ = [
     "open_question",
     "own_data",
     "registry",
-    "split_evaluation",
     "task",
 ]
