@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._compression import Wanted, as_plain, division_line, limits_of, reasons, show, wanted
+from calbench.cli._compression import (
+    VERDICTS,
+    Wanted,
+    as_plain,
+    division_line,
+    limits_of,
+    reasons,
+    show,
+    wanted,
+)
 from calbench.cli._options import (
     SEED,
     AsJson,
@@ -102,7 +111,7 @@ def check(
         show(found, missing)
         _show_reliability(found)
         for one in found:
-            typer.echo(f"{_VERDICTS[one.outcome]}: {one.name}")
+            typer.echo(f"{VERDICTS[one.outcome]}: {one.name}")
             for line in reasons(one):
                 typer.echo(f"  {line}")
     if write_suite is not None:
@@ -156,6 +165,8 @@ def _named(
     declared = tasks.own_data(file, source, text=text, label=label, sets_aside=_reads_samples(quantizers))
     name = _free_task_id(file)
     tasks.declare(name, declared)
+    if models.is_place(place):
+        tables[f"models.{model_id}"] |= {"default_tasks": [name], "quantization_task": name}
     tables[f"tasks.{name}"] = {**declared, "file": file.resolve()}
     return _Named(model_id, name, quantizers, candidate, tables)
 
@@ -186,9 +197,6 @@ def _free_task_id(file: Path) -> str:
 
     name = re.sub(r"[^a-z0-9._-]+", "-", file.name.split(".")[0].lower()).strip("-._") or "data"
     return name if name not in tasks.names() else f"own-{name}"
-
-
-_VERDICTS = {"pass": "kept", "fail": "LOST", "inconclusive": "undecided"}
 
 
 def _rows(
@@ -227,7 +235,10 @@ def _show_reliability(found: list[Compressed]) -> None:
     from calbench.metrics import ReliabilityBins
 
     first = found[0].comparison
-    sides = {"reference": (first, first.reference), **{o.name: (o.comparison, o.comparison.candidate) for o in found}}
+    sides = {
+        "reference": (first, first.reference),
+        **{o.name: (o.comparison, o.comparison.candidate) for o in found},
+    }
     typer.echo("accuracy by confidence (│ where it ought to be)")
     for name, (comparison, arm) in sides.items():
         outcomes = comparison.arm(arm).outcomes

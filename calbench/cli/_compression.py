@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from calbench.cli._output import interval, plain, say, table
+from calbench.cli._output import plain, say, table
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from calbench.studies import Compressed, MissingRow
 
 RAW = "identity"
+VERDICTS = {"pass": "kept", "fail": "LOST", "inconclusive": "undecided"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,9 @@ def limits_of(given: Iterable[str]) -> Mapping[str, float]:
         try:
             limits[get(metric).id] = float(value)
         except ValueError:
-            raise InputError(f"cannot read the limit {text!r}; write METRIC=NUMBER, such as ece=0.02") from None
+            raise InputError(
+                f"cannot read the limit {text!r}; write METRIC=NUMBER, such as ece=0.02"
+            ) from None
     return limits
 
 
@@ -108,11 +111,14 @@ def show(found: Sequence[Compressed], missing: Sequence[MissingRow]) -> None:
     """Print one row a build: size, each metric's change with its interval, and the verdict."""
     if found:
         metrics = [decision.change.metric for decision in found[0].decisions]
-        rows = [[*_sizes(one), *(_change(d.change) for d in one.decisions), one.outcome] for one in found]
+        rows = [
+            [one.name, VERDICTS[one.outcome], *_sizes(one), *(_change(d.change) for d in one.decisions)]
+            for one in found
+        ]
         first = found[0].comparison
         table(
             f"change against the reference, {first.n_test:,} items, {first.level:.0%} intervals",
-            ["build", "bits", "MiB", *(f"Δ {metric}" for metric in metrics), "verdict"],
+            ["build", "verdict", "bits", "MiB", *(f"Δ {metric}" for metric in metrics)],
             rows,
         )
     for one in missing:
@@ -138,7 +144,10 @@ def as_plain(one: Compressed) -> dict[str, Any]:
         "outcome": one.outcome,
         "gates": [decision.to_plain(test="") for decision in one.decisions],
         "metrics": {
-            arm: {d.change.metric: plain(one.comparison.estimate(d.change.metric, arm=arm)) for d in one.decisions}
+            arm: {
+                d.change.metric: plain(one.comparison.estimate(d.change.metric, arm=arm))
+                for d in one.decisions
+            }
             for arm in (one.comparison.reference, one.comparison.candidate)
         },
     }
@@ -146,11 +155,10 @@ def as_plain(one: Compressed) -> dict[str, Any]:
 
 def _sizes(one: Compressed) -> list[str]:
     return [
-        one.name,
         f"{one.effective_bits:.1f}" if one.effective_bits else "",
         f"{one.size_bytes / 2**20:.0f}" if one.size_bytes else "",
     ]
 
 
 def _change(change: Any) -> str:
-    return f"{change.value:+.4f} {interval(change)}"
+    return f"{change.value:+.3f} [{change.interval[0]:+.3f}, {change.interval[1]:+.3f}]"

@@ -30,7 +30,8 @@ def recommend(
     task: Annotated[str, typer.Argument(help="An id, or data such as 'tickets.csv[text=body,label=kind]'.")],
     quantizers: Annotated[str, typer.Option(help="Which to try: ids, globs, 'all', 'not X'.")] = "all",
     budget_mib: Annotated[
-        float | None, typer.Option("--budget-mib", min=0, help="The most memory that the model may take, in MiB.")
+        float | None,
+        typer.Option("--budget-mib", min=0, help="The most memory that the model may take, in MiB."),
     ] = None,
     max_increase: Annotated[
         list[str] | None, typer.Option(help="How much worse a metric may be, as ece=0.02; repeatable.")
@@ -52,8 +53,8 @@ def recommend(
     Example: calbench recommend minilm tweets --quantizers "bnb-*,gptq-int4" --budget-mib 60
     """
     from calbench import devices
-    from calbench.studies import Compressed, MissingRow, at_chance, compressions, recommended
     from calbench.runs import REFERENCE
+    from calbench.studies import Compressed, MissingRow, at_chance, compressions, recommended
 
     devices.choose(device)
     limits = limits_of(max_increase or ())

@@ -22,12 +22,14 @@ QUANTIZERS = {quantizers!r}
 
 @calbench.grid(models="{model}", tasks="{task}", quantizers=QUANTIZERS, calibrators="{calibrator}")
 def test_calibration_and_accuracy_are_kept(calbench):
-    calbench.transfer(){sentences}
+    kept = calbench.transfer()
+{sentences}
 
 
 @calbench.grid(models="{model}", tasks="{task}", quantizers=QUANTIZERS, calibrators="{calibrator}")
 def test_nothing_is_worse_than_what_was_accepted(calbench):
-    calbench.transfer(){against_baseline}
+    kept = calbench.transfer()
+{against_baseline}
 '''
 _PYTEST = """[pytest]
 testpaths = suites
@@ -86,8 +88,10 @@ def write(
             task=asked.task,
             quantizers=",".join(builds),
             calibrator=calibrator,
-            sentences="".join(_sentence(metric, limit) for metric, limit in limits.items()),
-            against_baseline="".join(_sentence(metric, limit, "baseline") for metric, limit in limits.items()),
+            sentences="\n".join(_sentence(metric, limit) for metric, limit in limits.items()),
+            against_baseline="\n".join(
+                _sentence(metric, limit, "baseline") for metric, limit in limits.items()
+            ),
         ),
         ".github/workflows/calibration.yml": _WORKFLOW.format(),
     }
@@ -130,13 +134,16 @@ def _sentence(metric: str, limit: float, against: str = "") -> str:
 
     worse = "max_decrease" if get(metric).direction == "higher" else "max_increase"
     more = f', against="{against}"' if against else ""
-    return f'.require(\n        "{metric}", {worse}={limit:g}{more}\n    )'
+    return f'    kept.require("{metric}", {worse}={limit:g}{more})'
 
 
 def _accept(folder: Path, store: str | None) -> None:
     """Accept today's results as the baseline, by running the suite on what is stored."""
     command = [sys.executable, "-m", "pytest", "-q", "--calbench-update-baseline"]
-    command += ["--calbench-store", store] if store else []
+    if store:  # written as one word: pytest would look for its settings beside a second one
+        command.append(f"--calbench-store={store if '://' in store else Path(store).resolve()}")
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
     if done.returncode not in (0, 1):
-        raise InputError(f"{folder}: the suite was written, and cannot be run: {done.stdout[-400:]}")
+        raise InputError(
+            f"{folder}: the suite was written, and cannot be run: {(done.stdout + done.stderr)[-600:]}"
+        )

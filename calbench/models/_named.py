@@ -54,7 +54,8 @@ def named(place: str, *, classes: Sequence[str] = ()) -> str:
     Raises
     ------
     InputError
-        There is no such place, its head has another number of outputs, or no model that can be asked; the message says what to write.
+        There is no such place, its head has another number of outputs, or no model that can be asked;
+        the message says what to write.
     SetupRequiredError
         It is on the hub, which cannot be reached.
     """

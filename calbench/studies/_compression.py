@@ -117,7 +117,7 @@ def compressions(
                 seed=seed,
                 n_resamples=runner.n_resamples,
             )
-        except CalbenchError as error:
+        except CalbenchError as error:  # noqa: PERF203 (one bad quantizer of several)
             yield MissingRow(model, task, quantizer, str(error), isinstance(error, BackendUnavailableError))
 
 

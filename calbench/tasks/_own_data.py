@@ -1,4 +1,4 @@
-"""A team's own labelled file as a task for its own classifier: label words meet the head's outputs by name."""
+"""A team's own labelled file as a task for its own model: label words meet the head's outputs by name."""
 
 from __future__ import annotations
 
@@ -92,8 +92,8 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
     strange = [word for word in words if word.strip().casefold() not in by_name]
     raise InputError(
         f"{place}: its labels are {_listed(words)}, and the model's outputs are {_listed(outputs)}; which is"
-        f" which ({_listed(strange)})? Write --classes with {len(outputs)} of the file's labels in the order of"
-        f" the head's outputs, such as --classes {','.join(words[: len(outputs)])}"
+        f" which ({_listed(strange)})? Write --classes with {len(outputs)} of the file's labels in the order"
+        f" of the head's outputs, such as --classes {','.join(words[: len(outputs)])}"
     )
 
 
