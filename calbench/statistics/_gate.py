@@ -15,6 +15,7 @@ from calbench.statistics._intervals import (
     Resampled,
     check_paired,
     difference_bounds,
+    holding,
     own_bounds,
     relative_bounds,
 )
@@ -112,9 +113,10 @@ def change(
         else:
             delta = candidate.value - reference.value
             interval = difference_bounds(candidate, reference, level=level)
+    low, high = holding(interval, delta)
     return Change(
         delta,
-        (interval[0] + 0.0, interval[1] + 0.0),  # no -0.0
+        (low + 0.0, high + 0.0),  # no -0.0
         candidate.n_items,
         candidate.metric.id,
         level,
