@@ -120,6 +120,8 @@ def check(
         builds = [one.name for one in found]
         written = write(write_suite, named.tables, builds, limits, calibrator, asked, store=store)
         say(f"written: {', '.join(written)}; run it with: cd {write_suite} && pytest")
+        if "baselines/" not in written:
+            say("no baseline was accepted, since not everything is kept: see --calbench-update-baseline")
     raise typer.Exit(status_of((one.outcome for one in found), inconclusive))
 
 

@@ -64,7 +64,7 @@ def write(
     *,
     store: str | None,
 ) -> list[str]:
-    """Write ``calbench.toml``, a suite, its baseline and a workflow; return the files' names.
+    """Write ``calbench.toml``, a suite, a workflow, and the baseline if all is kept; return the files' names.
 
     Parameters
     ----------
@@ -102,7 +102,12 @@ def write(
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     _accept(folder, store)
-    return [*files, "baselines/"]
+    if (folder / "baselines").exists():
+        return [*files, "baselines/"]
+    # Nothing that is lost or undecided is accepted: whoever wants that has to say so.
+    settings = files["pytest.ini"].replace("calbench_baseline = baselines\n", "")
+    (folder / "pytest.ini").write_text(settings, encoding="utf-8")
+    return list(files)
 
 
 def toml(tables: Mapping[str, Mapping[str, Any]], folder: Path) -> str:
@@ -134,6 +139,8 @@ def _sentence(metric: str, limit: float, against: str = "") -> str:
 
     worse = "max_decrease" if get(metric).direction == "higher" else "max_increase"
     more = f', against="{against}"' if against else ""
+    if against and metric == "brier":
+        metric = "brier_toplabel"  # a baseline keeps the top answer alone
     return f'    kept.require("{metric}", {worse}={limit:g}{more})'
 
 
