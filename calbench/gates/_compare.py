@@ -19,6 +19,7 @@ def compare(
     candidate: npt.ArrayLike | AnyRecord,
     labels: npt.ArrayLike | None = None,
     *,
+    clusters: npt.ArrayLike | None = None,
     level: float = LEVEL,
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
@@ -32,6 +33,8 @@ def compare(
         ``labels``; or two records, whose rows are matched by item id.
     labels : (n,) int
         The right classes, from 0, for logits only.
+    clusters : (n,)
+        Which items were sampled together (a document, a user), in the order of the reference's rows.
     level, n_resamples, seed
         Of the intervals.
 
@@ -57,7 +60,12 @@ def compare(
     first, second = _records(reference, candidate, labels)
     check_same_items(first, second)
     warn_of_order(first, second)
-    resamples = resamples_for(first.item_ids, n_resamples=n_resamples, seed=seed)
+    resamples = resamples_for(
+        first.item_ids,
+        n_resamples=n_resamples,
+        seed=seed,
+        clusters=None if clusters is None else np.asarray(clusters).tolist(),
+    )
     metrics = metrics_of(first if isinstance(first, TopLabelPredictions) else second)
     made = {
         name: Arm(Outcomes.from_record(record), resamples, metrics)

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from calbench import calibrators
 from calbench.calibrators import Calibrator
-from calbench.errors import InputError, UnknownNameError
+from calbench.errors import InputError, LeakageError, UnknownNameError
 from calbench.gates._bits import warn_of_order
 from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
 from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, needs_items, split_items
@@ -38,6 +39,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     calibrator: str | Calibrator = "temperature",
     *,
     calibration_ids: Iterable[str] | None = None,
+    clusters: npt.ArrayLike | None = None,
     reference_epsilon: float | None = None,
     candidate_epsilon: float | None = None,
     level: float = LEVEL,
@@ -58,6 +60,9 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         The items to fit on; the others are scored. By default those that the seed draws: as many as the
         reference's metadata say (``n_calibration``), or 40%; ``identity``, which fits nothing, leaves all
         items to be scored.
+    clusters : (n,)
+        Which items were sampled together, in the order of the reference's rows. Intervals treat a cluster's
+        items as one unit; give ``calibration_ids`` that hold whole clusters, or one is on both sides.
     reference_epsilon, candidate_epsilon
         Unit errors of the two precisions, for calibrators that want them.
     level, n_resamples
@@ -102,12 +107,31 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     warn_of_order(reference, candidate)
     split = _division(reference, calibrator, calibration_ids, seed)
     drawn = seed if bootstrap_seed is None else bootstrap_seed
-    resamples = resamples_for(split.test, n_resamples=n_resamples, seed=drawn)
+    resamples = resamples_for(
+        split.test, n_resamples=n_resamples, seed=drawn, clusters=_of_test(reference, split, clusters)
+    )
     sides = [
         FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=seed)
         for record, epsilon in ((reference, reference_epsilon), (candidate, candidate_epsilon))
     ]
     return transfer_between(sides[0], sides[1], calibrator, level=level)
+
+
+def _of_test(reference: AnyRecord, split: Split, clusters: npt.ArrayLike | None) -> list[object] | None:
+    """Return the clusters of the test items, and refuse one of which some items are fitted on."""
+    if clusters is None:
+        return None
+    given = np.asarray(clusters).tolist()
+    if len(given) != len(reference):
+        raise InputError(f"clusters has {len(given)} values for {len(reference)} items; give one an item")
+    of = dict(zip(reference.item_ids.tolist(), given, strict=True))
+    shared = {of[item] for item in split.calibration} & {of[item] for item in split.test}
+    if shared:
+        raise LeakageError(
+            f"{len(shared)} clusters are both fitted on and scored, {min(map(str, shared))!r} first; give"
+            " calibration_ids that hold whole clusters"
+        )
+    return [of[item] for item in split.test]
 
 
 def _division(
