@@ -80,9 +80,9 @@ def looks(most: int, *, first: int = FIRST_LOOK, extended: tuple[int, ...] = ())
 
 
 def sequential_p_value(p_values: Mapping[int, float], planned: tuple[Look, ...]) -> float:
-    """Return a gate's p-value from those of the looks that were taken, by their numbers of items.
+    r"""Return a gate's p-value from those of the looks that were taken, by their numbers of items.
 
-    It is at most :math:`\\alpha` where a look's own p-value is at most that look's share of it.
+    It is at most :math:`\alpha` where a look's own p-value is at most that look's share of it.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def sequential_p_value(p_values: Mapping[int, float], planned: tuple[Look, ...])
 
 
 def _between(before: int, last: int, start: int, share: float) -> list[Look]:
-    """Return doubling looks from ``start`` up to ``last``, which share what is spent by the items they add."""
+    """Return doubling looks from ``start`` up to ``last``, sharing the error by the items they add."""
     ends = []
     n = start
     while n < last:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ from calbench.statistics._sequence import Look, looks, sequential_p_value
 def test_looks_double_up_to_what_was_planned_and_spend_no_more_than_its_part(most, first):
     planned = looks(most, first=first)
     assert planned[-1].n == most
-    assert all(b.n <= 2 * a.n for a, b in zip(planned[:-1], planned[1:], strict=True))
+    assert all(b.n <= 2 * a.n for a, b in pairwise(planned))
     assert sum(look.share for look in planned) == pytest.approx(0.8)
 
 
