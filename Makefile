@@ -90,6 +90,10 @@ dist: install
 	$(BIN)/twine check --strict dist/*
 	scripts/check_dist.sh $(PYTHON)
 
+# Whether gates keep their promise in worlds where the truth is known.
+simulate: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000
+
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -135,7 +136,7 @@ class CalbenchFixture:
         candidate: npt.ArrayLike | AnyRecord,
         labels: npt.ArrayLike | None = None,
         *,
-        clusters: npt.ArrayLike | None = None,
+        clusters: Iterable[object] | None = None,
         name: str | None = None,
     ) -> Comparison:
         """Put a candidate's answers beside a reference's; see :func:`calbench.compare`.

@@ -205,5 +205,7 @@ def test_a_cluster_is_fitted_on_or_scored_and_never_both():
     ).n_test == (N - 500)
     with pytest.raises(LeakageError, match="clusters are both fitted on and scored"):
         transfer(REFERENCE, CANDIDATE, calibration_ids=IDS[:501], clusters=clusters)
+    divided = transfer(REFERENCE, CANDIDATE, clusters=clusters, n_resamples=100)
+    assert (divided.n_calibration, divided.n_test) == (480, 720)
     with pytest.raises(InputError, match="clusters has 3 values for 1200 items"):
         transfer(REFERENCE, CANDIDATE, clusters=[1, 2, 3])
