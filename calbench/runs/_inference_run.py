@@ -17,7 +17,7 @@ from calbench.inference import ENGINE, check_device, generate
 from calbench.models import ModelSource
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.runtimes import Runtime, TorchRuntime
-from calbench.store import Record, ShardFolder, Store
+from calbench.store import ShardFolder, Store, StoredPredictions
 from calbench.tasks import Generation, LabelledItem, Task
 
 
@@ -31,7 +31,7 @@ class Reported(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class InferenceRun:
     """A task's items, and the model that is to be asked.
 
     Parameters
@@ -59,7 +59,7 @@ class Asking:
         step: AbstractContextManager[Callable[[int], None]],
         runtime: Runtime | None = None,
         provenance: Mapping[str, Any] | None = None,
-    ) -> Record:
+    ) -> StoredPredictions:
         """Ask a loaded model every item, and store the answers.
 
         What an earlier run of the same identity finished is used.
@@ -159,7 +159,7 @@ def _machine(runtime: Runtime) -> dict[str, Any]:
     return named
 
 
-def unreported(record: Record) -> str:
+def unreported(record: StoredPredictions) -> str:
     """Say how many confidences are missing and count as 0; ``""`` if none."""
     n_unreported = record.provenance.get("n_unreported", 0)
     if not n_unreported:

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="models need torch")
 from calbench import models, tasks
 from calbench.errors import InputError, ModelLoadingForbiddenError, ServerError
 from calbench.models import ModelSource
-from calbench.runs import PROFILES, Bench, Selection, grid_of
+from calbench.runs import PROFILES, Runner, Selection, grid_of
 from calbench.runtimes import Client, Patience
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
@@ -64,12 +64,12 @@ def model(bos_decoder, asked):  # noqa: F811
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     monkeypatch.setattr(
-        "calbench.runtimes._connect.Patience", lambda: Patience(seconds=5.0, n_tries=4, first_pause=0.001)
+        "calbench.runtimes._connect.Patience", lambda: Patience(seconds=60.0, n_tries=4, first_pause=0.001)
     )
 
 
 def bench(tmp_path, **options):
-    return Bench(Store(tmp_path), PROFILES["full"], n_resamples=200, **options)
+    return Runner(Store(tmp_path), PROFILES["full"], n_resamples=200, **options)
 
 
 def test_a_served_build_is_a_quantizers_peer(serve, model):  # noqa: F811

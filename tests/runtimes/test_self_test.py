@@ -11,7 +11,7 @@ from calbench.errors import InputError, ServerError
 from calbench.models import Address
 from calbench.runtimes import OpenAIServer, Patience, connected
 
-QUICK = Patience(seconds=5.0, n_tries=2, first_pause=0.001)
+QUICK = Patience(seconds=60.0, n_tries=2, first_pause=0.001)
 
 
 @pytest.fixture
