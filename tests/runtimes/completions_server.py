@@ -78,7 +78,7 @@ class CompletionsServer:
         if "penalised" in self.faults:
             logits[:, sorted(set(tokens))] -= body.get("frequency_penalty", 0.0)
         if "reads-no-context" in self.faults:
-            logits = torch.cat([self.logits([token]) for token in tokens])
+            logits = self.model(input_ids=torch.tensor(tokens)[:, None]).logits[:, 0].double()
         values = torch.log_softmax(logits, -1)
         if "unnormalised" in self.faults:
             values = values * 0.5
