@@ -113,7 +113,7 @@ class DataSource:
             yield from self._of_files([path])
         elif any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             datasets = _library()
-            with _reading(self.place):
+            with reading(self.place):
                 found = datasets.load_from_disk(str(path))
             split, table = self._one(found if isinstance(found, dict) else {self.split or "rows": found})
             yield self.place, split, table
@@ -129,8 +129,8 @@ class DataSource:
                 raise InputError(f"{self.place}: {folder} holds no file {self.files!r}")
             yield from self._of_files(files)
             return
-        with _reading(self.place):
-            builder = _library().load_dataset_builder(str(folder), self.config, cache_dir=str(_cache()))
+        with reading(self.place):
+            builder = _library().load_dataset_builder(str(folder), self.config, cache_dir=str(datasets_cache()))
         if type(builder).__module__.rpartition(".")[2] not in READERS.values():
             raise InputError(f"{self.place} is a folder without tables; name a file in it, as 'folder/x.csv'")
         _, files = self._one(builder.config.data_files)
@@ -150,13 +150,13 @@ class DataSource:
     def _of_hub(self) -> Iterator[tuple[str, str, Any]]:
         datasets = _library()
         try:
-            with _reading(self.place):
+            with reading(self.place):
                 builder = datasets.load_dataset_builder(
                     self.place,
                     self.config,
                     data_files={self.split or "rows": self.files} if self.files else None,
                     revision=self.revision,
-                    cache_dir=str(_cache()),
+                    cache_dir=str(datasets_cache()),
                 )
                 _check_kind(type(builder).__module__.rpartition(".")[2], self.place)
                 builder.download_and_prepare()
@@ -207,7 +207,8 @@ def _library() -> Any:
     return datasets
 
 
-def _cache() -> Path:
+def datasets_cache() -> Path:
+    """Return where what datasets fetched is kept."""
     return cache_dir() / "datasets"
 
 
@@ -227,13 +228,13 @@ def _table(file: Path, *, columns: tuple[str, ...] | None = None, features: Any 
     def stream(**more: Any) -> Any:
         files = {"rows": [glob.escape(str(file.absolute()))]}
         builder = datasets.load_dataset_builder(
-            kind, data_files=files, cache_dir=str(_cache()), **given, **more
+            kind, data_files=files, cache_dir=str(datasets_cache()), **given, **more
         )
         return builder.as_streaming_dataset(split="rows")
 
     if kind == "json" and file.suffix not in _COMPRESSED:
         _check_characters(file)
-    with _reading(str(file)):
+    with reading(str(file)):
         if kind == "csv" and features is None:
             # Left to itself pandas reads 007 as 7: every column is a text.
             names = [name for row in stream(nrows=1) for name in row]
@@ -264,7 +265,7 @@ def _batches(
 ) -> Iterator[tuple[Any, Callable[[Any], list[dict[str, Any]]]]]:
     """Yield arrow tables, each with a function that gives some of its rows, classes by their names."""
     features_of = _library().Features.from_arrow_schema
-    with _reading(name):
+    with reading(name):
         for table in data.with_format("arrow").iter(batch_size=_BATCH):
             features = data.features or features_of(table.schema)
             classes.update({c: f.names for c, f in features.items() if type(f).__name__ == "ClassLabel"})
@@ -282,7 +283,7 @@ def _plain(table: Any, features: Any, classes: Mapping[str, list[str]], places: 
 
 
 @contextmanager
-def _reading(place: str) -> Iterator[None]:
+def reading(place: str) -> Iterator[None]:
     """Say in the project's words what ``datasets`` and what is beneath it cannot read."""
     log = logging.getLogger("datasets")
     level = log.level
