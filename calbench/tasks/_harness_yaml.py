@@ -9,7 +9,7 @@ from typing import Any
 
 from calbench.errors import InputError
 
-TRUST = "CALBENCH_TRUST_LM_EVAL_CODE"
+TRUST_LM_EVAL_CODE = "CALBENCH_TRUST_LM_EVAL_CODE"
 # What datasets opens by these names is a table; by others it may be a pickle.
 _TABLES = ("arrow", "csv", "json", "parquet", "text")
 _CODE = ("class", "custom_dataset", "use_prompt")
@@ -27,10 +27,10 @@ def check_yaml(path: Path, folder: Path) -> None:
     InputError
         A file holds one of these, or is no YAML; file and key are named.
     """
-    import lm_eval
+    import lm_eval.tasks
 
-    package = Path(lm_eval.__file__).resolve().parent
-    if path.resolve().is_relative_to(package) or os.environ.get(TRUST) == "1":
+    package = Path(lm_eval.tasks.__file__).resolve().parent
+    if path.resolve().is_relative_to(package) or os.environ.get(TRUST_LM_EVAL_CODE) == "1":
         return
     root = folder.resolve()
     pending, seen = [path.resolve()], set[Path]()
@@ -50,19 +50,35 @@ def check_yaml(path: Path, folder: Path) -> None:
             included = (file.parent / str(name)).resolve()
             if not included.is_relative_to(root):
                 raise InputError(
-                    f"{file}: include: {str(name)!r} lies outside of {folder}, which was named; copy it there,"
-                    " or say --trust-lm-eval-code"
+                    f"{file}: include: {str(name)!r} lies outside of {folder}; copy it"
+                    " there, or say --trust-lm-eval-code"
                 )
             if not included.is_file():
                 raise InputError(f"{file}: include: there is no file {str(name)!r}")
             pending.append(included)
 
 
+def check_named(name: str, folder: Path) -> None:
+    """Check the file of a folder that declares a task of this name; see :func:`check_yaml`.
+
+    The harness leaves out, without a word, what it cannot read.
+    """
+    for file in sorted(folder.glob("**/*.yaml")):
+        try:
+            is_meant = _plain(file).get("task") == name
+        except InputError:
+            if name in file.read_text(encoding="utf-8", errors="replace"):
+                raise
+            continue
+        if is_meant:
+            check_yaml(file, folder)
+
+
 def _plain(file: Path) -> dict[str, Any]:
     """Read a file with nothing resolved: what a tag would make is left as :class:`_Tagged`."""
     import yaml
 
-    class Loader(yaml.SafeLoader):
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
         pass
 
     Loader.add_multi_constructor("!", lambda _loader, suffix, node: _Tagged(f"!{suffix} {node.value}"))
