@@ -181,7 +181,8 @@ def test_answers_in_words_and_their_metrics_equal_the_harness(arguments, folder,
 
 
 def test_a_group_and_a_tag_are_their_members():
-    assert tasks.named("lm-eval:two_forms") == ("lm-eval-form_words", "lm-eval-form_contexts")
+    members = [tasks.get(name).harness.name for name in tasks.named("lm-eval:two_forms")]
+    assert members == ["form_words", "form_contexts"]
     assert len(tasks.named("lm-eval:all_forms")) == len(FORMS)
     with pytest.raises(InputError, match="lm-eval:two_forms is 2 tasks; name one of lm-eval-form_words"):
         tasks.get("lm-eval:two_forms")
@@ -192,7 +193,7 @@ def test_a_selection_takes_all_members_of_a_group():
 
     grid = grid_of(models="smollm2", quantizers="fp32", calibrators="identity")
     picked = grid.cells(Selection(tasks=("lm-eval:two_forms",)), PROFILES["quick"])
-    assert [cell.task for cell in picked] == ["lm-eval-form_contexts", "lm-eval-form_words"]
+    assert {cell.task for cell in picked} == set(tasks.named("lm-eval:two_forms"))
 
 
 def test_version_and_configuration_are_part_of_the_identity(decoder, folder, monkeypatch, tmp_path):
@@ -282,3 +283,45 @@ def test_arguments_that_a_harness_task_does_not_take_are_named():
         tasks.get("lm-eval:form_words[n_shots=two]")
     with pytest.raises(InputError, match="use 'sum' or 'mean-per-byte'"):
         tasks.get("lm-eval:form_words[rule=letter]")
+
+
+SAME = {
+    "boolq": "{{passage}}\\nQuestion: {{question}}?\\nAnswer:",
+    "openbookqa": "{{question}}",
+}
+
+
+@pytest.mark.embedded
+@pytest.mark.parametrize("name", SAME)
+def test_an_embedded_task_gives_the_same_numbers_through_both_doors(name, monkeypatch, tmp_path):
+    from calbench import models, packages
+    from calbench.inference import score
+
+    source = models.get("smollm2")
+    monkeypatch.delenv("CALBENCH_CACHE")
+    if not (packages.QUESTIONS.folder.is_dir() and source.location and source.folder.is_dir()):
+        pytest.skip("the embedded models and questions are not in the cache; run 'calbench setup'")
+    source, module, tokenizer = source.resolve(), source.load(), source.load_tokenizer()
+    ours = tasks.get(f"{name}[rule=sum]")
+    items = sorted(ours.partition.evaluation[:8], key=lambda item: item.id)
+    (tmp_path / "x.jsonl").write_text(
+        "".join(
+            json.dumps({"passage": i.passage, "question": i.text, "o": list(i.options), "label": i.label})
+            + "\n"
+            for i in items
+        )
+    )
+    (tmp_path / "x.yaml").write_text(
+        f"task: both_{name}\noutput_type: multiple_choice\ndataset_path: json\ntest_split: test\n"
+        f"dataset_kwargs:\n  data_files: {{test: {tmp_path}/x.jsonl}}\n"
+        f'doc_to_text: "{SAME[name]}"\ndoc_to_choice: o\ndoc_to_target: label\n'
+    )
+    monkeypatch.setenv("CALBENCH_LM_EVAL_INCLUDE", str(tmp_path))
+    theirs = tasks.get(f"lm-eval:both_{name}[n_quantization=0]")
+    documents = sorted(theirs.partition.evaluation, key=lambda item: item.id)
+    expected = score(module, tokenizer, source, ours.request(source), items).logits
+    found = theirs.logits(
+        documents, score(module, tokenizer, source, theirs.request(source), documents).logits
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert [item.label for item in documents] == [item.label for item in items]
