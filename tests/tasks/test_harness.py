@@ -297,13 +297,14 @@ def test_an_embedded_task_gives_the_same_numbers_through_both_doors(name, monkey
     from calbench import models, packages
     from calbench.inference import score
 
-    source = models.get("smollm2")
     monkeypatch.delenv("CALBENCH_CACHE")
+    source = models.get("smollm2")
     if not (packages.QUESTIONS.folder.is_dir() and source.location and source.folder.is_dir()):
         pytest.skip("the embedded models and questions are not in the cache; run 'calbench setup'")
     source, module, tokenizer = source.resolve(), source.load(), source.load_tokenizer()
     ours = tasks.get(f"{name}[rule=sum]")
     items = sorted(ours.partition.evaluation[:8], key=lambda item: item.id)
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "x.jsonl").write_text(
         "".join(
             json.dumps({"passage": i.passage, "question": i.text, "o": list(i.options), "label": i.label})
