@@ -22,6 +22,7 @@ from calbench.tasks._items import (
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._named import get, is_place, named
+from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "SequenceClassification",
     "Task",
     "closed",
+    "declare",
     "get",
     "hash_items",
     "is_place",
@@ -54,6 +56,7 @@ __all__ = [
     "normal_form",
     "normalized",
     "open_question",
+    "own_data",
     "registry",
     "task",
     "use_harness",
