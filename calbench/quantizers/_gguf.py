@@ -140,6 +140,7 @@ def _register(name: str, type_name: str) -> None:
     ) -> Gguf:
         return Gguf(id, skip, include, "none", type_name, fallback, runtime, kv)
 
+    make.__doc__ = f"Store weights in llama.cpp's {type_name}."
     make.__qualname__ = name.replace("-", "_")
     quantizer(name)(make)
 

@@ -18,7 +18,7 @@ from calbench.models import ModelSource
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.runtimes import Runtime, TorchRuntime
 from calbench.store import ShardFolder, Store, StoredPredictions
-from calbench.tasks import Generation, LabelledItem, Task
+from calbench.tasks import Generation, HarnessChoice, HarnessGeneration, LabelledItem, Task
 
 
 class Reported(Protocol):
@@ -117,10 +117,15 @@ class InferenceRun:
                     " probabilities of given answers alone; choose a task with classes or options"
                 )
             return self._written(self.task, runtime.module, shards, advance)
-        scored = runtime.score(self.task.request(self.source), self.items, shards=shards, on_progress=advance)
+        request = self.task.request(self.source)
+        scored = runtime.score(request, self.items, shards=shards, on_progress=advance)
+        logits, more = scored.logits, dict[str, Any]()
+        if isinstance(self.task, HarnessChoice):
+            more = {"harness_metrics": self.task.metrics(self.items, logits)}
+            logits = self.task.logits(self.items, logits)
         predictions = Predictions(
             [item.id for item in self.items],
-            scored.logits,
+            logits,
             [item.label for item in self.items],
             {"classes": list(self.task.classes)},
         )
@@ -131,6 +136,7 @@ class InferenceRun:
             "n_shards_reused": scored.n_reused,
             "engine": scored.engine,
             "noise_floor": scored.noise_floor,
+            **more,
         }
 
     def _written(
@@ -149,6 +155,11 @@ class InferenceRun:
             "n_shards_reused": made.n_reused,
             "engine": ENGINE,
             "noise_floor": 0.0,
+            **(
+                {"harness_metrics": task.metrics(self.items, made.answers)}
+                if isinstance(task, HarnessGeneration)
+                else {}
+            ),
         }
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.inference import Choices, Request, divisors, encode, encode_choices, single_tokens
 from calbench.models import ModelSource
 from calbench.runtimes._protocol import Prepared, TokenServer
-from calbench.tasks import ChoiceRequest, LabelledItem
+from calbench.tasks import ChoiceRequest, HarnessRequest, LabelledItem
 
 Row = tuple[Choices, tuple[int, ...]]
 
@@ -40,7 +40,14 @@ class Tokenised:
         ------
         InputError
             A label word is not one token, or an item is too long and the task refuses that.
+        UnanswerableError
+            The requests are those of lm-evaluation-harness.
         """
+        if isinstance(request, HarnessRequest):
+            raise UnanswerableError(
+                f"{source.id} is asked by a server here, and requests of lm-evaluation-harness only by torch;"
+                " choose one of calbench's own tasks, or the model's weights"
+            )
         if isinstance(request, ChoiceRequest):
             questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
             return cls(list(zip(questions, divisors(request, items, questions), strict=True)), sum(cut))

@@ -126,7 +126,7 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
             n = n_asked[0]
         if n % 20 == 0:
             return 429 if n % 40 else 503, "busy", {}
-        if n in (130, 190, 250) or down[0]:
+        if n in (200, 260, 320) or down[0]:
             down[0] = True
             return 500, "dying", {}
         return None
@@ -142,7 +142,7 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
     assert n_kills == 3
     assert disturbed_record.key == undisturbed.key
     assert disturbed_record.predictions.logits.tobytes() == undisturbed.predictions.logits.tobytes()
-    assert disturbed_record.provenance["n_shards_reused"] > 0
+    assert disturbed_record.provenance["n_shards_reused"] > 0, (n_asked, server.asked)
 
 
 def test_neither_key_nor_password_is_written_anywhere(serve, tmp_path, monkeypatch, asked):  # noqa: F811
