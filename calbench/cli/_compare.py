@@ -17,6 +17,8 @@ from calbench.cli._options import (
     Format,
     Resamples,
     Seed,
+    Tasks,
+    named_tasks,
     read_pair,
 )
 from calbench.cli._output import print_json, say
@@ -35,6 +37,7 @@ def compare(
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
+    task: Tasks = "",
     metric: Annotated[str, typer.Option(help="Id of the metric.")] = "ece",
     margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = 0.0,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
@@ -65,6 +68,7 @@ def compare(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        tasks=named_tasks(task),
     )
     decision = statistics.compare(
         both.candidate,

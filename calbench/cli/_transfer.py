@@ -18,7 +18,9 @@ from calbench.cli._options import (
     Metrics,
     Resamples,
     Seed,
+    Tasks,
     metric_names,
+    named_tasks,
     read_pair,
 )
 from calbench.cli._output import interval, plain, print_json, say, table
@@ -38,6 +40,7 @@ def transfer(
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
+    task: Tasks = "",
     metrics: Metrics = "",
     calibration_fraction: Annotated[float, typer.Option(help="Share of the items to fit on.")] = 0.5,
     reference_epsilon: Annotated[
@@ -71,6 +74,7 @@ def transfer(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        tasks=named_tasks(task),
     )
     wanted = metric_names(metrics, both.reference)
     result = run_transfer(

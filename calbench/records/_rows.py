@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.records._arrays import Int64
 from calbench.records._coding import Agreement, Declared, agreement, cells, class_indices, truths
 from calbench.records._columns import ColumnFile
 from calbench.records._names import ColumnNames
@@ -324,6 +326,20 @@ class Rows:
             name = getattr(names, field)
             if name and name not in self._file and not (field == "item_id" and "+" in name):
                 self._file.column(name)  # says what there is
+
+
+def labels_of(path: Path, rows: Sequence[Mapping[str, Any]], names: ColumnNames, *, n_classes: int) -> Int64:
+    """Return the labels ``(n,)`` of rows whose scores were read elsewhere."""
+    columns = {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(n for row in rows for n in row)
+    }
+    file = ColumnFile(path, tuple(columns), columns.__getitem__)
+    declared = Declared(names.classes, names.label_start)
+    try:
+        labels, _ = class_indices(file.column(names.label or "label"), n_classes, declared)
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
+    return labels
 
 
 def _two_classes(values: Any, source: str, *, percent: bool) -> Any:
