@@ -213,6 +213,7 @@ def _read_feather(path: Path, _text: tuple[str, ...]) -> ColumnFile:
 
 
 def _of_arrow(path: Path, table: Any) -> ColumnFile:
+    table.validate(full=True)  # a damaged offset would be followed out of the buffer
     return ColumnFile(path, tuple(table.column_names), lambda n: _values(table[n], f"{path}: {n}"))
 
 

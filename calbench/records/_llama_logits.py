@@ -1,6 +1,4 @@
 """What llama-perplexity saves of each token, the base of its ``--kl-divergence``."""
-" ``--kl-divergence``).
-"""
 
 from __future__ import annotations
 

@@ -12,25 +12,7 @@ from calbench import metrics
 from calbench.errors import InputError
 from calbench.interchange import pair, read, read_lm_eval
 from calbench.records import ColumnNames, Predictions, TopLabelPredictions
-from tests.interchange.samples import DATE, SCORES, rows, sample, write
-
-
-def winogrande(doc_id, scores, right, **changes):
-    """An item whose options stand in the contexts and are continued alike."""
-    names = ["Ann", "Bob", "Cid"][: len(scores)]
-    arguments = {
-        f"gen_args_{i}": {"arg_0": f"The cup of {name}", "arg_1": " was empty."}
-        for i, name in enumerate(names)
-    }
-    return {
-        "doc_id": doc_id,
-        "doc": {"answer": str(right + 1)},
-        "target": "was empty.",
-        "arguments": arguments,
-        "filtered_resps": [[str(score), "False"] for score in scores],
-        "acc": float(int(np.argmax(scores)) == right),
-        **changes,
-    }
+from tests.interchange.samples import DATE, SCORES, rows, sample, winogrande, write
 
 
 def test_options_that_stand_in_the_contexts_are_read(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import struct
 
 import numpy as np
 import pyarrow as pa
@@ -15,6 +14,7 @@ from calbench import metrics
 from calbench.errors import InputError
 from calbench.interchange import read
 from calbench.records import ColumnNames, Predictions, TopLabelPredictions
+from tests.records.saved_tokens import kld
 
 ROWS = ColumnNames(row_ids=True)
 TOP = {"item_id": ["a", "b", "c"], "confidence": [0.9, 0.8, 0.7], "correct": [True, False, True]}
@@ -282,20 +282,6 @@ def test_class_columns_name_their_classes(tmp_path):
         record = read(tmp_path / "x.csv", columns=ColumnNames(row_ids=True, label="y", probs=probs))
         assert isinstance(record, Predictions)
         assert record.labels.tolist() == [0, 2]
-
-
-def kld(path, logits, tokens, n_context):
-    """Write what llama-perplexity --save-all-logits does: 16 bits a log-probability, by its own rule."""
-    n_chunks, n_vocab = len(tokens) // n_context, logits.shape[-1]
-    parts = [struct.pack("<8s3i", b"_logits_", n_context, n_vocab, n_chunks), tokens.astype("<i4").tobytes()]
-    for row in logits.reshape(-1, n_vocab):
-        least = max(row.min(), row.max() - 16)
-        norm = row.max() + np.log(np.exp(row - row.max()).sum())
-        scale = (row.max() - least) / 65535
-        codes = np.zeros(2 * ((n_vocab + 1) // 2), "<u2")
-        codes[:n_vocab] = np.where(row > least, np.rint((row - least) / scale), 0)
-        parts += [struct.pack("<ff", scale, least - norm), codes.tobytes()]
-    path.write_bytes(b"".join(parts))
 
 
 @pytest.mark.parametrize("n_vocab", [6, 7])
