@@ -49,7 +49,7 @@ def _main(
 
 
 def main() -> NoReturn:
-    """Run the command line: exit status 0 fine, 1 a gate failed, 2 bad usage or input."""
+    """Run the command line: exit status 0 fine, 1 a gate failed, 2 bad usage or input, 3 undecided."""
     debug = "--debug" in sys.argv[1:]
     # A flag of the whole program: it may stand before the command or after it.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]

@@ -34,7 +34,10 @@ class Paired:
 
     @property
     def notes(self) -> Iterator[str]:
-        """Say what was asked differently, and what was left out, with a few ids."""
+        """Say how the records were read, what was asked differently, and what was left out."""
+        for name, record in (("reference", self.reference), ("candidate", self.candidate)):
+            read = record.metadata.get("notes")
+            yield from (f"{name}: {note}" for note in (read if isinstance(read, list) else ()))
         yield from self.differences
         for name, ids in (("reference", self.only_reference), ("candidate", self.only_candidate)):
             if ids:

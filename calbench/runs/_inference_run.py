@@ -16,12 +16,12 @@ from calbench.inference import ENGINE, check_device, generate, score
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
-from calbench.store import Record, ShardFolder, Store
+from calbench.store import ShardFolder, Store, StoredPredictions
 from calbench.tasks import Generation, LabelledItem, Task
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class InferenceRun:
     """A task's items, and the model that is to be asked.
 
     Parameters
@@ -48,7 +48,7 @@ class Asking:
         metadata: Mapping[str, Any],
         step: AbstractContextManager[Callable[[int], None]],
         provenance: Mapping[str, Any] | None = None,
-    ) -> Record:
+    ) -> StoredPredictions:
         """Ask a loaded model every item, and store the answers.
 
         What an earlier run of the same identity finished is used.
@@ -140,7 +140,7 @@ def _machine(module: Any) -> dict[str, Any]:
     return named
 
 
-def unreported(record: Record) -> str:
+def unreported(record: StoredPredictions) -> str:
     """Say how many confidences are missing and count as 0; ``""`` if none."""
     n_unreported = record.provenance.get("n_unreported", 0)
     if not n_unreported:

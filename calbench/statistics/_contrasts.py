@@ -61,7 +61,7 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     """
     _check(terms)
     value = math.fsum(weight * result.value for weight, result in terms)
-    return Estimate(value, contrast_bounds(terms, level), level)
+    return Estimate(value, contrast_bounds(terms, level), level, terms[0][1].n_items)
 
 
 def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:

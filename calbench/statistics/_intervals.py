@@ -34,11 +34,14 @@ class Estimate:
         Lower and upper bound.
     level
         Share of such intervals that should hold the true value.
+    n
+        Number of items; 0 where it is not known.
     """
 
     value: float
     interval: tuple[float, float]
     level: float = 0.95
+    n: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,7 @@ class Resampled:
             interval = bca_interval(self.value, self.values, jackknife, level)
         else:
             raise InputError(f"method={method!r}; use 'percentile', 'bca' (with items) or 'bounds'")
-        return Estimate(self.value, interval, level)
+        return Estimate(self.value, interval, level, self.n_items)
 
 
 def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamples) -> dict[str, Resampled]:
@@ -154,7 +157,7 @@ def difference(
         interval = percentile_interval(candidate.values - reference.values, level)
     else:
         interval = difference_bounds(candidate, reference, level=level)
-    return Estimate(value, interval, level)
+    return Estimate(value, interval, level, candidate.n_items)
 
 
 def difference_bounds(

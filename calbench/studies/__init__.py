@@ -1,6 +1,6 @@
 """Questions that take many records: precision, sensitivity, monitoring."""
 
-from calbench.studies._monitoring import Monitoring
+from calbench.studies._monitoring import Monitoring, monitor
 from calbench.studies._precision import RAW, MissingRow, PrecisionRow, place, precision_rows
 from calbench.studies._sensitivity import Change, GroupCost, Sensitivity, Suggestion
 
@@ -13,6 +13,7 @@ __all__ = [
     "PrecisionRow",
     "Sensitivity",
     "Suggestion",
+    "monitor",
     "place",
     "precision_rows",
 ]

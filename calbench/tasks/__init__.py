@@ -14,10 +14,8 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
-    Split,
     hash_items,
     normalized,
-    split_evaluation,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._named import get, is_place, named
@@ -37,7 +35,6 @@ __all__ = [
     "Partition",
     "Question",
     "SequenceClassification",
-    "Split",
     "Task",
     "closed",
     "get",
@@ -50,6 +47,5 @@ __all__ = [
     "normalized",
     "open_question",
     "registry",
-    "split_evaluation",
     "task",
 ]
