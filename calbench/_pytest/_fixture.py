@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -135,6 +136,7 @@ class CalbenchFixture:
         candidate: npt.ArrayLike | AnyRecord,
         labels: npt.ArrayLike | None = None,
         *,
+        clusters: Iterable[object] | None = None,
         name: str | None = None,
     ) -> Comparison:
         """Put a candidate's answers beside a reference's; see :func:`calbench.compare`.
@@ -145,6 +147,8 @@ class CalbenchFixture:
             Logits ``(n, k)`` of the same items in the same order, or two records.
         labels : (n,) int
             The right classes, for logits only.
+        clusters : (n,)
+            Which items were sampled together.
         name
             What the summary calls it; by default the test's name.
         """
@@ -154,6 +158,7 @@ class CalbenchFixture:
             reference,
             candidate,
             labels,
+            clusters=clusters,
             level=options.level,
             n_resamples=options.resamples,
             seed=options.seeds[0] if options.bootstrap_seed is None else options.bootstrap_seed,

@@ -9,6 +9,7 @@ import typer
 
 import calbench
 from calbench.cli import (  # noqa: F401 (importing a command's file registers it)
+    _check,
     _compare,
     _doctor,
     _evaluate,
@@ -18,6 +19,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _listing,
     _monitor,
     _plot,
+    _recommend,
     _report,
     _run,
     _sensitivity,

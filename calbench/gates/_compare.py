@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -14,11 +16,14 @@ from calbench.records import AnyRecord, Predictions, TopLabelPredictions
 from calbench.statistics import check_same_items, resamples_for
 
 
-def compare(
+def compare(  # noqa: PLR0913 (all but the two sides have defaults)
     reference: npt.ArrayLike | AnyRecord,
     candidate: npt.ArrayLike | AnyRecord,
     labels: npt.ArrayLike | None = None,
     *,
+    clusters: Iterable[object] | None = None,
+    strata: Iterable[object] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
     level: float = LEVEL,
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
@@ -32,6 +37,13 @@ def compare(
         ``labels``; or two records, whose rows are matched by item id.
     labels : (n,) int
         The right classes, from 0, for logits only.
+    clusters : (n,), optional
+        What was sampled with each row of the reference: its passage, document or question. Fewer than ten
+        clusters decide nothing.
+    strata : (n,), optional
+        The fixed group of each row of the reference, where all groups that there are have been asked.
+    sample_weight : (n,), optional
+        What each row of the reference counts.
     level, n_resamples, seed
         Of the intervals.
 
@@ -57,7 +69,14 @@ def compare(
     first, second = _records(reference, candidate, labels)
     check_same_items(first, second)
     warn_of_order(first, second)
-    resamples = resamples_for(first.item_ids, n_resamples=n_resamples, seed=seed)
+    resamples = resamples_for(
+        first.item_ids,
+        n_resamples=n_resamples,
+        seed=seed,
+        clusters=clusters,
+        strata=strata,
+        sample_weight=sample_weight,
+    )
     metrics = metrics_of(first if isinstance(first, TopLabelPredictions) else second)
     made = {
         name: Arm(Outcomes.from_record(record), resamples, metrics)

@@ -47,7 +47,7 @@ def figures(requirement: Requirement, change: Change) -> str:
             f"{shown(requirement.reference)} {change.reference_value:.4f} -> {candidate}"
             f" {change.candidate_value:.4f}: Δ = {change.value:+.4f}{unit}, {around}"
         )
-    return f"{value}, n = {change.n:,} test items"
+    return f"{value}, n = {change.n:,} test items{change.sampling}"
 
 
 def shown(arm: str) -> str:

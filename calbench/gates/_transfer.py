@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 import numpy as np
 
 from calbench import calibrators
 from calbench.calibrators import Calibrator
-from calbench.errors import InputError, UnknownNameError
+from calbench.errors import InputError, LeakageError, UnknownNameError
 from calbench.gates._bits import warn_of_order
 from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
 from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, needs_items, split_items
@@ -38,6 +38,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     calibrator: str | Calibrator = "temperature",
     *,
     calibration_ids: Iterable[str] | None = None,
+    clusters: Iterable[object] | None = None,
     reference_epsilon: float | None = None,
     candidate_epsilon: float | None = None,
     level: float = LEVEL,
@@ -58,6 +59,9 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         The items to fit on; the others are scored. By default those that the seed draws: as many as the
         reference's metadata say (``n_calibration``), or 40%; ``identity``, which fits nothing, leaves all
         items to be scored.
+    clusters : (n,), optional
+        What was sampled with each row of the reference: a cluster is fitted on or scored as a whole, and is
+        one unit for the intervals.
     reference_epsilon, candidate_epsilon
         Unit errors of the two precisions, for calibrators that want them.
     level, n_resamples
@@ -100,9 +104,15 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         )
     check_same_items(reference, candidate)
     warn_of_order(reference, candidate)
-    split = _division(reference, calibrator, calibration_ids, seed)
+    of = _clusters(reference, clusters)
+    split = _division(reference, calibrator, calibration_ids, of, seed)
     drawn = seed if bootstrap_seed is None else bootstrap_seed
-    resamples = resamples_for(split.test, n_resamples=n_resamples, seed=drawn)
+    resamples = resamples_for(
+        split.test,
+        n_resamples=n_resamples,
+        seed=drawn,
+        clusters=[of[item] for item in split.test] if of else None,
+    )
     sides = [
         FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=seed)
         for record, epsilon in ((reference, reference_epsilon), (candidate, candidate_epsilon))
@@ -110,10 +120,27 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     return transfer_between(sides[0], sides[1], calibrator, level=level)
 
 
+def _clusters(reference: AnyRecord, clusters: Iterable[object] | None) -> dict[str, str]:
+    """Return the cluster of each item; empty where each item was sampled by itself."""
+    if clusters is None:
+        return {}
+    given = [str(cluster) for cluster in clusters]
+    if len(given) != len(reference):
+        raise InputError(f"clusters has {len(given)} values for {len(reference)} items; give one an item")
+    return dict(zip(reference.item_ids.tolist(), given, strict=True))
+
+
 def _division(
-    reference: AnyRecord, calibrator: str | Calibrator, calibration_ids: Iterable[str] | None, seed: int
+    reference: AnyRecord,
+    calibrator: str | Calibrator,
+    calibration_ids: Iterable[str] | None,
+    clusters: Mapping[str, str],
+    seed: int,
 ) -> Split:
     ids = np.sort(reference.item_ids).tolist()
+    if calibration_ids is None and clusters and needs_items(calibrator):
+        chosen = set(split_items(sorted(set(clusters.values())), seed=seed).calibration)
+        calibration_ids = [item for item in ids if clusters[item] in chosen]
     if calibration_ids is None:
         return division(ids, calibrator, n_calibration=n_calibration_of(reference), seed=seed)
     chosen = {str(item) for item in calibration_ids}
@@ -122,6 +149,11 @@ def _division(
     split = Split(tuple(sorted(chosen)), tuple(item for item in ids if item not in chosen))
     if not split.test:
         raise InputError("every item is in calibration_ids; leave some to score")
+    if clusters and (both := {clusters[i] for i in split.calibration} & {clusters[i] for i in split.test}):
+        raise LeakageError(
+            f"{len(both)} clusters are both fitted on and scored, {min(both)!r} first; give calibration_ids"
+            " that hold whole clusters"
+        )
     return split
 
 

@@ -36,4 +36,5 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 def _entry(row: Row) -> Resampled:
     found = row["ranked"]
-    return Resampled(get(METRIC), found["value"], unpacked_resamples(found["resamples"]), found["n"])
+    values = unpacked_resamples(found["resamples"])
+    return Resampled.of_values(get(METRIC), found["value"], values, found["n"])

@@ -9,6 +9,7 @@ from calbench.statistics._alarms import (
     survivors,
 )
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
+from calbench.statistics._design import Design
 from calbench.statistics._gate import Change, Outcome, change, check_same_items, outcome_of
 from calbench.statistics._intervals import (
     Estimate,
@@ -16,6 +17,7 @@ from calbench.statistics._intervals import (
     bootstrap,
     check_level,
     difference,
+    own_bounds,
     percentile_interval,
     relative_bounds,
     resample,
@@ -26,6 +28,7 @@ from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
     "Change",
+    "Design",
     "Estimate",
     "McNemarResult",
     "Outcome",
@@ -47,6 +50,7 @@ __all__ = [
     "holm",
     "mcnemar",
     "outcome_of",
+    "own_bounds",
     "p_value",
     "percentile_interval",
     "rank_intervals",

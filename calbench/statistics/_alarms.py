@@ -47,7 +47,7 @@ def exceedance_p_value(
         return outcome_of(at(p), limit)[0] == "fail"
 
     from_resamples = candidate.sums is None or (reference is not None and reference.sums is None)
-    floor = max(2 * RESAMPLES_IN_TAIL / len(candidate.values), _SMALLEST_P) if from_resamples else _SMALLEST_P
+    floor = max(2 * RESAMPLES_IN_TAIL / candidate.n_resamples, _SMALLEST_P) if from_resamples else _SMALLEST_P
     if not fails(1 - 1e-9):
         return 1.0
     if fails(floor):

@@ -19,6 +19,7 @@ from calbench.tasks._items import (
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._named import get, is_place, named
+from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "SequenceClassification",
     "Task",
     "closed",
+    "declare",
     "get",
     "hash_items",
     "is_place",
@@ -46,6 +48,7 @@ __all__ = [
     "normal_form",
     "normalized",
     "open_question",
+    "own_data",
     "registry",
     "task",
 ]

@@ -104,3 +104,16 @@ def test_a_decision_says_what_was_decided_and_from_what():
 def test_an_arm_is_not_compared_with_itself():
     with pytest.raises(InputError, match="'candidate' would be compared with itself"):
         calbench.compare(FP32, FP32, LABELS).require("ece", max_increase=0, against="candidate")
+
+
+def test_a_cluster_is_a_sampled_unit():
+    """Four copies of each item are no more evidence than the items."""
+    ids, copies = np.repeat(np.arange(800), 4), (np.repeat(FP32, 4, axis=0), np.repeat(LABELS, 4))
+    reference, labels = copies
+    alone = calbench.compare(FP32, 1.5 * FP32, LABELS).difference("brier")
+    naive = calbench.compare(reference, 1.5 * reference, labels).difference("brier")
+    honest = calbench.compare(reference, 1.5 * reference, labels, clusters=ids).difference("brier")
+    widths = [np.ptp(change.interval) for change in (naive, honest, alone)]
+    assert naive.value == pytest.approx(honest.value)
+    assert widths[0] < 0.6 * widths[2]
+    assert widths[1] == pytest.approx(widths[2], rel=0.15)

@@ -196,3 +196,16 @@ def test_one_question_has_one_number_by_every_door(tmp_path):
     both = compare(records["fp32"], records["int4"]).difference("ece")
     # of the identity: what is compared as it is
     assert (both.value, both.interval, both.n) == (straight.value, straight.interval, straight.n)
+
+
+def test_a_cluster_is_fitted_on_or_scored_and_never_both():
+    clusters = np.arange(N) // 4
+    assert transfer(
+        REFERENCE, CANDIDATE, calibration_ids=IDS[:500], clusters=clusters, n_resamples=100
+    ).n_test == (N - 500)
+    with pytest.raises(LeakageError, match="clusters are both fitted on and scored"):
+        transfer(REFERENCE, CANDIDATE, calibration_ids=IDS[:501], clusters=clusters)
+    divided = transfer(REFERENCE, CANDIDATE, clusters=clusters, n_resamples=100)
+    assert (divided.n_calibration, divided.n_test) == (480, 720)
+    with pytest.raises(InputError, match="clusters has 3 values for 1200 items"):
+        transfer(REFERENCE, CANDIDATE, clusters=[1, 2, 3])
