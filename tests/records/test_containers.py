@@ -60,8 +60,8 @@ CSV = "item_id,confidence,correct\na,0.9,true\nb,0.8,false\nc,0.7,true\n"
         ("x.csv", CSV.replace(",", "   ").encode()),
         ("x.csv", CSV.replace(",", "|").encode()),
         ("x.csv", CSV.replace("\n", "\r\n").encode()),
-        ("x.csv.gz", gzip.compress(CSV.encode())),
-        ("x.jsonl.gz", gzip.compress(LINES.encode())),
+        ("x.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("x.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
         ("x.parquet.txt", CSV.encode()),
     ],
 )
