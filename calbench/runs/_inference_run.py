@@ -17,7 +17,7 @@ from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.store import ShardFolder, Store, StoredPredictions
-from calbench.tasks import Generation, LabelledItem, Task
+from calbench.tasks import Generation, HarnessChoice, HarnessGeneration, LabelledItem, Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +99,13 @@ class InferenceRun:
         scored = score(
             module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
         )
+        logits, more = scored.logits, dict[str, Any]()
+        if isinstance(self.task, HarnessChoice):
+            more = {"harness_metrics": self.task.metrics(self.items, logits)}
+            logits = self.task.logits(self.items, logits)
         predictions = Predictions(
             [item.id for item in self.items],
-            scored.logits,
+            logits,
             [item.label for item in self.items],
             {"classes": list(self.task.classes)},
         )
@@ -112,6 +116,7 @@ class InferenceRun:
             "n_shards_reused": scored.n_reused,
             "engine": scored.engine,
             "noise_floor": scored.noise_floor,
+            **more,
         }
 
     def _written(
@@ -130,6 +135,11 @@ class InferenceRun:
             "n_shards_reused": made.n_reused,
             "engine": ENGINE,
             "noise_floor": 0.0,
+            **(
+                {"harness_metrics": task.metrics(self.items, made.answers)}
+                if isinstance(task, HarnessGeneration)
+                else {}
+            ),
         }
 
 
