@@ -116,7 +116,7 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
     address, server = serve()
     model(bf16=address)
     undisturbed = bench(tmp_path / "a").record("m", "bf16", "served-t")
-    n_asked, lock, down = [0], threading.Lock(), [False]
+    n_asked, lock, down, survived = [0], threading.Lock(), [False], [0]
 
     def disturbed(path, body):
         if path != "/v1/completions":
@@ -126,8 +126,10 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
             n = n_asked[0]
         if n % 20 == 0:
             return 429 if n % 40 else 503, "busy", {}
-        if n in (200, 260, 320) or down[0]:
-            down[0] = True
+            n_kept = sum(path.is_file() for path in (tmp_path / "b" / "shards").rglob("*"))
+            if n_kept > survived[0]:  # it dies whenever something more was kept
+                survived[0], down[0] = n_kept, True
+        if down[0]:
             return 500, "dying", {}
         return None
 
@@ -139,10 +141,10 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
             break
         except ServerError:
             n_kills, down[0] = n_kills + 1, False
-    assert n_kills == 3
+    assert n_kills > 0
     assert disturbed_record.key == undisturbed.key
     assert disturbed_record.predictions.logits.tobytes() == undisturbed.predictions.logits.tobytes()
-    assert disturbed_record.provenance["n_shards_reused"] > 0, (n_asked, server.asked)
+    assert disturbed_record.provenance["n_shards_reused"] > 0
 
 
 def test_neither_key_nor_password_is_written_anywhere(serve, tmp_path, monkeypatch, asked):  # noqa: F811
