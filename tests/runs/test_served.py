@@ -126,9 +126,9 @@ def test_failed_requests_and_kills_change_no_bit(serve, model, tmp_path):  # noq
             n = n_asked[0]
         if n % 20 == 0:
             return 429 if n % 40 else 503, "busy", {}
-            n_kept = sum(path.is_file() for path in (tmp_path / "b" / "shards").rglob("*"))
-            if n_kept > survived[0]:  # it dies whenever something more was kept
-                survived[0], down[0] = n_kept, True
+        n_kept = sum(path.is_file() for path in (tmp_path / "b" / "shards").rglob("*"))
+        if n_kept > survived[0]:  # it dies whenever something more was kept
+            survived[0], down[0] = n_kept, True
         if down[0]:
             return 500, "dying", {}
         return None
