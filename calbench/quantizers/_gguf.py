@@ -126,6 +126,7 @@ def _register(name: str, type_name: str) -> None:
         return Gguf(id, skip, include, "none", type_name, fallback)
 
     make.__qualname__ = name.replace("-", "_")
+    make.__doc__ = f"Weights in llama.cpp's blocks of {type_name.upper()}."
     quantizer(name)(make)
 
 
