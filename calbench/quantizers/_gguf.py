@@ -142,6 +142,7 @@ def _register(name: str, type_name: str) -> None:
 
     make.__doc__ = f"Store weights in llama.cpp's {type_name}."
     make.__qualname__ = name.replace("-", "_")
+    make.__doc__ = f"Weights in llama.cpp's blocks of {type_name.upper()}."
     quantizer(name)(make)
 
 
