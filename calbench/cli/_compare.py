@@ -21,7 +21,9 @@ from calbench.cli._options import (
     Inconclusive,
     Resamples,
     Seed,
+    Tasks,
     Undecided,
+    named_tasks,
     read_pair,
     status_of,
 )
@@ -42,6 +44,7 @@ def compare(
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
+    task: Tasks = "",
     metric: Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")] = "ece",
     margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = MARGIN,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
@@ -73,6 +76,7 @@ def compare(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        tasks=named_tasks(task),
         force=force,
     )
     compared = gates.compare(both.reference, both.candidate, n_resamples=n_resamples, seed=seed)

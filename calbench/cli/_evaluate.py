@@ -19,11 +19,13 @@ from calbench.cli._options import (
     Metrics,
     Resamples,
     Seed,
+    Tasks,
     class_vectors,
     metric_names,
+    named_tasks,
     read_record,
 )
-from calbench.cli._output import interval, origin_notes, plain, print_json, say, table
+from calbench.cli._output import interval, origin_notes, plain, print_json, say, shown_metadata, table
 
 if TYPE_CHECKING:
     from calbench.records import AnyRecord, ColumnNames
@@ -51,6 +53,7 @@ def evaluate(
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
+    task: Tasks = "",
     metrics: Metrics = "",
     calibrator: Annotated[str, typer.Option(help="Calibrate first, fitted on --fit-on.")] = "",
     fit_on: Annotated[Path | None, typer.Option(help="Predictions to fit the calibrator on.")] = None,
@@ -87,6 +90,7 @@ def evaluate(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        tasks=named_tasks(task),
     )
     if bool(calibrator) != (fit_on is not None) or (apply and fit_on):
         raise typer.BadParameter("give --calibrator and --fit-on together, or --apply alone")
@@ -109,7 +113,7 @@ def evaluate(
             {
                 "n": len(predictions),
                 "metrics": {n: plain(e) for n, e in estimates.items()},
-                "metadata": dict(predictions.metadata),
+                "metadata": shown_metadata(predictions.metadata),
             }
         )
     how = f"; {calibrator}" + (f" fitted on {fit_on.name}" if fit_on else "") if calibrator else ""

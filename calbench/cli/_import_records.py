@@ -10,7 +10,7 @@ import typer
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import Answers, AnswersColumn, AsJson, FileFormat, Format, read_record
-from calbench.cli._output import print_json, refuse_overwriting, say
+from calbench.cli._output import origin_notes, print_json, refuse_overwriting, say, shown_metadata
 
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
@@ -36,7 +36,9 @@ def import_(
         bool, typer.Option("--per-character", help="Score lm-eval options as acc_norm does.")
     ] = False,
     model: Annotated[str, typer.Option(help="The model, for the record's metadata.")] = "",
-    task: Annotated[str, typer.Option(help="The task, for the record's metadata.")] = "",
+    task: Annotated[
+        str, typer.Option(help="The task, for the record's metadata; of a folder of lm-eval logs, which one.")
+    ] = "",
     quantizer: Annotated[str, typer.Option(help="The precision, for the record's metadata.")] = "",
     as_json: AsJson = False,
 ) -> None:
@@ -63,13 +65,23 @@ def import_(
         file_format=file_format,
         scoring="per-character" if per_character else "sum",
         scorer=scorer or None,
+        tasks=_tasks_of(source, task),
     )
     named = {"model": model, "task": task, "quantizer": quantizer}
     metadata = {**record.metadata, **{name: value for name, value in named.items() if value}}
     record = record.with_metadata(metadata)
     record.write(output)
     if as_json:
-        return print_json({"record": str(output), "n": len(record), "metadata": metadata})
+        return print_json({"record": str(output), "n": len(record), "metadata": shown_metadata(metadata)})
     kind = f"{record.n_classes} classes" if isinstance(record, Predictions) else "top answer only"
     say(f"{output}: {len(record):,} items, {kind}, from {metadata['origin']['format']}")
+    for note in origin_notes(metadata):
+        say(f"note: {note}")
     return None
+
+
+def _tasks_of(source: list[Path], task: str) -> tuple[str, ...]:
+    """Return the task that is meant of several logs; a name that none of them has is only a name."""
+    from calbench.interchange import tasks_of
+
+    return (task,) if task and task in tasks_of(source) else ()

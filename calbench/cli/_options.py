@@ -23,6 +23,10 @@ Answers = Annotated[
     Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
 ]
 AnswersColumn = Annotated[str, typer.Option(help="The column of --answers that holds them.")]
+Tasks = Annotated[
+    str,
+    typer.Option("--task", help="Of a folder of lm-eval logs, which tasks: names or patterns, with commas."),
+]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 StoreFolder = Annotated[
     str | None,
@@ -84,6 +88,11 @@ class FileFormat(str, Enum):
 
 
 Format = Annotated[FileFormat, typer.Option(help="What the files are, if their names do not say so.")]
+
+
+def named_tasks(text: str) -> tuple[str, ...]:
+    """Read the text of ``--task``."""
+    return tuple(filter(None, (part.strip() for part in text.split(","))))
 
 
 def read_record(

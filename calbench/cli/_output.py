@@ -42,11 +42,18 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console().print(shown)
 
 
+def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of itself, without what it says of each item."""
+    return {name: value for name, value in metadata.items() if name != "item_hashes"}
+
+
 def origin_notes(metadata: Mapping[str, Any]) -> Iterator[str]:
     """Say what a reader of a record's numbers must know about how it was read."""
     mapped = metadata.get("columns")
     if isinstance(mapped, Mapping) and "answers" in mapped:
         yield f"right is what {mapped['answers']} says"
+    notes = metadata.get("notes")
+    yield from map(str, notes if isinstance(notes, list) else ())
     if metadata.get("n_unscored_samples"):
         yield f"{metadata['n_unscored_samples']} samples without a score were left out"
 

@@ -20,7 +20,9 @@ from calbench.cli._options import (
     Metrics,
     Resamples,
     Seed,
+    Tasks,
     metric_names,
+    named_tasks,
     read_pair,
 )
 from calbench.cli._output import interval, plain, print_json, say, table
@@ -41,6 +43,7 @@ def transfer(
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
+    task: Tasks = "",
     metrics: Metrics = "",
     reference_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the reference's precision, for pacs.")
@@ -71,6 +74,7 @@ def transfer(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        tasks=named_tasks(task),
         force=force,
     )
     wanted = metric_names(metrics, both.reference)

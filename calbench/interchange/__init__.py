@@ -2,7 +2,7 @@
 
 from calbench.interchange._harness_results import lm_eval_results
 from calbench.interchange._inspect_logs import read_inspect
-from calbench.interchange._lm_eval import read_lm_eval
+from calbench.interchange._lm_eval import is_samples, read_lm_eval, tasks_of
 from calbench.interchange._model_card import front_matter, model_index
 from calbench.interchange._pairing import Paired, pair
 from calbench.interchange._sources import read
@@ -10,10 +10,12 @@ from calbench.interchange._sources import read
 __all__ = [
     "Paired",
     "front_matter",
+    "is_samples",
     "lm_eval_results",
     "model_index",
     "pair",
     "read",
     "read_inspect",
     "read_lm_eval",
+    "tasks_of",
 ]

@@ -15,8 +15,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.interchange._answer_place import Place, answer_place, option_scores
 from calbench.interchange._origin import with_origin
-from calbench.records import AnyRecord, Predictions, TopLabelPredictions, json_document, reading
+from calbench.records import (
+    AnyRecord,
+    Predictions,
+    TopLabelPredictions,
+    head_of,
+    json_document,
+    kind_of_content,
+    reading,
+)
 
 _VERSION = 2  # of the log format
 _MAX_MEMBER_BYTES = 2**30
@@ -26,23 +35,25 @@ _RIGHT = {"C": True, "I": False, 1: True, 0: False}  # 1 is 1.0 and True as well
 
 
 def is_inspect(path: Path) -> bool:
-    """Whether a file is a log of inspect_ai, by its suffix or by how its JSON begins."""
-    if path.suffix == ".eval":
-        return True
-    if path.suffix != ".json":
+    """Whether a file is a log of inspect_ai, by its content."""
+    if path.is_dir():
         return False
-    with path.open("rb") as file:
-        head = file.read(4096)
-    return b'"status"' in head and b'"eval"' in head and b'"version"' in head
+    if kind_of_content(path) == "inspect":
+        return True
+    head = head_of(path)[:4096]
+    return head.lstrip().startswith("{") and all(
+        f'"{name}"' in head for name in ("status", "eval", "version")
+    )
 
 
 def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None = None) -> AnyRecord:
     """Read the samples of inspect_ai logs into one record.
 
-    Where every sample's answer is a letter among its choices and the log holds the log-probability
-    of each letter (``--logprobs --top-logprobs 20``), the record is a class vector. Otherwise it is
-    of the top answer: the probability of the answer's letter, or of a generated text the
-    exponential of its mean token log-probability.
+    Where samples have choices, the answer's own place among the tokens is looked for, and what could
+    not be found is left out, counted and named. If the log holds the log-probability of each letter
+    there (``--logprobs --top-logprobs 20``), the record is a class vector. Otherwise it is of the top
+    answer, and the reason is among its notes: the probability of the answer's letter. Of texts it is
+    the exponential of the mean token log-probability. A record holds one of the three.
 
     Parameters
     ----------
@@ -58,11 +69,12 @@ def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None
         that are neither right nor wrong, or is of another model than the one before it.
     """
     given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
-    answers: list[_Answer] = []
+    samples: list[_Sample] = []
     n_failed = 0
+    shuffled = False
     facts: dict[str, Any] = {}
     for path in given:
-        header, samples = _log(path)
+        header, entries = _log(path)
         task = str(header["eval"].get("task", path.stem))
         model = str(header["eval"].get("model", ""))
         if facts.get("model", model) != model:
@@ -71,66 +83,123 @@ def read_inspect(paths: str | Path | Iterable[str | Path], *, scorer: str | None
                 " one model: pass the logs of one"
             )
         facts |= {"model": model, "task": task}
-        for sample in samples:
-            if sample.get("error") or not sample.get("scores"):
+        shuffled = shuffled or _is_shuffled(header)
+        for entry in entries:
+            if entry.get("error") or not entry.get("scores"):
                 n_failed += 1
                 continue
-            answers.append(_answer(path, task if len(given) > 1 else "", sample, scorer))
-    if not answers:
-        raise InputError(f"{', '.join(map(str, given))}: no sample has a score")
-    record = _record(answers)
-    vectors = isinstance(record, Predictions)
-    facts |= {"n_unscored_samples": n_failed, "confidence": "per option" if vectors else "of the answer"}
+            samples.append(_sample(path, task if len(given) > 1 else "", entry, scorer))
+    shown = ", ".join(map(str, given))
+    if not samples:
+        raise InputError(f"{shown}: no sample has a score; run inspect score, or inspect eval with a scorer")
+    try:
+        record, kind, notes = _record(samples, shuffled=shuffled)
+    except InputError as error:
+        raise InputError(f"{shown}: {error}") from None
+    facts |= {"n_unscored_samples": n_failed, "confidence": kind}
+    if notes:
+        facts["notes"] = notes
     return with_origin(record, given, format_="inspect_ai", facts=facts)
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _Sample:
     id: str
     correct: bool
-    confidence: float
-    options: tuple[float, ...] | None  # log-probability of each letter, if all are known
+    letters: tuple[str, ...]  # of its choices
+    answer: str
     label: int | None
+    place: Place | None  # of the answer, where there are choices
+    mean: float  # of the tokens' log-probabilities
 
 
-def _record(answers: list[_Answer]) -> AnyRecord:
-    ids = [answer.id for answer in answers]
-    vectors = [a.options for a in answers if a.options is not None and a.label is not None]
-    sampled_best = all(
-        a.options is not None and (int(np.argmax(a.options)) == a.label) == a.correct for a in answers
-    )
-    if len(vectors) < len(answers) or not sampled_best:
-        return TopLabelPredictions(ids, [a.confidence for a in answers], [a.correct for a in answers])
+def _record(samples: list[_Sample], *, shuffled: bool) -> tuple[AnyRecord, str, list[str]]:
+    """Return one record of one kind of confidence, what kind it is, and what was left out and why."""
+    asked = [sample for sample in samples if sample.letters]
+    if not any(sample.answer in sample.letters for sample in asked):
+        texts = [(s.id, math.exp(min(s.mean, 0.0)), s.correct) for s in samples]
+        ids, confidences, correct = (list(part) for part in zip(*texts, strict=True))
+        return TopLabelPredictions(ids, confidences, correct), "of the text", []
+    if len(asked) < len(samples):
+        raise InputError(
+            f"{len(asked)} samples have choices and {len(samples) - len(asked)} have none, whose confidences"
+            " are of another kind; log them apart, or give confidences of your own with --columns"
+        )
+    read = [sample for sample in samples if sample.place is not None]
+    notes = []
+    if len(read) < len(samples):
+        lost = [sample.id for sample in samples if sample.place is None]
+        shown = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
+        notes.append(
+            f"{len(lost):,} samples were left out: their answer has no place of its own among the tokens"
+            f" ({shown})"
+        )
+    if not read:
+        raise InputError("no sample's answer has a place of its own among its tokens; ask for ANSWER: LETTER")
+    reason = "choices were shuffled" if shuffled else _no_vectors(read)
+    if reason:
+        notes.append(f"only the confidence of each answer is known: {reason}")
+        confidences = [math.exp(min(float(s.place.token["logprob"]), 0.0)) for s in read if s.place]
+        ids, correct = [s.id for s in read], [s.correct for s in read]
+        return TopLabelPredictions(ids, confidences, correct), "of the answer", notes
+    vectors = [option_scores(s.place.token, s.letters)[0] for s in read if s.place]
     width = max(map(len, vectors))
-    padded = [[*vector, *[-math.inf] * (width - len(vector))] for vector in vectors]
-    return Predictions(ids, padded, [a.label for a in answers])  # type: ignore[arg-type]
+    padded = [[*vector.values(), *[-math.inf] * (width - len(vector))] for vector in vectors]
+    labels: Any = [sample.label for sample in read]
+    return Predictions([sample.id for sample in read], padded, labels), "per option", notes
 
 
-def _answer(path: Path, task: str, sample: Mapping[str, Any], scorer: str | None) -> _Answer:
+def _no_vectors(samples: list[_Sample]) -> str:
+    """Return why there are no class vectors; ``""`` if there are."""
+    for sample in samples:
+        assert sample.place is not None  # noqa: S101 (only those that were read)
+        scores, missing = option_scores(sample.place.token, sample.letters)
+        if sample.place.letter != sample.answer:
+            return f"sample {sample.id!r} says {sample.place.letter} and was scored as {sample.answer}"
+        if missing is not None:
+            return (
+                f"sample {sample.id!r} has no log-probability of {missing}; run with --top-logprobs 20 for"
+                " class"
+                " vectors"
+            )
+        if sample.label is None:
+            return f"the target of sample {sample.id!r} is no single letter of its choices"
+        best = max(scores, key=lambda letter: scores[letter])
+        if (sample.letters.index(best) == sample.label) != sample.correct:
+            return f"sample {sample.id!r} did not answer {best}, its most probable option"
+    return ""
+
+
+def _is_shuffled(header: Mapping[str, Any]) -> bool:
+    """Whether the solver shuffled the choices, so that a token's letter is not the choice's."""
+    plan = header.get("plan")
+    steps = plan.get("steps") if isinstance(plan, dict) else None
+    params = [step.get("params") for step in steps or () if isinstance(step, dict)]
+    return any(isinstance(given, dict) and given.get("shuffle") not in (None, False) for given in params)
+
+
+def _sample(path: Path, task: str, sample: Mapping[str, Any], scorer: str | None) -> _Sample:
     where = f"{path}: sample {sample.get('id')!r}"
     try:
         score = _score(sample, scorer)
         tokens = _tokens(sample)
-        letters = [chr(ord("A") + k) for k in range(len(sample.get("choices") or ()))]
+        letters = tuple(chr(ord("A") + k) for k in range(len(sample.get("choices") or ())))
         answer = str(score.get("answer") or "").strip()
-        found = next((t for t in reversed(tokens) if str(t["token"]).strip() == answer), None)
-        if letters and found is not None:
-            confidence = math.exp(min(float(found["logprob"]), 0.0))
-            options = _options(found, letters)
-        else:
-            mean = float(np.mean([float(token["logprob"]) for token in tokens]))
-            confidence, options = math.exp(min(mean, 0.0)), None
         target = sample.get("target")
         target = target[0] if isinstance(target, list) and len(target) == 1 else target
-        label = letters.index(target) if target in letters else None
+        mean = float(np.mean([float(token["logprob"]) for token in tokens]))
+        place = answer_place(tokens, answer) if answer in letters else None
+        if place is not None:  # so that what is odd is named here
+            option_scores(place.token, letters)
         name = f"{task}/{sample['id']}" if task else str(sample["id"])
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(f"{where}: cannot be read ({type(error).__name__}: {error})") from None
-    if math.isnan(confidence):
-        raise InputError(f"{where}: a log-probability is not a number")
-    return _Answer(name, _RIGHT[score["value"]], confidence, options, label)
+    if math.isnan(mean):
+        raise InputError(f"{where}: a log-probability is not a number; run it again")
+    label = letters.index(target) if target in letters else None
+    return _Sample(name, _RIGHT[score["value"]], letters, answer, label, place, mean)
 
 
 def _score(sample: Mapping[str, Any], scorer: str | None) -> Mapping[str, Any]:
@@ -160,22 +229,12 @@ def _tokens(sample: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return list(tokens)
 
 
-def _options(token: Mapping[str, Any], letters: list[str]) -> tuple[float, ...] | None:
-    """Return the log-probability of each letter, summed over its spellings; None if one is missing."""
-    found: dict[str, list[float]] = {}
-    for top in token.get("top_logprobs") or ():
-        found.setdefault(str(top["token"]).strip(), []).append(float(top["logprob"]))
-    if not all(letter in found for letter in letters):
-        return None
-    return tuple(float(np.logaddexp.reduce(found[letter])) for letter in letters)
-
-
 def _log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     header: Any
     samples: Any
-    if path.suffix == ".eval":
+    if kind_of_content(path) == "inspect":
         with reading(path, "an inspect_ai log"):
             header, samples = _unzipped(path)
     else:

@@ -4,19 +4,30 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.interchange._harness_samples import NotOneChoiceError, Sample, read_sample
 from calbench.interchange._origin import with_origin
-from calbench.records import Predictions, head_of, json_document, json_rows
+from calbench.records import (
+    AnyRecord,
+    ColumnNames,
+    Predictions,
+    TopLabelPredictions,
+    head_of,
+    json_document,
+    json_rows,
+    labels_of,
+)
 
 Scoring = Literal["sum", "per-character"]
-_SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
+_SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl?(?:\.gz)?")
 _BEGINS = re.compile(r'\s*\[?\s*\{\s*"doc_id":\s*\d+,\s*"doc":')
 # The harness's own accuracy, for each way to score the options.
 _METRIC = {"sum": "acc", "per-character": "acc_norm"}
@@ -35,16 +46,29 @@ def _is_log(path: Path) -> bool:
 
 
 def _inside(folder: Path) -> list[Path]:
-    named = sorted(path for path in folder.rglob("samples_*") if _is_log(path))
+    named = sorted(path for path in folder.rglob("samples_*") if path.is_file() and _is_log(path))
     # Before 0.4.3 the model's name stood where "samples" does.
-    return named or sorted(path for path in folder.glob("*.json*") if _is_log(path))
+    return named or sorted(path for path in folder.glob("*.json*") if path.is_file() and _is_log(path))
 
 
-def read_lm_eval(paths: str | Path | Iterable[str | Path], *, scoring: Scoring = "sum") -> Predictions:
+def tasks_of(paths: Iterable[Path]) -> list[str]:
+    """Return the tasks of which files and folders hold logs of samples."""
+    logs = [path for path in paths if path.exists() and is_samples(path)]
+    return sorted({_opened(path).task for path in _files(logs)}) if logs else []
+
+
+def read_lm_eval(
+    paths: str | Path | Iterable[str | Path],
+    *,
+    scoring: Scoring = "sum",
+    tasks: Sequence[str] = (),
+    columns: ColumnNames | None = None,
+) -> AnyRecord:
     """Read the logged samples of a multiple-choice run into one record.
 
     The logits are the summed log-probabilities of the options, as the harness compares them for
-    ``acc``; they need not sum to one over the options. Ids are ``task/doc_id``.
+    ``acc``; they need not sum to one over the options. Ids are ``task/doc_id``. Where an item has
+    several right answers, the record is of the top answer. What is left out is among the notes.
 
     Parameters
     ----------
@@ -52,6 +76,11 @@ def read_lm_eval(paths: str | Path | Iterable[str | Path], *, scoring: Scoring =
         ``samples_*.jsonl`` files, one a subtask, or folders that hold them.
     scoring
         ``"sum"``, or ``"per-character"``: divided by the option's length, as for ``acc_norm``.
+    tasks
+        Names or patterns of the tasks to read; all if empty.
+    columns
+        Where the right answer stands, such as ``label="doc.answer"``, if the log's own target does
+        not say it.
 
     Raises
     ------
@@ -59,36 +88,53 @@ def read_lm_eval(paths: str | Path | Iterable[str | Path], *, scoring: Scoring =
         A row cannot be read, is not multiple choice, or has another accuracy than the harness
         logged; two files are of one task; or the neighbouring ``results_*.json`` says otherwise.
     """
-    files = _files(paths)
     if scoring not in _METRIC:
         raise InputError(f"scoring={scoring!r}; use 'sum' or 'per-character'")
-    tasks: dict[str, Path] = {}
-    rows: list[_Row] = []
-    results: dict[Path, Mapping[str, Any]] = {}
-    for path in files:
-        task = _task(path)
-        if task in tasks:
-            raise InputError(
-                f"{path}: {task} is also in {tasks[task].name}; pass the files of one run (say, by its date)"
-            )
-        tasks[task] = path
-        found = [_row(path, number, task, sample, scoring) for number, sample in json_rows(path)]
-        if not found:
-            raise InputError(f"{path}: holds no samples")
-        results.update(_checked_results(path, task, found, scoring))
-        rows += found
-    record = Predictions([row.id for row in rows], _padded(rows), [row.label for row in rows])
-    facts = {"tasks": sorted(tasks), "scoring": scoring, **_facts(results)}
-    checked = with_origin(record, [*files, *results], format_="lm-eval", facts=facts)
-    assert isinstance(checked, Predictions)  # noqa: S101 (as it was)
-    return checked
+    files = _chosen([_opened(path) for path in _files(paths)], tasks)
+    read: list[_File] = []
+    notes: list[str] = []
+    left_out: list[NotOneChoiceError] = []
+    for file in files:
+        try:
+            read.append(_samples(file, scoring, columns or ColumnNames(), notes))
+        except NotOneChoiceError as error:  # noqa: PERF203 (a few files; one more may be read)
+            left_out.append(error)
+            notes.append(f"{file.task} was left out: it is no multiple choice with one pick")
+    if not read:
+        raise left_out[0]
+    samples = [sample for file in read for sample in file.samples]
+    results = {file.results_path: file.results for file in read if file.results_path is not None}
+    facts: dict[str, Any] = {
+        "tasks": sorted(file.task for file in read),
+        "scoring": scoring,
+        **_facts(results),
+    }
+    facts["item_hashes"] = {s.id: [s.question, s.prompt] for s in samples if s.question or s.prompt}
+    record = _record(samples, notes)
+    if notes:
+        facts["notes"] = notes
+    sources = [*(file.path for file in read), *results]
+    return with_origin(record, sources, format_="lm-eval", facts=facts)
 
 
 @dataclass(frozen=True)
-class _Row:
-    id: str
-    scores: tuple[float, ...]
-    label: int
+class _File:
+    path: Path
+    task: str
+    results_path: Path | None
+    results: Mapping[str, Any]
+    samples: tuple[Sample, ...] = ()
+
+
+def _record(samples: list[Sample], notes: list[str]) -> AnyRecord:
+    ids, padded = [sample.id for sample in samples], _padded(samples)
+    several = sum(len(sample.right or ()) > 1 for sample in samples)
+    if not several:
+        return Predictions(ids, padded, [sample.right[0] for sample in samples if sample.right])
+    notes.append(f"{several:,} items have several right answers: only the confidence of each answer is kept")
+    whole = Predictions(ids, padded, [0] * len(ids))
+    correct = [int(np.argmax(s.scores)) in (s.right or ()) for s in samples]
+    return TopLabelPredictions(ids, whole.confidences, correct)
 
 
 def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
@@ -109,118 +155,157 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     return files
 
 
-def _task(path: Path) -> str:
+def _opened(path: Path) -> _File:
     match = _SAMPLES.fullmatch(path.name)
-    return match["task"] if match else path.stem.removeprefix("samples_")
+    neighbour = path.with_name(f"results_{match['date']}.json" if match else "results.json")
+    results: Any = json_document(neighbour) if neighbour.is_file() else {}
+    if neighbour.is_file() and not (isinstance(results, dict) and isinstance(results.get("results"), dict)):
+        raise InputError(f"{neighbour}: is no results file of lm-evaluation-harness; move it away")
+    stem = path.name.split(".json")[0].removeprefix("samples_")
+    known = [name for name in results.get("results", {}) if stem.endswith(f"_{name}")]
+    task = match["task"] if match else max(known, key=len, default=stem)
+    return _File(path, task, neighbour if results else None, results)
 
 
-def _row(path: Path, number: int, task: str, sample: Mapping[str, Any], scoring: Scoring) -> _Row:
-    where = f"{path}: line {number}"
+def _chosen(files: list[_File], patterns: Sequence[str]) -> list[_File]:
+    tasks: dict[str, Path] = {}
+    wanted = [f for f in files if not patterns or any(fnmatchcase(f.task, p) for p in patterns)]
+    if not wanted:
+        there = ", ".join(sorted({file.task for file in files}))
+        raise InputError(
+            f"{files[0].path}: no task is like {', '.join(patterns)}; with --task there is {there}"
+        )
+    for file in wanted:
+        if file.task in tasks:
+            raise InputError(
+                f"{file.path}: {file.task} is also in {tasks[file.task].name}; pass the files of one run"
+                " (say,"
+                " by its date)"
+            )
+        tasks[file.task] = file.path
+    return wanted
+
+
+def _samples(file: _File, scoring: Scoring, columns: ColumnNames, notes: list[str]) -> _File:
+    rows = _one_filter(file, list(json_rows(file.path)), notes)
+    if not rows:
+        raise InputError(f"{file.path}: holds no samples; run lm_eval with --log_samples")
+    samples: list[Sample] = []
+    failed: NotOneChoiceError | None = None
+    for number, row in rows:
+        try:
+            samples.append(_read(file, number, row, mapped=columns.label is not None))
+        except NotOneChoiceError as error:  # noqa: PERF203 (all rows are of one kind, or it is an error)
+            failed = failed or error
+    if failed is not None:
+        raise failed if not samples else InputError(str(failed))
+    if columns.label is not None:
+        samples = _relabelled(file.path, samples, [row for _, row in rows], columns)
+    if scoring == "per-character":
+        delimiter = _delimiter(file, samples)
+        samples = [_per_character(file.path, sample, delimiter) for sample in samples]
+    for (number, _), sample in zip(rows, samples, strict=True):
+        _check(f"{file.path}: line {number}", sample, _METRIC[scoring])
+    _check_results(file, samples, _METRIC[scoring])
+    return replace(file, samples=tuple(samples))
+
+
+def _one_filter(
+    file: _File, rows: list[tuple[int, dict[str, Any]]], notes: list[str]
+) -> list[tuple[int, dict[str, Any]]]:
+    filters = list(dict.fromkeys(str(row.get("filter", "none")) for _, row in rows))
+    if len(filters) < 2:
+        return rows
+    kept = "none" if "none" in filters else filters[0]
+    others = ", ".join(name for name in filters if name != kept)
+    notes.append(f"{file.task}: samples of the filter {others} were left out beside those of {kept}")
+    return [(number, row) for number, row in rows if str(row.get("filter", "none")) == kept]
+
+
+def _read(file: _File, number: int, row: Mapping[str, Any], *, mapped: bool) -> Sample:
+    where = f"{file.path}: line {number}"
     try:
-        options = _options(sample)
-        scores = _scores(sample)
-        if len(options) == 2 * len(scores) or len(scores) == 2 * len(options):
-            scores = scores[: len(options)]
-        if not options:
-            options = [""] * len(scores)
-        label = _label(sample["target"], options, len(scores))
-        logged = sample.get(_METRIC[scoring])
-        name = f"{task}/{sample['doc_id']}"
+        return read_sample(row, file.task, mapped=mapped)
     except InputError as error:
-        raise InputError(f"{where}: {error}") from None
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise type(error)(f"{where}: {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{where}: is no multiple-choice sample of lm-evaluation-harness"
             f" ({type(error).__name__}: {error}); it needs doc_id, target and filtered_resps"
         ) from None
-    if scoring == "per-character":
-        scores = [score / max(len(option), 1) for score, option in zip(scores, options, strict=True)]
-    if isinstance(logged, int | float) and float(logged) != float(np.argmax(scores) == label):
+
+
+def _relabelled(
+    path: Path, samples: list[Sample], rows: list[dict[str, Any]], columns: ColumnNames
+) -> list[Sample]:
+    width = max(len(sample.scores) for sample in samples)
+    labels = labels_of(path, rows, columns, n_classes=width)
+    return [replace(sample, right=(int(label),)) for sample, label in zip(samples, labels, strict=True)]
+
+
+def _delimiter(file: _File, samples: list[Sample]) -> str:
+    """Return what stands between a context and an option, and is no part of the option."""
+    configs = file.results.get("configs")
+    config = configs.get(file.task) if isinstance(configs, dict) else None
+    declared = config.get("target_delimiter") if isinstance(config, dict) else None
+    if isinstance(declared, str):
+        return declared
+    blanks = {option[: len(option) - len(option.lstrip())] for s in samples for option in s.options}
+    if len(blanks) > 1:
         raise InputError(
-            f"{where}: the best option is {int(np.argmax(scores))} and the target {label}, but"
-            f" {_METRIC[scoring]} = {logged}; the scores are not what the harness compared"
+            f"{file.path}: its options begin with different blanks, so that what divides them from the"
+            " question"
+            " is not known; put the run's results_*.json beside it, or leave out --per-character"
         )
-    return _Row(name, tuple(scores), label)
+    return blanks.pop() if blanks else ""
 
 
-def _options(sample: Mapping[str, Any]) -> list[str]:
-    """Return the texts of the options, from the requests that the harness logged (two spellings)."""
-    requests = sample.get("arguments") or []
-    if isinstance(requests, dict):
-        requests = [[request["arg_0"], request["arg_1"]] for request in requests.values()]
-    # With acc_mutual_info, every option is asked again without its context.
-    asked = [request for request in requests if request[0] != ""] or requests
-    return [str(request[1]).removeprefix(" ") for request in asked]
-
-
-def _scores(sample: Mapping[str, Any]) -> list[float]:
-    responses = sample["filtered_resps"]
-    if not isinstance(responses, list) or len(responses) < 2:
-        raise InputError(
-            "filtered_resps has no score per option; a task that generates text has no class vector:"
-            " import its answers and confidences by --columns instead"
-        )
-    scores = []
-    for response in responses:
-        value = response[0] if isinstance(response, list) else response
-        if isinstance(value, list):  # unfiltered: one more level
-            value = value[0]
-        if isinstance(value, bool):
-            raise InputError(f"filtered_resps holds {value!r} where a log-probability belongs")
-        score = float(value)
-        if math.isnan(score) or score == math.inf:
-            raise InputError(f"filtered_resps holds {value!r}, which is no log-probability")
-        scores.append(score)
-    return scores
-
-
-def _label(target: Any, options: list[str], n_scores: int) -> int:
-    """Return the index of the right option; the harness logs it as a number or as the option's text."""
-    if len(options) != n_scores:
-        raise InputError(f"there are {n_scores} scores for {len(options)} options")
-    if isinstance(target, list):
-        if len(target) != 1:
-            raise InputError(f"the target {target!r} names {len(target)} options; one is needed")
-        target = target[0]
-    text = str(target).strip()
-    if text.isdecimal():
-        label = int(text)
-    elif text in (stripped := [option.strip() for option in options]):
-        label = stripped.index(text)
-    else:
-        raise InputError(f"the target {target!r} is neither an index nor one of the options")
-    if label >= len(options):
-        raise InputError(f"the target {target!r} is not among the {len(options)} options")
-    return label
-
-
-def _padded(rows: list[_Row]) -> Any:
-    width = max(len(row.scores) for row in rows)
-    return [[*row.scores, *[-math.inf] * (width - len(row.scores))] for row in rows]
-
-
-def _checked_results(
-    path: Path, task: str, rows: list[_Row], scoring: Scoring
-) -> dict[Path, Mapping[str, Any]]:
-    """Return the run's results file, if it is there and agrees with the samples."""
-    match = _SAMPLES.fullmatch(path.name)
-    neighbour = path.with_name(f"results_{match['date']}.json") if match else None
-    if neighbour is None or not neighbour.is_file():
-        return {}
-    content = json_document(neighbour)
+def _per_character(path: Path, sample: Sample, delimiter: str) -> Sample:
     try:
-        reported = content["results"].get(task, {}).get(f"{_METRIC[scoring]},none")
-    except (TypeError, KeyError, AttributeError) as error:
-        raise InputError(f"{neighbour}: is no results file of lm-evaluation-harness ({error!r})") from None
-    if not isinstance(reported, int | float):
-        return {neighbour: content}
-    found = float(np.mean([np.argmax(row.scores) == row.label for row in rows]))
+        return replace(sample, scores=sample.per_character(delimiter))
+    except InputError as error:
+        raise InputError(f"{path}: {sample.id}: {error}") from None
+
+
+def _check(where: str, sample: Sample, metric: str) -> None:
+    best = int(np.argmax(sample.scores))
+    if sample.right is None:
+        raise InputError(
+            f"{where}: does not say which option is right; say where that stands with --columns"
+            " label=doc.NAME,"
+            " and --label-start 1 if it counts from 1"
+        )
+    if max(sample.right) >= len(sample.scores):
+        raise InputError(
+            f"{where}: option {max(sample.right)} is right, of {len(sample.scores)}; mend the row"
+        )
+    logged = sample.logged.get(metric)
+    if logged is not None and logged != float(best in sample.right):
+        shown = sample.right[0] if len(sample.right) == 1 else list(sample.right)
+        raise InputError(
+            f"{where}: the best option is {best} and the target {shown}, but {metric} = {logged}; the scores"
+            " are"
+            " not what the harness compared, or --columns label= is not what it asked for"
+        )
+
+
+def _padded(samples: list[Sample]) -> Any:
+    width = max(len(sample.scores) for sample in samples)
+    return [[*sample.scores, *[-math.inf] * (width - len(sample.scores))] for sample in samples]
+
+
+def _check_results(file: _File, samples: list[Sample], metric: str) -> None:
+    """Refuse samples of another accuracy than the run's results file says."""
+    said = file.results.get("results", {}).get(file.task)
+    reported = said.get(f"{metric},none") if isinstance(said, dict) else None
+    if file.results_path is None or not isinstance(reported, int | float):
+        return
+    found = float(np.mean([int(np.argmax(sample.scores)) in (sample.right or ()) for sample in samples]))
     if abs(found - reported) > 1e-9:
         raise InputError(
-            f"{path}: {_METRIC[scoring]} over its {len(rows)} samples is {found:.6g}, but"
-            f" {neighbour.name} reports {reported:.6g} for {task}; the files are not of one run"
+            f"{file.path}: {metric} over its {len(samples)} samples is {found:.6g}, but"
+            f" {file.results_path.name} reports {reported:.6g} for {file.task}; the files are not of one run"
         )
-    return {neighbour: content}
 
 
 def _facts(results: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
@@ -234,6 +319,7 @@ def _facts(results: Mapping[Path, Mapping[str, Any]]) -> dict[str, Any]:
             "model_args": config.get("model_args"),
             "lm_eval_version": content.get("lm_eval_version"),
             "n_shot": content.get("n-shot"),
+            "chat_template": content.get("chat_template_sha"),
         }
         for name, value in said.items():
             known = facts.setdefault(name, value) if value is not None else None

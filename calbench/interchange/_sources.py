@@ -43,14 +43,16 @@ def read(
     answers_column: str | None = None,
     scoring: Scoring = "sum",
     scorer: str | None = None,
+    tasks: Sequence[str] = (),
 ) -> AnyRecord:
     """Read one record from files that something else wrote.
 
     Parameters
     ----------
     paths
-        A parquet, jsonl, json, csv, npz, safetensors or pt file; ``samples_*.jsonl`` files of
-        lm-evaluation-harness, or a folder of them; or logs of inspect_ai.
+        A table (parquet, jsonl, json, csv, arrow, npz, npy, safetensors or pt), or its parts or a folder
+        of them; ``samples_*.jsonl`` files of lm-evaluation-harness, or a folder of them; or logs of
+        inspect_ai. What a file is follows from its content.
     columns
         Which columns of a table hold what.
     format_
@@ -61,6 +63,8 @@ def read(
         How options are scored, for lm-evaluation-harness.
     scorer
         Which scorer says what is right, for inspect_ai.
+    tasks
+        Names or patterns of the tasks to read, for lm-evaluation-harness.
 
     Returns
     -------
@@ -87,16 +91,21 @@ def read(
         raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
     if answers_column is not None and answers is None:
         raise InputError(f"--answers-column {answers_column} names a column of --answers, which is not given")
+    if tasks and kind != "lm-eval":
+        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness hold tasks; leave out --task")
     if kind in ("lm-eval", "inspect"):
-        if columns is not None and columns != ColumnNames():
-            raise InputError(
-                f"{given[0]}: a log has no columns to map; leave out --columns, --where, --row-ids"
-            )
         if answers is not None:
             raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
-        return (
-            read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
-        )
+        mapped = set((columns or ColumnNames()).mapped)
+        if mapped - ({"label", "label_start", "classes"} if kind == "lm-eval" else set()):
+            raise InputError(
+                f"{given[0]}: a log has no columns to map but label=, where the right answer stands; leave"
+                " out"
+                " --columns, --where, --row-ids, or read it as a table with --format table"
+            )
+        if kind == "lm-eval":
+            return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
+        return read_inspect(given, scorer=scorer)
     return _table(given, columns or ColumnNames(), kind, answers, answers_column)
 
 

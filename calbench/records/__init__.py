@@ -13,12 +13,13 @@ from calbench.records._arrays import (
     check_probs,
     softmax,
 )
-from calbench.records._coding import cells
 from calbench.records._columns import ColumnFile, joined, open_columns, parts_of
 from calbench.records._content import Kind, head_of, kind_of_content, reading
 from calbench.records._names import ColumnNames, ConfidenceKind
 from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
 from calbench.records._reading import kind_of, read_record, record_of, text_columns
+from calbench.records._rows import labels_of
+from calbench.records._spellings import cells
 from calbench.records._texts import json_document, json_rows
 from calbench.records._writing import SUFFIXES, by_suffix, digest
 
@@ -50,6 +51,7 @@ __all__ = [
     "json_rows",
     "kind_of",
     "kind_of_content",
+    "labels_of",
     "open_columns",
     "parts_of",
     "read_record",

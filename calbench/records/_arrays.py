@@ -93,7 +93,9 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
             if 2 <= np.max(values[~np.isnan(values)], initial=0) <= 100
             else ""
         )
-        raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]{hint}")
+        raise InputError(
+            f"confidences[{row}] = {values[row]} is outside [0, 1]{hint or '; mend or drop the row'}"
+        )
     return np.minimum(values, 1.0)
 
 

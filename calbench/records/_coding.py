@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -13,26 +12,9 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.records._arrays import Bool, Int64
+from calbench.records._spellings import LETTERS, Spelled, cell, is_letter, is_number
 
-_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-_NUMBER = re.compile(r"-?\d{1,18}")
-_ENUMERATED = re.compile(r"(?:label|class)[ _-]?(\d{1,9})", re.IGNORECASE)  # LABEL_1, as transformers says
-_WRAPPED = re.compile(r"\[\s*(.*?)\s*\]|\(\s*([A-Za-z0-9])\s*\)|([A-Za-z0-9])[.):]")
-# What says right and wrong, or yes and no; a column uses one pair.
-_PAIRS = (
-    ("true", "false"),
-    ("yes", "no"),
-    ("correct", "incorrect"),
-    ("correct", "wrong"),
-    ("right", "wrong"),
-    ("pass", "fail"),
-    ("passed", "failed"),
-    ("t", "f"),
-    ("y", "n"),
-    ("c", "i"),
-    ("1", "0"),
-)
-_ORDINARY = _PAIRS[:2]
+_LETTERED = re.compile(r"^\(?[A-Z][.:)]|(?<![A-Za-z])[A-Z][.)]?$")  # (A) Paris; The answer is A
 
 
 @dataclass(frozen=True)
@@ -49,94 +31,6 @@ class Declared:
 
     classes: tuple[str, ...] = ()
     start: int | None = None
-
-
-def cells(column: Any) -> list[str]:
-    """Return a column's values as texts without blanks around them; what is missing is ``""``.
-
-    Whole floats read like integers, and a list of one value like the value. Rows that all hold
-    a single 1 among zeros become its place.
-    """
-    values = column.tolist() if isinstance(column, np.ndarray) else list(column)
-    if values and all(_is_one_hot(value) for value in values):
-        return [str(list(value).index(1)) for value in values]
-    return [_cell(value) for value in values]
-
-
-def _is_number(text: str) -> bool:
-    return _NUMBER.fullmatch(text) is not None
-
-
-def _is_letter(text: str) -> bool:
-    return len(text) == 1 and text.upper() in _LETTERS
-
-
-def _is_one_hot(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) > 1
-        and all(isinstance(v, int | float) and v in (0, 1) for v in value)
-        and sum(value) == 1
-    )
-
-
-def _cell(value: Any) -> str:
-    while isinstance(value, list | tuple) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, bool | np.bool_):
-        return str(bool(value))
-    if isinstance(value, float):
-        return "" if math.isnan(value) else str(int(value)) if value.is_integer() else str(value)
-    if value is None:
-        return ""
-    text = unicodedata.normalize("NFC", str(value)).strip()
-    found = _WRAPPED.fullmatch(text)
-    if found and "," not in text:
-        text = next(part for part in found.groups() if part is not None).strip("'\" ")
-    if re.fullmatch(r"-?\d{1,15}\.0+", text):
-        text = text[: text.index(".")]
-    return text
-
-
-class _Column:
-    """One column's values, and of which alphabet they are."""
-
-    def __init__(self, column: Any, name: str) -> None:
-        self.name = name
-        self.texts = cells(column)
-        enumerated = [_ENUMERATED.fullmatch(text) for text in self.texts]
-        if any(self.texts) and all(found for found, text in zip(enumerated, self.texts, strict=True) if text):
-            self.texts = [found[1] if found else "" for found in enumerated]
-        self.held = {text for text in self.texts if text}
-        self.numbers = {int(text) for text in self.held if _is_number(text)}
-        self.letters = {text.upper() for text in self.held if _is_letter(text)}
-        self.words = {text for text in self.held if not (_is_number(text) or _is_letter(text))}
-        self.is_coded = bool(self.held) and not self.words
-
-    @property
-    def is_numbers(self) -> bool:
-        return self.is_coded and not self.letters
-
-    @property
-    def is_letters(self) -> bool:
-        return self.is_coded and not self.numbers
-
-    def pair(self, pairs: Iterable[tuple[str, str]] = _ORDINARY) -> tuple[str, str] | None:
-        """Return the pair of words for yes and no that all values are of."""
-        said = {text.casefold() for text in self.held}
-        return next((pair for pair in pairs if said and said <= set(pair)), None)
-
-    def require_complete(self) -> None:
-        if "" in self.texts:
-            raise InputError(
-                f"{self.name}[{self.texts.index('')}] is missing; an item needs a right answer: drop the row"
-            )
-
-    def example(self, wanted: Iterable[str]) -> str:
-        """Say where one of some values stands."""
-        wanted = set(wanted)
-        row = next(row for row, text in enumerate(self.texts) if text in wanted)
-        return f"{self.name}[{row}] = {self.texts[row]!r}"
 
 
 def class_indices(
@@ -160,7 +54,7 @@ def class_indices(
     InputError
         A value is missing or none of the classes, or the coding is not evident.
     """
-    values = _Column(column, name)
+    values = Spelled(column, name)
     values.require_complete()
     by_name = _by_name(values, declared.classes)
     if by_name is not None:
@@ -187,11 +81,11 @@ def class_indices(
     return places, notes
 
 
-def _by_name(values: _Column, classes: tuple[str, ...]) -> list[int] | None:
+def _by_name(values: Spelled, classes: tuple[str, ...]) -> list[int] | None:
     """Return places among named classes; None where these are not what the column holds."""
     if not classes:
         return None
-    exact = {_cell(name): place for place, name in enumerate(classes)}
+    exact = {cell(name): place for place, name in enumerate(classes)}
     if values.held <= exact.keys():
         return [exact[text] for text in values.texts]
     folded = {_folded(name): place for place, name in enumerate(classes)}
@@ -200,7 +94,7 @@ def _by_name(values: _Column, classes: tuple[str, ...]) -> list[int] | None:
     return None
 
 
-def _coded(values: _Column, n_classes: int, start: int | None) -> tuple[Int64, tuple[str, ...]]:
+def _coded(values: Spelled, n_classes: int, start: int | None) -> tuple[Int64, tuple[str, ...]]:
     first, notes = 0, list[str]()
     if values.numbers and values.letters:
         first, notes = _first_beside_letters(values, start)
@@ -213,20 +107,20 @@ def _coded(values: _Column, n_classes: int, start: int | None) -> tuple[Int64, t
     return np.array([_place(text, first) for text in values.texts], dtype=np.int64), tuple(notes)
 
 
-def _first_beside_letters(values: _Column, start: int | None) -> tuple[int, list[str]]:
+def _first_beside_letters(values: Spelled, start: int | None) -> tuple[int, list[str]]:
     """Return from where numbers count that stand among letters in one column: options' keys, from 1."""
     if start is None and min(values.numbers) < 1:
         raise InputError(
             f"{values.name} mixes letters and numbers, {values.example({'0'})} among them; say from where"
             " they count with --label-start 0 or --label-start 1"
         )
-    n = sum(map(_is_number, values.texts))
+    n = sum(map(is_number, values.texts))
     first = 1 if start is None else start
     return first, [f"{values.name}: {n:,} numbers among letters were read as options counted from {first}"]
 
 
 def _place(text: str, first: int) -> int:
-    return int(text) - first if _is_number(text) else _LETTERS.index(text.upper())
+    return int(text) - first if is_number(text) else LETTERS.index(text.upper())
 
 
 @dataclass(frozen=True)
@@ -259,7 +153,7 @@ def agreement(predicted: Any, labels: Any, declared: Declared) -> Agreement:
     InputError
         A label is missing, or how one column names what the other holds is not evident.
     """
-    said, right = _Column(predicted, "predicted"), _Column(labels, "label")
+    said, right = Spelled(predicted, "predicted"), Spelled(labels, "label")
     right.require_complete()
     if len(said.texts) != len(right.texts):
         raise InputError(f"there are {len(said.texts)} answers for {len(right.texts)} labels")
@@ -277,22 +171,24 @@ def agreement(predicted: Any, labels: Any, declared: Declared) -> Agreement:
     return _agreement_of_words(said, right)
 
 
-def _answered(said: _Column, declared: Declared) -> list[str]:
-    exact = {_folded(_cell(name)): str(place) for place, name in enumerate(declared.classes)}
+def _answered(said: Spelled, declared: Declared) -> list[str]:
+    exact = {_folded(cell(name)): str(place) for place, name in enumerate(declared.classes)}
     if any(_folded(text) in exact for text in said.held):
         return [exact.get(_folded(text), "") for text in said.texts]
     first = declared.start or 0
-    return [str(_place(text, first)) if _is_number(text) or _is_letter(text) else "" for text in said.texts]
+    return [str(_place(text, first)) if is_number(text) or is_letter(text) else "" for text in said.texts]
 
 
-def _coded_agreement(said: _Column, right: _Column, start: int | None) -> Agreement:
+def _coded_agreement(said: Spelled, right: Spelled, start: int | None) -> Agreement:
     notes = list[str]()
+    if right.is_letters:
+        _refuse_sentences(said, right)
     first_right = _start_of(right, said, start, notes)
     first_said = _start_of(said, right, start if 0 not in said.numbers else 0, notes)
     if right.is_numbers and said.is_numbers and start is None:
         _refuse_shifted(said, right)
     answers = [
-        str(_place(text, first_said)) if _is_number(text) or _is_letter(text) else "" for text in said.texts
+        str(_place(text, first_said)) if is_number(text) or is_letter(text) else "" for text in said.texts
     ]
     n_unread = sum(not answer for answer in answers)
     if n_unread:
@@ -305,7 +201,21 @@ def _coded_agreement(said: _Column, right: _Column, start: int | None) -> Agreem
     return _agreed(answers, [str(place) for place in places], n_classes, tuple(notes))
 
 
-def _start_of(values: _Column, other: _Column, start: int | None, notes: list[str]) -> int:
+def _refuse_sentences(said: Spelled, right: Spelled) -> None:
+    """Refuse answers that hold an option's letter and more: which is meant is for their author to say."""
+    odd = {
+        text
+        for text in said.words
+        if (found := _LETTERED.search(text)) and found[0].strip(" .:)(") in right.letters
+    }
+    if odd:
+        raise InputError(
+            f"{said.example(odd)} holds more than the letter of an option; write the letter alone, or give a"
+            " column that says what is right with --columns correct=NAME"
+        )
+
+
+def _start_of(values: Spelled, other: Spelled, start: int | None, notes: list[str]) -> int:
     """Return which number of a column is its first class, as far as the other column tells."""
     if not values.numbers:
         return 0
@@ -317,7 +227,7 @@ def _start_of(values: _Column, other: _Column, start: int | None, notes: list[st
         return start or 0
     if start is not None:
         return start
-    widest = max(_LETTERS.index(letter) for letter in other.letters) + 1
+    widest = max(LETTERS.index(letter) for letter in other.letters) + 1
     if min(values.numbers) <= 0:
         return 0
     if max(values.numbers) >= widest:
@@ -330,23 +240,23 @@ def _start_of(values: _Column, other: _Column, start: int | None, notes: list[st
     )
 
 
-def _refuse_shifted(said: _Column, right: _Column) -> None:
+def _refuse_shifted(said: Spelled, right: Spelled) -> None:
     """Refuse numbers that count from 0 in one column and from 1 in the other."""
     for a, b in ((said, right), (right, said)):
-        n = len(a.numbers)
-        if n > 1 and a.numbers == set(range(n)) and b.numbers == set(range(1, n + 1)):
+        several = min(len(a.numbers), len(b.numbers)) > 1
+        if several and min(a.numbers) == 0 and min(b.numbers) > 0 and max(b.numbers) == max(a.numbers) + 1:
             raise InputError(
                 f"{a.name} counts from 0 ({_few(a)}) and {b.name} from 1 ({_few(b)}); if both name the same"
                 " classes, say so with --label-start 1, and if not with --label-start 0"
             )
 
 
-def _few(values: _Column) -> str:
+def _few(values: Spelled) -> str:
     held = sorted(values.held)
     return ", ".join(held[:4]) + (", ..." if len(held) > 4 else "")
 
 
-def _agreement_of_words(said: _Column, right: _Column) -> Agreement:
+def _agreement_of_words(said: Spelled, right: Spelled) -> Agreement:
     closed = 1 < len(right.held) <= len(right.texts) / 2
     ours, theirs = list(said.texts), list(right.texts)
     notes: tuple[str, ...] = ()
@@ -361,7 +271,7 @@ def _agreement_of_words(said: _Column, right: _Column) -> Agreement:
     return _agreed(ours, theirs, n_classes, notes)
 
 
-def _refuse_other_words(said: _Column, right: _Column, ours: set[str], theirs: set[str]) -> None:
+def _refuse_other_words(said: Spelled, right: Spelled, ours: set[str], theirs: set[str]) -> None:
     """Refuse answers of which none is right because they are spelled otherwise."""
     if ours and ours.isdisjoint(theirs) and _akin(said, right, ours, theirs):
         raise InputError(
@@ -372,7 +282,7 @@ def _refuse_other_words(said: _Column, right: _Column, ours: set[str], theirs: s
         )
 
 
-def _akin(said: _Column, right: _Column, ours: set[str], theirs: set[str]) -> bool:
+def _akin(said: Spelled, right: Spelled, ours: set[str], theirs: set[str]) -> bool:
     """Whether both seem to name the same: numbers or letters, and words, or beginnings of each other."""
     if said.is_numbers or right.is_numbers:
         return not (said.is_numbers and right.is_numbers)
@@ -389,26 +299,3 @@ def _folded(text: str) -> str:
 def _agreed(answers: Sequence[str], right: Sequence[str], n_classes: int, notes: Iterable[str]) -> Agreement:
     correct = np.array([a == b for a, b in zip(answers, right, strict=True)], dtype=bool)
     return Agreement(correct, list(answers), n_classes, tuple(notes))
-
-
-def truths(column: Any, name: str = "correct") -> Bool:
-    """Return whether each value says right, ``(n,)``: booleans, 1 and 0, yes and no, Correct and Wrong.
-
-    Raises
-    ------
-    InputError
-        The column is missing a value, or its values are of no one pair of words.
-    """
-    values = _Column(column, name)
-    if "" in values.texts:
-        raise InputError(f"{name}[{values.texts.index('')}] is missing; drop the row")
-    pair = values.pair(_PAIRS)
-    if pair is None:
-        odd = {text for text in values.held if not any(text.casefold() in pair for pair in _PAIRS)}
-        shown = values.example(odd or values.held)
-        raise InputError(
-            f"{shown}, where right and wrong belong (true and false, 1 and 0, yes and no, Correct and Wrong);"
-            " name the column that says so with --columns correct=NAME, or compare answers with --columns"
-            " predicted=NAME,label=NAME"
-        )
-    return np.array([text.casefold() == pair[0] for text in values.texts])

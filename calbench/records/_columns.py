@@ -15,6 +15,7 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.records._content import Kind, bytes_of, kind_of_content, reading
+from calbench.records._llama_logits import next_tokens
 from calbench.records._paths import split_path, walk
 from calbench.records._texts import ABSENT, csv_table, json_columns
 from calbench.records._torch_tensors import tensors
@@ -212,6 +213,7 @@ def _read_feather(path: Path, _text: tuple[str, ...]) -> ColumnFile:
 
 
 def _of_arrow(path: Path, table: Any) -> ColumnFile:
+    table.validate(full=True)  # a damaged offset would be followed out of the buffer
     return ColumnFile(path, tuple(table.column_names), lambda n: _values(table[n], f"{path}: {n}"))
 
 
@@ -265,6 +267,11 @@ def _read_torch(path: Path, _text: tuple[str, ...]) -> ColumnFile:
     return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
 
 
+def _read_llama(path: Path, _text: tuple[str, ...]) -> ColumnFile:
+    columns, metadata = next_tokens(path)
+    return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
+
+
 def _read_npy(path: Path, _text: tuple[str, ...]) -> ColumnFile:
     array = np.load(io.BytesIO(bytes_of(path)), allow_pickle=False)
     if array.dtype.names:  # a structured array is a table
@@ -313,6 +320,7 @@ _READERS: dict[Kind, Callable[[Path, tuple[str, ...]], ColumnFile]] = {
     "feather": _read_feather,
     "json": _read_json,
     "csv": _read_csv,
+    "llama-logits": _read_llama,
     "npy": _read_npy,
     "npz": _read_npz,
     "safetensors": _read_safetensors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -67,6 +68,8 @@ _UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
+    SyntaxError,  # of numpy headers, which are literals
+    tokenize.TokenError,
 )
 
 

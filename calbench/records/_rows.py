@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calbench.errors import InputError
-from calbench.records._coding import Agreement, Declared, agreement, cells, class_indices, truths
+from calbench.records._arrays import Int64
+from calbench.records._coding import Agreement, Declared, agreement, class_indices
 from calbench.records._columns import ColumnFile
 from calbench.records._names import ColumnNames
 from calbench.records._predictions import Predictions, TopLabelPredictions
+from calbench.records._spellings import cells, truths
 from calbench.records._vectors import Scores, named_columns, probabilities, refuse_no_logits, scores_of
 
 # Columns that say of which run a row is; a record is of one.
 _RUN = re.compile(
-    r"(?!.*(answer|output|response|pred|prob|conf|score|label|text|correct))(model|quant).*|tasks?|benchmark|"
+    r"(?!.*(answer|output|response|pred|prob|conf|score|label|text|correct))(model|quant|n_quant).*|tasks?|benchmark|"
     r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id)?|epoch|"
     r"checkpoint|dtype|(n_)?bits",
     re.IGNORECASE,
@@ -77,7 +80,7 @@ class Rows:
         names = self._names
         confidences = np.asarray(_flat(self._column(names.confidence or "confidence")))
         if names.percent:
-            confidences = np.asarray(confidences, dtype=np.float64) / 100
+            confidences = _of_percents(confidences, names.confidence or "confidence")
         found = self._agreement()
         if names.correct or (not names.predicted and "correct" in self._file):
             correct = truths(self._column(names.correct or "correct"))
@@ -326,10 +329,40 @@ class Rows:
                 self._file.column(name)  # says what there is
 
 
+def labels_of(path: Path, rows: Sequence[Mapping[str, Any]], names: ColumnNames, *, n_classes: int) -> Int64:
+    """Return the labels ``(n,)`` of rows whose scores were read elsewhere."""
+    columns = {
+        name: [row.get(name) for row in rows] for name in dict.fromkeys(n for row in rows for n in row)
+    }
+    file = ColumnFile(path, tuple(columns), columns.__getitem__)
+    declared = Declared(names.classes, names.label_start)
+    try:
+        labels, _ = class_indices(file.column(names.label or "label"), n_classes, declared)
+    except InputError as error:
+        raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
+    return labels
+
+
+def _of_percents(values: Any, name: str) -> Any:
+    texts = values.tolist()
+    try:
+        return np.array([float(v.rstrip("% ")) if isinstance(v, str) else float(v) for v in texts]) / 100
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} holds something else than percents ({error}); mend or drop the row"
+        ) from None
+
+
 def _two_classes(values: Any, source: str, *, percent: bool) -> Any:
     if source == "logits":
         return np.column_stack([np.zeros(len(values)), values[:, 0]])
     positive = values[:, 0] / 100 if percent else values[:, 0]
+    bad = ~((positive >= 0) & (positive <= 1 + 1e-9))
+    if bad.any():
+        row = int(np.argmax(bad))
+        percents = np.nanmin(positive) >= 0 and 1 < np.nanmax(positive) <= 100 and not percent
+        remedy = "add --percent" if percents else "if it is a logit, map it with --columns logits=NAME"
+        raise InputError(f"the probability of row {row} is {positive[row]:g}, outside [0, 1]; {remedy}")
     return np.column_stack([1 - positive, positive])
 
 

@@ -33,6 +33,7 @@ def csv_table(path: Path, text_columns: tuple[str, ...]) -> Any:
     mark = _separator(lines)
     if mark == " ":
         text = "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
+        lines = text.splitlines()[:1]
     elif any(f"{mark} " in line for line in lines):
         text = _without_blanks(text, mark)
     content = text.encode()

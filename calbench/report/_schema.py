@@ -95,12 +95,13 @@ def check(document: Mapping[str, Any], name: str = "results") -> None:
 
 
 def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return one document of several; later ones win where cells are the same.
+    """Return one document of several.
 
     Raises
     ------
     InputError
-        There is none, or a metric is defined differently in two of them.
+        There is none, a metric is defined differently in two of them, or two hold other results of
+        one cell: a page that showed one of them would hide the other.
     """
     given = list(documents)
     if not given:
@@ -115,13 +116,23 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                 )
     if len(given) == 1:
         return dict(given[0])
-    cells, comparisons = {}, list[Any]()
+    cells: dict[tuple[str, ...], Any] = {}
+    comparisons, again = list[Any](), list[tuple[Any, Any]]()
     for document in given:
-        later = document.get("comparisons", [])
-        names = {comparison["name"] for comparison in later}
-        comparisons = [*(c for c in comparisons if c["name"] not in names), *later]
+        for comparison in document.get("comparisons", []):
+            same = next((c for c in comparisons if c["name"] == comparison["name"]), None)
+            if same is not None and same != comparison:
+                raise InputError(
+                    f"the comparison {comparison['name']} is in two of these results, and they differ;"
+                    " report each"
+                    " run by itself: calbench report RESULTS -o FOLDER"
+                )
+            comparisons += [] if same else [comparison]
         for cell in document["cells"]:
-            cells[cell["model"], cell["task"], cell["quantizer"], cell["calibrator"]] = cell
+            key = cell["model"], cell["task"], cell["quantizer"], cell["calibrator"]
+            if cells.setdefault(key, cell) != cell:
+                again.append((cells[key], cell))
+    _refuse_two_runs(again)
     # merge() sorts, but ranks again nothing that has no resamples, so that ranks are kept.
     return {
         **given[-1],
@@ -131,6 +142,31 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "confidence_pairs": _union(given, "confidence_pairs"),
         "records": _union(given, "records"),
     }
+
+
+def _refuse_two_runs(again: list[tuple[Any, Any]]) -> None:
+    """Refuse two results of one cell, and say which gates ended otherwise."""
+    if not again:
+        return
+    changed = [
+        f"{_cell_name(first)}: {a} -> {b}"
+        for first, second in again
+        if (a := _outcomes(first)) != (b := _outcomes(second))
+    ]
+    more = f"; gates of {len(changed)} ended otherwise ({'; '.join(changed[:5])})" if changed else ""
+    raise InputError(
+        f"{len(again)} cells are in two of these results, such as {_cell_name(again[0][0])}{more}; report"
+        " each"
+        " run by itself: calbench report RESULTS -o FOLDER"
+    )
+
+
+def _cell_name(cell: Mapping[str, Any]) -> str:
+    return "/".join(str(cell[part]) for part in ("model", "task", "quantizer", "calibrator"))
+
+
+def _outcomes(cell: Mapping[str, Any]) -> str:
+    return ", ".join(str(gate.get("outcome")) for gate in cell.get("gates", ())) or "no gates"
 
 
 def _union(documents: list[Mapping[str, Any]], name: str) -> dict[str, Any]:

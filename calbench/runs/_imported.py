@@ -11,7 +11,7 @@ from typing import Any
 from calbench import calibrators
 from calbench.errors import CalbenchError, InputError, UnknownNameError
 from calbench.gates import SEED, Arm, Comparison, takes_confidences, transfer
-from calbench.interchange import pair, read
+from calbench.interchange import is_samples, pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
 from calbench.registry import Patterns
 from calbench.runs._cells import REFERENCE, Cell, Grid, Profile, Selection
@@ -185,7 +185,7 @@ def read_records(paths: Iterable[Path], **options: Any) -> dict[str, AnyRecord]:
 def _files(paths: Iterable[Path]) -> list[Path]:
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir() or next(path.rglob("samples_*.jsonl"), None):
+        if not path.is_dir() or is_samples(path):
             found.append(path)
             continue
         inside = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES and p.is_file())
@@ -228,7 +228,11 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
 
 
 def _stored(record: AnyRecord, base: str) -> StoredPredictions:
-    facts = {name: value for name, value in record.metadata.items() if name not in ("origin", "answers")}
+    facts = {
+        name: value
+        for name, value in record.metadata.items()
+        if name not in ("origin", "answers", "item_hashes")
+    }
     size = {name: _number(record.metadata.get(name)) for name in ("effective_bits", "resident_bytes")}
     return StoredPredictions(
         digest(record),

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 DATE = "2026-01-02T03-04-05.678901"
 SCORES = ((-1.0, -2.0, -3.0), (-2.5, -0.5), (-3.0, -1.0, -2.0, -4.0))
 TARGETS = (0, 0, 1)
@@ -39,3 +41,21 @@ def write(folder: Path, task: str = "colours", samples=None, *, accuracy: float 
         known[task] = {"acc,none": accuracy}
         results.write_text(json.dumps({"results": known, "model_name": "m", "lm_eval_version": "0.4.12"}))
     return path
+
+
+def winogrande(doc_id, scores, right, **changes):
+    """An item whose options stand in the contexts and are continued alike."""
+    names = ["Ann", "Bob", "Cid"][: len(scores)]
+    arguments = {
+        f"gen_args_{i}": {"arg_0": f"The cup of {name}", "arg_1": " was empty."}
+        for i, name in enumerate(names)
+    }
+    return {
+        "doc_id": doc_id,
+        "doc": {"answer": str(right + 1)},
+        "target": "was empty.",
+        "arguments": arguments,
+        "filtered_resps": [[str(score), "False"] for score in scores],
+        "acc": float(int(np.argmax(scores)) == right),
+        **changes,
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 
 from calbench import Predictions
 from calbench.records import ColumnNames
-from tests.interchange.samples import write
+from tests.interchange.samples import DATE, winogrande, write
+from tests.interchange.samples import rows as harness_rows
 from tests.interchange.test_inspect_logs import LOG, log, sample
+from tests.records.saved_tokens import kld
 
 RECORD = Predictions(
     [f"item-{i}" for i in range(6)],
@@ -28,8 +31,18 @@ FORMATS = (
     "json",
     "pt",
     "lm-eval",
+    "lm-eval-array",
+    "winogrande",
     "inspect-json",
     "inspect-eval",
+    "semicolons",
+    "csv-gz",
+    "utf16",
+    "arrow",
+    "npy",
+    "paths",
+    "positive",
+    "llama-logits",
 )
 
 
@@ -65,6 +78,80 @@ def intact(name: str, folder: Path) -> tuple[Path, ColumnNames]:
         return folder / "x.pt", ColumnNames(row_ids=True)
     if name == "lm-eval":
         return write(folder), plain
+    if name in ("lm-eval-array", "winogrande"):
+        entries = [harness_rows(), [winogrande(0, (-3.0, -1.0), 1), winogrande(1, (-1.0, -3.0), 1)]]
+        path = folder / f"samples_colours_{DATE}.json"
+        path.write_text(json.dumps(entries[name == "winogrande"], indent=2))
+        return path, plain
+    if name in _NEW:
+        return _NEW[name](folder)
     if name == "inspect-json":
         return log(folder / "x.json", [sample(), sample("q1", letter="B")]), plain
     return Path(shutil.copy(LOG, folder / "x.eval")), plain
+
+
+CSV = "id,gold,p\n" + "".join(f"item-{i},{i % 2},{0.5 + i / 20}\n" for i in range(6))
+POSITIVE = ColumnNames(item_id="id", label="gold", positive="p")
+
+
+def _semicolons(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.csv").write_text(CSV.replace(",", ";").replace(".", ","))
+    return folder / "x.csv", POSITIVE
+
+
+def _csv_gz(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    return folder / "x.csv.gz", POSITIVE
+
+
+def _utf16(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.tsv").write_bytes(CSV.replace(",", "\t").encode("utf-16"))
+    return folder / "x.tsv", POSITIVE
+
+
+def _positive(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.txt").write_text(CSV)
+    return folder / "x.txt", POSITIVE
+
+
+def _arrow(folder: Path) -> tuple[Path, ColumnNames]:
+    import pyarrow as pa
+
+    columns = {"item_id": RECORD.item_ids.tolist(), "label": RECORD.labels, "lp": RECORD.logits.tolist()}
+    table = pa.table(columns)
+    with pa.OSFile(str(folder / "x.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return folder / "x.arrow", ColumnNames(logits="lp")
+
+
+def _npy(folder: Path) -> tuple[Path, ColumnNames]:
+    kinds = [("label", "i8"), ("logits", "f8", (3,))]
+    np.save(folder / "x.npy", np.array(list(zip(RECORD.labels, RECORD.logits, strict=True)), dtype=kinds))
+    return folder / "x.npy", ColumnNames(row_ids=True)
+
+
+def _paths(folder: Path) -> tuple[Path, ColumnNames]:
+    rows = [
+        {"id": i, "doc": {"gold": "AB"[i % 2]}, "lp": [[{"token": t, "logprob": -1.0 - i} for t in "AB"]]}
+        for i in range(4)
+    ]
+    (folder / "x.ndjson").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "x.ndjson", ColumnNames(item_id="id", label="doc.gold", logits="lp[0]")
+
+
+def _llama(folder: Path) -> tuple[Path, ColumnNames]:
+    rng = np.random.default_rng(0)
+    kld(folder / "x.kld", rng.normal(size=(2, 3, 6)), rng.integers(0, 6, 16), 8)
+    return folder / "x.kld", ColumnNames()
+
+
+_NEW = {
+    "semicolons": _semicolons,
+    "csv-gz": _csv_gz,
+    "utf16": _utf16,
+    "arrow": _arrow,
+    "npy": _npy,
+    "paths": _paths,
+    "positive": _positive,
+    "llama-logits": _llama,
+}

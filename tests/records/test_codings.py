@@ -173,6 +173,34 @@ def test_labels_from_one_beside_letters(tmp_path):
     assert read(path, columns=declared).correct.tolist() == [True, True, False, False]
 
 
+def test_numbers_from_nought_beside_numbers_from_one_are_refused_though_some_are_absent(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("label,predicted,confidence\n" + "3,2,0.9\n1,0,0.9\n" * 3)
+    with pytest.raises(InputError, match=r"predicted counts from 0 .* and label from 1 .*--label-start 1"):
+        read(path, columns=ROWS)
+    assert read(path, columns=ColumnNames(row_ids=True, label_start=1)).correct.all()
+
+
+@pytest.mark.parametrize("answer", ["Answer: B", "B. Paris", "(B) Paris", "The answer is B."])
+def test_an_answer_that_is_more_than_a_letter_is_named(tmp_path, answer):
+    path = tmp_path / "x.csv"
+    path.write_text(f"label,predicted,confidence\nA,A,0.9\nB,{answer},0.9\n")
+    with pytest.raises(InputError, match=r"predicted\[1\] = .* holds more than the letter of an option"):
+        read(path, columns=ROWS)
+    path.write_text("label,predicted,confidence\nA,A,0.9\nB,I do not know,0.9\n")
+    assert read(path, columns=ROWS).correct.tolist() == [True, False]
+
+
+def test_percents_are_divided_where_that_is_said(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("confidence,correct\n90%,1\n80 %,0\n")
+    percents = ColumnNames(row_ids=True, percent=True)
+    np.testing.assert_allclose(read(path, columns=percents).confidences, [0.9, 0.8])
+    path.write_text("label,p\n0,10\n1,90\n")
+    with pytest.raises(InputError, match=r"the probability of row 0 is 10, outside .*--percent"):
+        read(path, columns=ColumnNames(row_ids=True, positive="p"))
+
+
 def test_blanks_around_an_answer_are_no_part_of_it(tmp_path):
     path = tmp_path / "x.csv"
     rows = [

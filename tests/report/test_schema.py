@@ -76,19 +76,25 @@ def test_infinite_numbers_come_back(tmp_path):
     assert "inf" in markdown(merge([cell]))
 
 
-def test_later_results_replace_the_same_cells():
-    first = document([row("fp32"), row()])
-    second = document([row() | {"n_test": 99}])
-    both = combined([first, second])
-    assert [cell["n_test"] for cell in both["cells"]] == [1234, 99]
+def test_results_of_other_cells_are_put_together():
+    both = combined([document([row("fp32"), row()]), document([row(), row("bnb-int8")])])
+    assert [cell["quantizer"] for cell in both["cells"]] == ["fp32", "bnb-int8", "bnb-nf4"]
 
 
-def test_a_comparison_that_was_run_again_replaces_the_first():
+def test_two_runs_of_one_cell_do_not_hide_each_other():
+    first, second = document([row("fp32"), row(outcome="fail")]), document([row(outcome="pass")])
+    with pytest.raises(InputError, match=r"1 cells are in two .*bnb-nf4.*: fail -> pass.*calbench report"):
+        combined([first, second])
+
+
+def test_two_runs_of_one_comparison_do_not_hide_each_other():
     first, second = (
         document([row()]) | {"comparisons": c}
         for c in ([{"name": "a", "gates": [1]}, {"name": "b", "gates": [2]}], [{"name": "a", "gates": [3]}])
     )
-    assert [c["gates"] for c in combined([first, second])["comparisons"]] == [[2], [3]]
+    assert len(combined([first, first])["comparisons"]) == 2
+    with pytest.raises(InputError, match="the comparison a is in two of these results"):
+        combined([first, second])
 
 
 def test_metrics_of_two_definitions_are_not_mixed():
