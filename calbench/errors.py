@@ -59,6 +59,10 @@ class StoreError(CalbenchError):
     """A store cannot be written or reached."""
 
 
+class ServerError(CalbenchError):
+    """A server cannot be reached, or does not answer as it should."""
+
+
 class GateFailedError(CalbenchError, AssertionError):
     """A requirement is shown not to hold."""
 

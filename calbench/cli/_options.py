@@ -28,6 +28,12 @@ Tasks = Annotated[
     typer.Option("--task", help="Of a folder of lm-eval logs, which tasks: names or patterns, with commas."),
 ]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A server's host, outside of this machine and private networks, that calbench.toml may name."
+    ),
+]
 StoreFolder = Annotated[
     str | None,
     typer.Option("--store", help="Where predictions and quantized models are kept: a folder, or s3://..."),

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import SEED, AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli._options import (
+    SEED,
+    AllowHost,
+    AsJson,
+    Device,
+    Profile,
+    ProfileName,
+    Resamples,
+    StoreFolder,
+)
 from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
@@ -36,6 +45,10 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = SEED,
     n_resamples: Resamples = 2000,
     device: Device = "auto",
+    allow_host: AllowHost = None,
+    dry_run: Annotated[
+        bool, typer.Option(help="Ask nothing; print how many requests and prompt tokens a served run takes.")
+    ] = False,
     lm_eval_include: Annotated[
         Path | None,
         typer.Option(
@@ -69,13 +82,25 @@ def run(
     from rich.console import Console
 
     from calbench import devices
+    from calbench import models as library
     from calbench.report import TerminalProgress, precision_json, precision_markdown
-    from calbench.runs import PROFILES, REFERENCE, Availability, Cell, Runner, Selection, grid_of
+    from calbench.runs import (
+        PROFILES,
+        Availability,
+        Cell,
+        Runner,
+        Selection,
+        estimate_text,
+        grid_of,
+        served_estimate,
+    )
+    from calbench.runtimes import allow
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
     from calbench.tasks import use_harness
 
     size_limit()  # one that cannot be read is refused before the work
+    allow(allow_host or ())
     devices.choose(device)
     use_harness(lm_eval_include, trust=trust_lm_eval_code)
     if executor is Executor.local and not replay:
@@ -85,9 +110,12 @@ def run(
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     found = grid.cells(Selection(), PROFILES[profile.value])
     picked, excused = Availability().sorted_out(found, grid, Selection())
-    references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
+    references = {Cell(c.model, c.task, library.get(c.model).reference, RAW) for c in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
+    if dry_run:
+        typer.echo(estimate_text(served_estimate(cells, PROFILES[profile.value])))
+        raise typer.Exit(0)
     if executor is Executor.ray and not replay:
         _run_on_ray(
             cells,

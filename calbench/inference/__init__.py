@@ -2,21 +2,26 @@
 
 from calbench.inference._choice_tokens import Choices, encode_choices
 from calbench.inference._choices import divisors, longest, option_log_probs, takes_trees
-from calbench.inference._classification import padding_token, single_tokens
+from calbench.inference._classification import encode, padding_token, single_tokens
 from calbench.inference._generation import ENGINE, Generated, generate
 from calbench.inference._heads import vocabulary_logits
 from calbench.inference._methods import at_last_token, check_device, device_of, padded
-from calbench.inference._scoring import Scored, encode_texts, score
+from calbench.inference._scoring import Request, Scored, encode_texts, score
+from calbench.inference._shards import NoShards, Shards
 
 __all__ = [
     "ENGINE",
     "Choices",
     "Generated",
+    "NoShards",
+    "Request",
     "Scored",
+    "Shards",
     "at_last_token",
     "check_device",
     "device_of",
     "divisors",
+    "encode",
     "encode_choices",
     "encode_texts",
     "generate",

@@ -1,16 +1,22 @@
 """Where models come from."""
 
+from calbench.models._gguf import GgufHeader, read_header
 from calbench.models._named import declared, get, is_candidate, is_place, named
 from calbench.models._quiet import quiet
 from calbench.models._registry import model, names, registry
+from calbench.models._served import Address, has_credentials, is_address
 from calbench.models._sources import ARCHITECTURES, Architecture, ModelSource, quantization_settings
 
 __all__ = [
     "ARCHITECTURES",
+    "Address",
     "Architecture",
+    "GgufHeader",
     "ModelSource",
     "declared",
     "get",
+    "has_credentials",
+    "is_address",
     "is_candidate",
     "is_place",
     "model",
@@ -18,5 +24,6 @@ __all__ = [
     "names",
     "quantization_settings",
     "quiet",
+    "read_header",
     "registry",
 ]

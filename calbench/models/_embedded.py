@@ -48,6 +48,7 @@ def smollm2() -> ModelSource:
         location=str(_folder(_SMOLLM2)),
         max_length=2048,
         baseline="fp32, dequantized from a Q4_1 file",
+        gguf=str(SMOLLM2.folder / _GGUF_FOLDER / _GGUF_FILE),
         default_tasks=("amazon", "tweets"),
         quantization_task="movie",
         from_setup=True,

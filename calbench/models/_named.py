@@ -14,6 +14,7 @@ from calbench.errors import InputError, SetupRequiredError
 from calbench.models._derived import head_size
 from calbench.models._gguf import read_header
 from calbench.models._registry import registry
+from calbench.models._served import SERVED, Address, is_address
 from calbench.models._sources import Architecture, ModelSource, download, quantization_settings
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -67,7 +68,8 @@ def named(place: str, *, classes: Sequence[str] = ()) -> str:
         def opened() -> ModelSource:
             return source
 
-        opened.__module__, opened.__qualname__ = place, source.id
+        # Of an address its public form: a listing may show it.
+        opened.__module__, opened.__qualname__ = source.builds[0][1] if source.builds else place, source.id
         registry.register(source.id)(opened)
         _OPEN[place] = source.id
     return _OPEN[place]
@@ -99,7 +101,7 @@ def get(name: str) -> ModelSource:
 
 def declared() -> tuple[str, ...]:
     """Ids of the models that a project declares, in ``calbench.toml`` or in code, sorted."""
-    ours = ("calbench.models.", *_OPEN)
+    ours = ("calbench.models.", "http://", "https://", *_OPEN)
     origins = {name: registry.origin(name) for name in registry.names()}
     return tuple(
         name for name, origin in origins.items() if not origin.startswith(ours) and not origin.endswith(")")
@@ -111,6 +113,8 @@ def source_at(place: str, *, architecture: Architecture | None = None) -> ModelS
 
     With ``architecture`` it need not say itself what it is, as the base of an adapter may have no head.
     """
+    if is_address(place):
+        return served_at(place)
     path = Path(place).expanduser()
     if place.endswith(".gguf"):
         return _of_gguf(path)
@@ -121,6 +125,20 @@ def source_at(place: str, *, architecture: Architecture | None = None) -> ModelS
         raise InputError(f"there is no model at {place!r}: no such folder; check the path")
     folder = download(hub["id"], hub["revision"], _SMALL_FILES)
     return _of_folder(folder, location=hub["id"], revision=hub["revision"], architecture=architecture)
+
+
+def served_at(address: str) -> ModelSource:
+    """Return the model at a server's address, with the one build ``served``; nothing is asked yet."""
+    public = str(Address.parse(address))
+    return ModelSource(
+        "unnamed",
+        "causal-lm",
+        "",
+        max_length=_MAX_LENGTH,
+        baseline="a served build",
+        builds=((SERVED, public),),
+        reference=SERVED,
+    )
 
 
 def _of_folder(
@@ -182,6 +200,7 @@ def _of_gguf(path: Path) -> ModelSource:
         str(path.resolve()),
         max_length=min(header.context_length or _MAX_LENGTH, _MAX_LENGTH),
         baseline=f"fp32, decoded from a GGUF file of {header.types}",
+        gguf=str(path.resolve()),
     )
 
 
@@ -237,6 +256,9 @@ def is_candidate(place: str) -> str | None:
 
 def _free_id(place: str) -> str:
     """Return the last part of a place as an id; if that is taken the part before it comes too."""
+    if is_address(place):
+        address = Address.parse(place)
+        place = address.model or f"{address.host}-{address.port}"
     path, _, revision = place.removesuffix(".gguf").partition("@")
     parts = [part for part in re.split(r"[/\\]", str(Path(path).expanduser())) if part not in ("", ".", "..")]
     parts = parts or [Path(path).resolve().name]

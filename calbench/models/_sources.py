@@ -65,6 +65,14 @@ class ModelSource:
         Whether ``calbench setup`` makes the folder.
     base
         What a peft adapter at ``location`` belongs to: it is merged in before anything else.
+    gguf
+        The GGUF file that the weights are decoded from, if they are: what llama.cpp can run.
+    builds
+        Where a served model is asked: names of its builds, and their addresses without credentials.
+    reference
+        The quantizer or build that the others are compared with.
+    declared
+        Whether a file names the addresses, and not the user: strange hosts are then refused.
     """
 
     id: str
@@ -78,6 +86,10 @@ class ModelSource:
     quantization_task: str | None = None
     from_setup: bool = False
     base: ModelSource | None = None
+    gguf: str | None = None
+    builds: tuple[tuple[str, str], ...] = ()
+    reference: str = "fp32"
+    declared: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -113,6 +125,8 @@ class ModelSource:
         With ``HF_HUB_OFFLINE=1`` the hub's cache is used.
         """
         self.check_set_up()
+        if self.builds:
+            return self._with_tokenizer()
         folder = Path(self.location).expanduser()
         if not folder.exists():
             folder = download(self.location, self.revision)
@@ -127,8 +141,16 @@ class ModelSource:
             )
         return replace(self, location=str(folder), base=None)
 
+    def _with_tokenizer(self) -> ModelSource:
+        """Return a served model with its tokenizer's folder; weights are not looked for."""
+        if not self.location or Path(self.location).expanduser().is_dir():
+            return self
+        return replace(self, location=str(download(self.location, self.revision, _TEXT_FILES)))
+
     def check_full_precision(self) -> None:
         """Raise :class:`InputError` if the folder's weights are quantized already."""
+        if self.builds:
+            return
         settings = quantization_settings(self.folder)
         if settings is not None:
             method = settings.get("quant_method", "an unnamed method")
@@ -151,7 +173,9 @@ class ModelSource:
 
     @cached_property
     def tokenizer_hash(self) -> str:
-        """SHA-256 over the tokenizer's files."""
+        """SHA-256 over the tokenizer's files; a served model may use its server's, which has none."""
+        if not self.location:
+            return ""
         files = [file for pattern in _TEXT_FILES for file in self.folder.glob(pattern)]
         return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
 

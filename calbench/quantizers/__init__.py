@@ -14,7 +14,7 @@ from calbench.quantizers._catalogue import arguments, get, names, quantizer, reg
 from calbench.quantizers._compatibility import check_fits
 from calbench.quantizers._diagnosis import diagnose, packages
 from calbench.quantizers._probe import probe_logits
-from calbench.quantizers._protocol import Quantizer, SavesCheckpoints, WeightFormat
+from calbench.quantizers._protocol import Quantizer, RunsElsewhere, SavesCheckpoints, WeightFormat
 from calbench.quantizers._report import Proof, QuantizationReport
 from calbench.quantizers._samples import QuantizationSamples
 from calbench.quantizers._selection import block_linears, module_groups
@@ -26,6 +26,7 @@ __all__ = [
     "QuantizationSamples",
     "QuantizedModel",
     "Quantizer",
+    "RunsElsewhere",
     "SavesCheckpoints",
     "WeightFormat",
     "arguments",

@@ -14,7 +14,7 @@ from calbench.cache import lock
 from calbench.models import ModelSource
 from calbench.quantizers import _checkpoints as checkpoints
 from calbench.quantizers._cache_key import chosen_samples, identity, versions
-from calbench.quantizers._cast import REFERENCE
+from calbench.quantizers._cast import LOSSLESS
 from calbench.quantizers._probe import check_probe
 from calbench.quantizers._proof import prove
 from calbench.quantizers._protocol import Quantizer, SavesCheckpoints
@@ -95,7 +95,7 @@ def quantize(
         module = quantizer.build(source, samples=samples, seed=seed)
         built = _Built(module, {"build": time.perf_counter() - start})
     built.module.eval()
-    proof = None if quantizer.id == REFERENCE else _proved(quantizer, built, source, probe)
+    proof = None if quantizer.id in LOSSLESS else _proved(quantizer, built, source, probe)
     return QuantizedModel(built.module, _report(quantizer, source, built, proof))
 
 

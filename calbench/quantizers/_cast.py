@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from calbench.quantizers._availability import require
 from calbench.quantizers._catalogue import quantizer
-from calbench.quantizers._protocol import WeightFormat
+from calbench.quantizers._protocol import Runtime, WeightFormat
 from calbench.quantizers._selection import linears
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from calbench.quantizers._samples import QuantizationSamples
 
 REFERENCE = "fp32"
+IN_LLAMA_CPP = "gguf-f32"
+# Their weights are the source's: there is nothing to prove.
+LOSSLESS = (REFERENCE, IN_LLAMA_CPP)
 
 # The unit roundoff of each type.
 _EPSILON = {"float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -51,7 +54,7 @@ class Cast:
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
         """All linear layers, heads included; none for the reference."""
-        return () if self.id == REFERENCE else tuple(linears(model))
+        return () if self.id in LOSSLESS else tuple(linears(model))
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in the type."""
@@ -63,7 +66,7 @@ class Cast:
 
     def describe(self, model: nn.Module) -> dict[str, WeightFormat]:
         """Linear layers in the type."""
-        if self.id == REFERENCE:
+        if self.id in LOSSLESS:
             return {}
         name = self.id
         bits = 32 if self.dtype == "float32" else 16
@@ -86,6 +89,30 @@ class Cast:
 def fp32(id: str) -> Cast:  # noqa: A002 (the argument is an id)
     """Keep full precision: the reference that everything is compared with."""
     return Cast(id, "float32")
+
+
+@dataclass(frozen=True)
+class InLlamaCpp(Cast):
+    """Float32 weights, as torch has them, in llama.cpp's arithmetic."""
+
+    runtime: Runtime = "llama.cpp"
+    cache: str = "f32"
+
+    @property
+    def kernel(self) -> str:
+        """Of llama.cpp."""
+        return "llama.cpp, float32 weights"
+
+    def check_available(self) -> None:
+        """Need llama.cpp besides."""
+        super().check_available()
+        require(self.id, ("gguf", "xllamacpp", "httpx"), extra="llama.cpp")
+
+
+@quantizer(IN_LLAMA_CPP)
+def gguf_f32(id: str) -> InLlamaCpp:  # noqa: A002
+    """Keep full precision and let llama.cpp compute: what is seen is its arithmetic alone."""
+    return InLlamaCpp(id, "float32", packages=("gguf", "xllamacpp"))
 
 
 @quantizer("bf16")

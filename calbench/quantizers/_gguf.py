@@ -17,6 +17,7 @@ from calbench.errors import InputError, QuantizationError
 from calbench.quantizers._availability import backend, require
 from calbench.quantizers._catalogue import quantizer
 from calbench.quantizers._gguf_types import IDS, fitting, format_of, half_step, wanted
+from calbench.quantizers._protocol import Runtime
 from calbench.quantizers._selection import select
 from calbench.quantizers._swapped_layers import SwapsLayers
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from calbench.quantizers._samples import QuantizationSamples
 
 Fallback = Literal["refuse", "allow"]
+Cache = Literal["f32", "f16", "q8_0", "q4_0"]
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,21 @@ class Gguf(SwapsLayers):
     fallback
         Whether a model is taken most of whose layers cannot have the type, since their rows are not
         divisible by its blocks, and get llama.cpp's replacement.
+    runtime
+        Who answers from the proven blocks: torch on what they decode to, or llama.cpp.
+    cache
+        Type of llama.cpp's key-value cache.
     """
 
     type_name: str
     fallback: Fallback
+    runtime: Runtime = "torch"
+    cache: Cache = "f32"
 
-    packages = ("libgguf", "gguf")
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Who encodes and decodes, and who answers if that is not torch."""
+        return ("libgguf", "gguf") if self.runtime == "torch" else ("libgguf", "gguf", "xllamacpp")
 
     @property
     def epsilon(self) -> float:
@@ -56,6 +67,8 @@ class Gguf(SwapsLayers):
         """Need libgguf and gguf."""
         super().check_available()
         require(self.id, ("libgguf", "gguf"), extra="gguf")
+        if self.runtime == "llama.cpp":
+            require(self.id, ("xllamacpp", "httpx"), extra="llama.cpp")
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
         """Linear layers inside the blocks, less ``skip``, plus ``include``, if their rows fit."""
@@ -122,10 +135,14 @@ def _register(name: str, type_name: str) -> None:
         skip: tuple[str, ...] = (),
         include: tuple[str, ...] = (),
         fallback: Fallback = "refuse",
+        runtime: Runtime = "torch",
+        kv: Cache = "f32",
     ) -> Gguf:
-        return Gguf(id, skip, include, "none", type_name, fallback)
+        return Gguf(id, skip, include, "none", type_name, fallback, runtime, kv)
 
+    make.__doc__ = f"Store weights in llama.cpp's {type_name}."
     make.__qualname__ = name.replace("-", "_")
+    make.__doc__ = f"Weights in llama.cpp's blocks of {type_name.upper()}."
     quantizer(name)(make)
 
 

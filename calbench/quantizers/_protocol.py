@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+Runtime = Literal["torch", "llama.cpp"]
 
 if TYPE_CHECKING:
     import torch
@@ -119,6 +121,21 @@ class SavesCheckpoints(Quantizer, Protocol):
 
     def load(self, source: ModelSource, folder: Path) -> nn.Module:
         """Return the model that :meth:`save` wrote, bit for bit, in evaluation mode."""
+        ...
+
+
+@runtime_checkable
+class RunsElsewhere(Quantizer, Protocol):
+    """What a quantizer has besides, where torch builds and proves the weights and another runtime answers."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """``"torch"``, or ``"llama.cpp"`` for the same weights in its arithmetic."""
+        ...
+
+    @property
+    def cache(self) -> str:
+        """Type of the other runtime's key-value cache."""
         ...
 
 

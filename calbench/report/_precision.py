@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from calbench.report._leaderboard import bits, mebibytes
 from calbench.statistics import Estimate
 from calbench.studies import MissingRow, PrecisionRow
 
@@ -64,13 +65,14 @@ def precision_json(rows: Sequence[PrecisionRow | MissingRow]) -> list[dict[str, 
 def _cells(row: PrecisionRow) -> dict[str, str]:
     report = row.quantization
     seconds = report["seconds"]
-    reference = report["proof"] is None
+    reference = row.records["reference"] == row.records["candidate"]
+    loading = seconds.get("build" if report["proof"] is None else "load")
     return {
         "quantizer": row.quantizer,
-        "bits": f"{report['effective_bits']:.2f}",
-        "MiB": f"{report['resident_bytes'] / 2**20:.1f}",
-        "load s": f"{seconds['build' if reference else 'load']:.1f}",
-        "build s": "" if reference else f"{seconds['build']:.1f}",
+        "bits": bits(report, 2),
+        "MiB": mebibytes(report, 1),
+        "load s": "" if loading is None else f"{loading:.1f}",
+        "build s": "" if report["proof"] is None else f"{seconds['build']:.1f}",
         "Δlogit": "" if reference or row.logit_change is None else f"{row.logit_change:.4f}",
         "KL": "" if reference or row.kl_divergence is None else _scientific(row.kl_divergence),
         "flips": "" if reference else f"{row.flip_rate:.1%}",

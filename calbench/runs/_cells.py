@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
@@ -139,10 +140,11 @@ class Grid:
         return [
             Cell(model, task, quantizer, calibrator)
             for model in picked["models"]
-            for quantizer in picked["quantizers"]
+            for quantizer in self._quantizers(model, picked["quantizers"], command_line)
             for task in self._tasks(model, command_line, profile)
             for calibrator in picked["calibrators"]
-            if command_line.names("calibrators", calibrator) or _can_fit(calibrator, task)
+            if command_line.names("calibrators", calibrator)
+            or (_can_fit(calibrator, task) and _knows_precision(model, calibrator))
         ]
 
     def calibrators(self, command_line: Selection) -> tuple[str, ...]:
@@ -165,6 +167,16 @@ class Grid:
             return chosen
         named = _select(axis, wanted, chosen)
         return tuple(name for name in chosen if _covers(named, name)) if narrowed else named
+
+    def _quantizers(self, model: str, picked: tuple[str, ...], command_line: Selection) -> tuple[str, ...]:
+        """Return the quantizers of one model: of a served one, its builds."""
+        builds = [name for name, _ in models.get(model).builds]
+        if not builds:
+            registered = quantizers.registry.names()
+            return tuple(name for name in picked if Spec.parse(name).name in registered)
+        for patterns in (self.wanted.quantizers, command_line.quantizers):
+            builds = [name for name in builds if _fits_build(patterns, name, models.get(model).reference)]
+        return tuple(builds)
 
     def _wanted(self, axis: str, command_line: Selection) -> tuple[str, ...] | None:
         named: tuple[str, ...] | None = getattr(self.wanted, axis)
@@ -210,6 +222,18 @@ def grid_of(
     )
 
 
+def _fits_build(patterns: tuple[str, ...] | None, build: str, reference: str) -> bool:
+    """Whether patterns pick a served build; ``fp32`` stands for the build that others are compared with."""
+    names = (build, REFERENCE) if build == reference else (build,)
+
+    def covers(pattern: str) -> bool:
+        return pattern == "all" or any(fnmatchcase(name, pattern) for name in names)
+
+    wanted = [pattern for pattern in patterns or () if not pattern.startswith("not ")]
+    unwanted = [pattern.removeprefix("not ").strip() for pattern in patterns or () if pattern not in wanted]
+    return (not wanted or any(map(covers, wanted))) and not any(map(covers, unwanted))
+
+
 def _parts(patterns: str | Iterable[str] | None) -> tuple[str, ...] | None:
     if patterns is None:
         return None
@@ -220,10 +244,16 @@ def _known(axis: str) -> tuple[str, ...]:
     registries = {
         "models": models.names,
         "tasks": tasks.names,
-        "quantizers": quantizers.names,
+        "quantizers": lambda: (*quantizers.names(), *_served_builds()),
         "calibrators": calibrators.names,
     }
     return registries[axis]()
+
+
+def _served_builds() -> tuple[str, ...]:
+    """Builds that are named in calbench.toml or by an address, and are no registered quantizers."""
+    found = (build for model in models.names() for build, _ in models.get(model).builds)
+    return tuple(name for name in dict.fromkeys(found) if name not in quantizers.names())
 
 
 def _defaults(axis: str) -> tuple[str, ...]:
@@ -310,6 +340,11 @@ _CANONICAL: dict[str, Callable[[str], str]] = {
     "quantizers": lambda name: quantizers.get(name).id,
     "calibrators": lambda name: calibrators.registry.bind(name)[1],
 }
+
+
+def _knows_precision(model: str, calibrator: str) -> bool:
+    """Whether a calibrator's need of a unit error can be met: no server tells one."""
+    return not models.get(model).builds or not calibrators.get(calibrator).needs_epsilon
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

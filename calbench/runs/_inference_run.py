@@ -9,15 +9,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Protocol
 
 from calbench import devices
-from calbench.inference import ENGINE, check_device, generate, score
+from calbench.errors import UnanswerableError
+from calbench.inference import ENGINE, check_device, generate
 from calbench.models import ModelSource
-from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
+from calbench.runtimes import Runtime, TorchRuntime
 from calbench.store import ShardFolder, Store, StoredPredictions
 from calbench.tasks import Generation, HarnessChoice, HarnessGeneration, LabelledItem, Task
+
+
+class Reported(Protocol):
+    """A model that was loaded or is served, and what is known of how it came about."""
+
+    @property
+    def report(self) -> Any:
+        """Has ``to_dict()``, plain JSON."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +51,13 @@ class InferenceRun:
 
     def ask(
         self,
-        loaded: QuantizedModel,
+        loaded: Reported,
         store: Store,
         identity: Mapping[str, Any],
         *,
         metadata: Mapping[str, Any],
         step: AbstractContextManager[Callable[[int], None]],
+        runtime: Runtime | None = None,
         provenance: Mapping[str, Any] | None = None,
     ) -> StoredPredictions:
         """Ask a loaded model every item, and store the answers.
@@ -63,6 +74,8 @@ class InferenceRun:
             Names that the predictions carry.
         step
             Shows the work while it is done; what it gives is called with the number of items done.
+        runtime
+            What asks it; torch, in this process, if left out.
         provenance
             What is noted beside the measurements of this run.
 
@@ -71,10 +84,13 @@ class InferenceRun:
         InputError
             The model lies on another device than the identity says, or cannot be asked in this way.
         """
-        check_device(loaded.module)
+        if runtime is None:
+            module = getattr(loaded, "module", None)
+            check_device(module)
+            runtime = TorchRuntime(module, self.tokenizer, self.source)
         started = time.perf_counter()
         with step as advance:
-            predictions, counted = self._answers(loaded.module, store.shards(identity), advance)
+            predictions, counted = self._answers(runtime, store.shards(identity), advance)
         seconds = time.perf_counter() - started
         noted = {
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -83,22 +99,26 @@ class InferenceRun:
             **counted,
             "n_duplicates_dropped": self.task.dataset.n_duplicates,
             "baseline": self.source.baseline,
-            "machine": _machine(loaded.module),
+            "machine": _machine(runtime),
             "quantization": loaded.report.to_dict(),
+            **runtime.notes(),
         }
         named = predictions.with_metadata({**predictions.metadata, **metadata})
         return store.put(identity, named, {**noted, **(provenance or {})})
 
     def _answers(
-        self, module: Any, shards: ShardFolder, advance: Callable[[int], None]
+        self, runtime: Runtime, shards: ShardFolder, advance: Callable[[int], None]
     ) -> tuple[Predictions | TopLabelPredictions, dict[str, Any]]:
         """Return what the model says about every item, and what is to be noted about how."""
         if isinstance(self.task, Generation):
-            return self._written(self.task, module, shards, advance)
+            if not isinstance(runtime, TorchRuntime):
+                raise UnanswerableError(
+                    f"the questions of {self.task.id!r} are open, and {runtime.name} is asked for the"
+                    " probabilities of given answers alone; choose a task with classes or options"
+                )
+            return self._written(self.task, runtime.module, shards, advance)
         request = self.task.request(self.source)
-        scored = score(
-            module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
-        )
+        scored = runtime.score(request, self.items, shards=shards, on_progress=advance)
         logits, more = scored.logits, dict[str, Any]()
         if isinstance(self.task, HarnessChoice):
             more = {"harness_metrics": self.task.metrics(self.items, logits)}
@@ -143,9 +163,9 @@ class InferenceRun:
         }
 
 
-def _machine(module: Any) -> dict[str, Any]:
+def _machine(runtime: Runtime) -> dict[str, Any]:
     named: dict[str, Any] = {"processor": platform.machine(), "cores": os.cpu_count()}
-    if cards := devices.card_names(module):
+    if isinstance(runtime, TorchRuntime) and (cards := devices.card_names(runtime.module)):
         named["gpus"] = cards
     return named
 

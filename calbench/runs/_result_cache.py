@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import calbench
-from calbench import calibrators, quantizers
+from calbench import calibrators
 from calbench.calibrators import is_built_in
 from calbench.registry import Spec
-from calbench.runs._cells import REFERENCE, Cell
+from calbench.runs._builds import epsilon_of
+from calbench.runs._cells import Cell
 from calbench.runs._imported import ImportedRunner
 from calbench.runs._runner import Runner
 from calbench.store import Store
@@ -70,10 +71,12 @@ def about(runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int]) -> 
     """
     if isinstance(runner, ImportedRunner) or not _is_own(cell.calibrator):
         return None
+    source = runner.source(cell.model).model
+    names = (source.reference, cell.quantizer)
     return {
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
-        "records": [runner.record(cell.model, name, cell.task).key for name in (REFERENCE, cell.quantizer)],
-        "epsilon": [_epsilon(name) for name in (REFERENCE, cell.quantizer)],
+        "records": [runner.record(cell.model, name, cell.task).key for name in names],
+        "epsilon": [epsilon_of(source, name) for name in names],
         "profile": runner.profile.name,
         "seeds": list(seeds),
         "bootstrap_seed": runner.bootstrap_seed,
@@ -94,10 +97,6 @@ def code_hash() -> str:
     for package in _PACKAGES:
         digest.update(f"{package} {metadata.version(package)}".encode())
     return digest.hexdigest()
-
-
-def _epsilon(quantizer: str) -> float:
-    return quantizers.get(quantizer).epsilon
 
 
 def _is_own(calibrator: str) -> bool:

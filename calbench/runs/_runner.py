@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,8 +14,11 @@ from calbench.errors import CalbenchError, ModelLoadingForbiddenError
 from calbench.gates import SEED, Arm, Comparison, FittedSplit, Split, division, split_items, transfer_between
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
+from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import InferenceRun, unreported
+from calbench.runs._inference_run import InferenceRun, Reported, unreported
+from calbench.runs._runtimes import runtime_for
+from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
 from calbench.store import Store, StoredPredictions, key_of
 from calbench.tasks import Generation, LabelledItem, Task, hash_items
@@ -111,6 +114,7 @@ class Runner:
     planned: Sequence[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
+    _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str], StoredPredictions | CalbenchError] = field(
         default_factory=dict, repr=False
@@ -126,11 +130,12 @@ class Runner:
             Any of what a model, a quantizer, a task or the store may raise; the message says what
             to do.
         """
-        reference = self.record(cell.model, REFERENCE, cell.task)
+        against = self.source(cell.model).model.reference
+        reference = self.record(cell.model, against, cell.task)
         candidate = self.record(cell.model, cell.quantizer, cell.task)
         sides = [
             self._split(record, cell, quantizer, cell.calibrator, seed)
-            for record, quantizer in ((reference, REFERENCE), (candidate, cell.quantizer))
+            for record, quantizer in ((reference, against), (candidate, cell.quantizer))
         ]
         comparison = transfer_between(sides[0], sides[1], cell.calibrator, level=self.level)
 
@@ -159,7 +164,8 @@ class Runner:
         found = self.store.get(identity)
         if found is None:
             # First: without the backend the record of another machine has another key.
-            quantizers.get(quantizer).check_available()
+            if not self.source(model).model.builds:
+                quantizers.get(quantizer).check_available()
             if self.replay:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
@@ -174,9 +180,12 @@ class Runner:
     def _compute(self, model: str, quantizer: str, task: str) -> None:
         """Load a model once and ask it every planned task that has no record yet."""
         planned = (c.task for c in self.planned if (c.model, c.quantizer) == (model, quantizer))
-        if quantizer == REFERENCE:
+        if quantizer == self.source(model).model.reference:
             planned = (c.task for c in self.planned if c.model == model)
         wanted = dict.fromkeys((task, *planned))
+        if self._served(model, quantizer) is not None:
+            self._ask_server(model, quantizer, wanted)
+            return
         if quantizers.get(quantizer).n_samples and self.source(model).model.quantization_task is None:
             wanted = {task: None}  # what it reads belongs to the task: each has a model of its own
         with self.store.computing():
@@ -185,13 +194,30 @@ class Runner:
                 return
             source = self.source(model)
             quantized = self._load(source, quantizers.get(quantizer), task)
-            for name in wanted:
-                # A planned neighbour that fails will say so in a test of its own.
-                with nullcontext() if name == task else suppress(CalbenchError):
-                    if self.store.get(self.identity(model, quantizer, name)) is None:
-                        self._score(source, quantizer, name, quantized)
-            del quantized
+            with runtime_for(quantizers.get(quantizer), quantized, source.tokenizer, source.model) as runtime:
+                for name in wanted:
+                    # A planned neighbour that fails will say so in a test of its own.
+                    with nullcontext() if name == task else suppress(CalbenchError):
+                        if self.store.get(self.identity(model, quantizer, name)) is None:
+                            self._score(source, quantizer, name, quantized, runtime)
+            del quantized, runtime
             gc.collect()
+
+    def _served(self, model: str, quantizer: str) -> ServedBuild | None:
+        place = model, quantizer
+        if place not in self._builds:
+            source = self.source(model).model
+            self._builds[place] = served_build(source, quantizer, self.store, replay=self.replay)
+        return self._builds[place]
+
+    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str]) -> None:
+        build = self._served(model, quantizer)
+        assert build is not None  # noqa: S101 (the caller looked)
+        with build.runtime() as runtime:
+            for n, name in enumerate(wanted):
+                with nullcontext() if n == 0 else suppress(CalbenchError):
+                    if self.store.get(self.identity(model, quantizer, name)) is None:
+                        self._score(self.source(model), quantizer, name, build, runtime)
 
     def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
         work = "load" if quantizer.id == REFERENCE else "quantize and prove"
@@ -206,11 +232,14 @@ class Runner:
                 seed=QUANTIZATION_SEED,
             )
 
-    def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
+    def _score(
+        self, source: _OpenSource, quantizer: str, name: str, loaded: Reported, runtime: Runtime
+    ) -> None:
         task = tasks.get(name)
-        asking = InferenceRun(source.model, source.tokenizer, task, self.items(source.model, task))
+        tokenizer = None if source.model.builds else source.tokenizer
+        asking = InferenceRun(source.model, tokenizer, task, self.items(source.model, task))
         asking.ask(
-            quantized,
+            loaded,
             self.store,
             self.identity(source.model.id, quantizer, name),
             metadata={
@@ -223,19 +252,15 @@ class Runner:
                 )[0],
             },
             step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
+            runtime=runtime,
         )
 
     def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
         source, asked = self.source(model), tasks.get(task)
-        method = quantizers.get(quantizer)
+        build = self._served(model, quantizer)
         return {
-            "model": quantizers.identity(
-                method,
-                source.model,
-                samples=source.samples(task) if method.n_samples else None,
-                seed=QUANTIZATION_SEED,
-            ),
+            "model": self._made(source, quantizer, task) if build is None else build.identity(),
             "tokenizer": source.model.tokenizer_hash,
             "max_length": source.model.max_length,
             "task": {
@@ -243,9 +268,14 @@ class Runner:
                 "items": hash_items(self.items(source.model, asked)),
                 "request": _request_identity(source.model, asked),
             },
-            "device": devices.kind(),
+            "device": devices.kind() if build is None else "served",
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
+
+    def _made(self, source: _OpenSource, quantizer: str, task: str) -> dict[str, Any]:
+        method = quantizers.get(quantizer)
+        samples = source.samples(task) if method.n_samples else None
+        return quantizers.identity(method, source.model, samples=samples, seed=QUANTIZATION_SEED)
 
     def items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
         """Return the items of a task that this profile asks a model, calibration and test together."""
@@ -258,8 +288,8 @@ class Runner:
         """Divide a record for a calibrator; without one, as for those that are fitted."""
         ids = record.predictions.item_ids.tolist()
         task = tasks.get(cell.task)
-        architecture = self.source(cell.model).model.architecture
-        n_calibration = self.profile.sizes(architecture, len(task.partition.evaluation))[0]
+        source = self.source(cell.model).model
+        n_calibration = self.profile.sizes(source.architecture, len(task.partition.evaluation))[0]
         split = (
             split_items(ids, n_calibration=n_calibration, seed=seed)
             if calibrator is None
@@ -271,7 +301,7 @@ class Runner:
                 record.predictions,
                 split,
                 resamples=self.resamples(split, seed),
-                epsilon=quantizers.get(quantizer).epsilon,
+                epsilon=epsilon_of(source, quantizer),
                 fit_seed=seed,
             )
         return self._splits[key]

@@ -97,9 +97,10 @@ def refusals(cells: Sequence[Cell]) -> dict[tuple[str, str], CalbenchError]:
     CalbenchError
         A model cannot be found at all.
     """
-    sources = {name: models.get(name).resolve() for name in dict.fromkeys(cell.model for cell in cells)}
+    named = {name: models.get(name) for name in dict.fromkeys(cell.model for cell in cells)}
+    sources = {name: source.resolve() for name, source in named.items() if not source.builds}
     found: dict[tuple[str, str], CalbenchError] = {}
-    for model, quantizer in dict.fromkeys((cell.model, cell.quantizer) for cell in cells):
+    for model, quantizer in dict.fromkeys((c.model, c.quantizer) for c in cells if c.model in sources):
         problem = _refusal(quantizer, sources[model])
         if problem is not None:
             found[model, quantizer] = problem
@@ -144,7 +145,7 @@ def precision_rows(
 
 def place(row: PrecisionRow | MissingRow) -> tuple[str, str, float, str]:
     """Key that sorts rows by model and task, and then from many bits to few."""
-    bits = 0.0 if isinstance(row, MissingRow) else row.quantization["effective_bits"]
+    bits = 0.0 if isinstance(row, MissingRow) else row.quantization["effective_bits"] or 0.0
     return row.model, row.task, -bits, row.quantizer
 
 

@@ -21,6 +21,7 @@ _LOG = logging.getLogger(__name__)
 
 _SOURCE: dict[str, Any] = {
     "kind": str,
+    "what": str,
     "file": str,
     "hub": str,
     "config": str,
@@ -212,7 +213,10 @@ def _register(table: Table) -> None:
     def declared_task() -> Task:
         return task
 
-    declared_task.__module__, declared_task.__qualname__ = str(table.path), table.name[-1]
+    declared_task.__doc__ = table.values.get("what")
+    own = table.path == PUBLISHED
+    declared_task.__module__ = "calbench.tasks.published" if own else str(table.path)
+    declared_task.__qualname__ = table.name[-1]
     registry.register(table.name[-1])(declared_task)
 
 

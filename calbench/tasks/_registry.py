@@ -31,12 +31,15 @@ registry: Registry[Callable[[], Task]] = Registry(
 task = registry.register
 
 
-@cache
 def registered(name: str) -> Task:
-    """Return the task with this id; see :func:`calbench.tasks.get`."""
+    """Return the task with this id, made once; see :func:`calbench.tasks.get`."""
     spec = Spec.parse(name)
-    found = registry.get(spec.name)()
-    return _with_arguments(found, spec) if spec.arguments else found
+    return _made(registry.get(spec.name), spec)
+
+
+@cache
+def _made(factory: Callable[[], Task], spec: Spec) -> Task:
+    return _with_arguments(factory(), spec) if spec.arguments else factory()
 
 
 def closed(asked: Task) -> ClosedTask:

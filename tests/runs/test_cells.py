@@ -125,7 +125,9 @@ def test_a_model_that_no_default_task_fits_gets_its_own():
 
 def test_a_model_without_any_task_keeps_those_that_say_why(monkeypatch):
     monkeypatch.setattr("calbench.runs._cells._can_be_asked", lambda model, task: False)
-    monkeypatch.setattr("calbench.runs._cells.models.get", lambda name: SimpleNamespace(default_tasks=()))
+    monkeypatch.setattr(
+        "calbench.runs._cells.models.get", lambda name: SimpleNamespace(default_tasks=(), builds=())
+    )
     grid = grid_of(models="minilm", by_default={"tasks": "siqa", "quantizers": "fp32"})
     assert {c.task for c in grid.cells(Selection(), PROFILES["default"])} == {"siqa"}
 

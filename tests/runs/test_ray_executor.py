@@ -42,8 +42,8 @@ def contents(store):
 
 
 def test_jobs_hold_each_record_once_and_references_first():
-    cells = [Cell("m", "t", quantizer, calibrator) for quantizer in ("q", "fp32") for calibrator in "ab"]
-    assert jobs_of(cells) == [Job("m", "fp32", "t"), Job("m", "q", "t")]
+    cells = [Cell("minilm", "t", quantizer, calibrator) for quantizer in ("q", "fp32") for calibrator in "ab"]
+    assert jobs_of(cells) == [Job("minilm", "fp32", "t"), Job("minilm", "q", "t")]
 
 
 def test_a_job_that_cannot_be_done_is_a_failure_with_its_reason(tmp_path):

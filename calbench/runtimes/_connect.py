@@ -1,0 +1,194 @@
+"""A server found out: which kind it is, what it serves, and whether it can be trusted."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from calbench.errors import InputError
+from calbench.models import Address, ModelSource
+from calbench.runtimes._access import check_host
+from calbench.runtimes._http import Client, Patience
+from calbench.runtimes._llama_server import LlamaServer
+from calbench.runtimes._openai import OpenAIServer
+from calbench.runtimes._self_test import SelfTest, require, tested
+from calbench.runtimes._token_runtime import TokenRuntime
+
+N_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A server that passed, or failed, its self-test.
+
+    Attributes
+    ----------
+    server, tokenizer
+        Who is asked, in the way that the self-test found, and how items are tokenised.
+    test
+        What it learned.
+    context
+        Tokens that a request may have; None if the server does not say.
+    n_at_once
+        Requests in flight.
+    """
+
+    server: OpenAIServer | LlamaServer
+    tokenizer: Any
+    test: SelfTest
+    context: int | None
+    n_at_once: int
+
+    def runtime(self, source: ModelSource) -> TokenRuntime:
+        """Return the runtime; raises :class:`InputError` if the self-test refuses the server."""
+        require(self.test, str(self.server.client.address))
+        longest = min(source.max_length, (self.context or source.max_length + 1) - 1)
+        return TokenRuntime(
+            self.server,
+            self.tokenizer,
+            replace(source, max_length=longest),
+            self.n_at_once,
+            {"self_test": self.test.to_dict()},
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ServerTokenizer:
+    """A server's own tokenizer, with the few members of transformers' that are needed.
+
+    Parameters
+    ----------
+    server
+        That tokenises.
+    size
+        Tokens of the vocabulary.
+    """
+
+    server: LlamaServer
+    size: int
+
+    bos_token = None
+    unk_token_id = None
+    pad_token_id = None
+
+    def __call__(
+        self, texts: str | Sequence[str], *, add_special_tokens: bool = True, **_: Any
+    ) -> dict[str, Any]:
+        """Return ``input_ids`` of a text, or of each."""
+        if isinstance(texts, str):
+            return {"input_ids": self.server.tokenize(texts, special=add_special_tokens)}
+        return {"input_ids": [self.server.tokenize(t, special=add_special_tokens) for t in texts]}
+
+    def __len__(self) -> int:
+        return self.size
+
+
+@contextmanager
+def connected(
+    address: Address,
+    *,
+    tokenizer: Any = None,
+    declared: bool = False,
+    patience: Patience | None = None,
+    n_at_once: int = N_AT_ONCE,
+    key: str | None = None,
+) -> Iterator[Connection]:
+    """Connect to a server and put it to the test.
+
+    Parameters
+    ----------
+    address
+        Of the server and the model.
+    tokenizer
+        The base model's; None takes the server's own, which llama-server offers.
+    declared
+        Whether a file names the server, and not the user.
+    patience, n_at_once
+        How long answers are waited for, and how many at once.
+    key
+        Where the environment's is not meant.
+
+    Raises
+    ------
+    InputError
+        The host may not be asked, serves another model, or needs a tokenizer that was not named.
+    ServerError
+        There is no server, or none of these kinds.
+    """
+    check_host(address, declared=declared)
+    client = Client(address, patience or Patience(), key)
+    try:
+        yield _found(client, tokenizer, n_at_once)
+    finally:
+        client.close()
+
+
+@contextmanager
+def reconnected(connection: Connection) -> Iterator[Connection]:
+    """Connect again to a server that was tested before."""
+    old = connection.server.client
+    client = Client(old.address, old.patience, old.key)
+    try:
+        yield replace(connection, server=replace(connection.server, client=client))
+    finally:
+        client.close()
+
+
+def _found(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
+    props = client.optional("/props")
+    model, listed = _model(client)
+    facts: dict[str, Any] = {"address": str(client.address), "model": model}
+    if isinstance(props, dict) and "default_generation_settings" in props:
+        meta = listed.get("meta") or {}
+        slots = int(props.get("total_slots") or 1)
+        llama = LlamaServer(client, slots=slots)
+        facts |= {
+            "runtime": "llama-server",
+            "build": props.get("build_info"),
+            "template": _hash(props.get("chat_template")),
+            "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
+        }
+        tokenizer = tokenizer or ServerTokenizer(llama, int(meta.get("n_vocab") or 0))
+        server, test = tested(llama, tokenizer, facts)
+        context = (props.get("default_generation_settings") or {}).get("n_ctx")
+        return Connection(server, tokenizer, test, context, min(n_at_once, slots))
+    if tokenizer is None:
+        raise InputError(
+            f"{client.address}: this server's tokenizer cannot be asked for; name the base model's in"
+            " calbench.toml: tokenizer = 'org/name'"
+        )
+    facts |= {"runtime": "openai", "build": _build(client), "root": listed.get("root")}
+    server, test = tested(OpenAIServer(client, model), tokenizer, facts)
+    return Connection(server, tokenizer, test, listed.get("max_model_len"), n_at_once)
+
+
+def _model(client: Client) -> tuple[str, dict[str, Any]]:
+    """Return the served model's name and what the server says of it."""
+    path = "./models" if client.address.path else "/v1/models"
+    answer = client.get(path)
+    listed = answer.get("data") if isinstance(answer, dict) else None
+    known = {str(one.get("id")): one for one in listed or [] if isinstance(one, dict)}
+    wanted = client.address.model or (next(iter(known)) if len(known) == 1 else "")
+    if wanted not in known:
+        raise InputError(
+            f"{client.address.base} serves {', '.join(known) or 'no model'},"
+            + (f" and not {wanted!r};" if wanted else " so say which;")
+            + f" write {client.address.base}#{next(iter(known), 'model')}"
+        )
+    return wanted, known[wanted]
+
+
+def _build(client: Client) -> str | None:
+    """Return who the server is and of which version, as far as it tells."""
+    for path, name in (("/version", "vLLM"), ("/get_server_info", "SGLang"), ("/api/version", "Ollama")):
+        answer = client.optional(path)
+        if isinstance(answer, dict) and answer.get("version"):
+            return f"{name} {answer['version']}"
+    return None
+
+
+def _hash(text: Any) -> str | None:
+    return hashlib.sha256(text.encode()).hexdigest()[:16] if isinstance(text, str) else None
