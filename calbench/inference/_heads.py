@@ -101,6 +101,8 @@ def check_agreement(module: Any, found: Any, own: Any, *, largest: float = 1.0) 
     own, found = own.float().cpu(), found.float().cpu()
     kinds = {tensor.dtype for tensor in (*module.parameters(), *module.buffers())}
     exact = kinds <= {torch.float32, torch.float64, torch.bool, torch.int64}
+    # Rounded keys and values make a step of the last digit: 1e-6 of the input moved a logit by 1.9 at int4.
+    exact = exact and not getattr(module, "rounds_states", False)
     scale = max(1.0, float(own.abs().max()))
     tolerance = 1e-3 * scale if exact else 0.05 * max(scale, largest)
     if float((own - found).abs().max()) > tolerance:

@@ -153,4 +153,5 @@ def _rounding(model: nn.Module, kind: Kind) -> nn.Module:
             " transformers, so that its keys and values cannot be rounded; leave kv out"
         )
     kept.set_attn_implementation(name)
+    kept.rounds_states = True  # for those who ask how closely two passes must agree
     return model
