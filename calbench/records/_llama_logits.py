@@ -40,7 +40,10 @@ def next_tokens(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     came = tokens[:, n_context // 2 + 1 :].ravel()
     words = np.frombuffer(content, "<u2", width * n_rows * n_chunks, _HEADER.size + tokens.nbytes)
     rows = words.reshape(n_rows * n_chunks, width)
-    scale, least = np.ascontiguousarray(rows[:, :4]).view("<f4").T.astype(np.float64)
+    scales = np.ascontiguousarray(rows[:, :4]).view("<f4").T
+    if not np.isfinite(scales).all():
+        raise InputError(f"{path}: holds numbers that are no log-probabilities; write the file again")
+    scale, least = scales.astype(np.float64)
     codes = rows[:, 4 : 4 + n_vocabulary]
     best = codes.argmax(axis=1)
     largest = scale * codes[np.arange(len(codes)), best] + least
