@@ -1,18 +1,21 @@
 """From a loaded model and a task to predictions."""
 
+from calbench.inference._agreement import Way
 from calbench.inference._choice_tokens import Choices, encode_choices
-from calbench.inference._choices import divisors, longest, option_log_probs, takes_trees
-from calbench.inference._classification import padding_token, single_tokens
+from calbench.inference._choices import divisors, option_log_probs, ways_of
+from calbench.inference._classification import padding_token
 from calbench.inference._generation import ENGINE, Generated, generate
 from calbench.inference._heads import vocabulary_logits
 from calbench.inference._methods import at_last_token, check_device, device_of, padded
 from calbench.inference._scoring import Scored, encode_texts, score
+from calbench.inference._tokens import label_tokens, last_part, prompt_tokens
 
 __all__ = [
     "ENGINE",
     "Choices",
     "Generated",
     "Scored",
+    "Way",
     "at_last_token",
     "check_device",
     "device_of",
@@ -20,12 +23,13 @@ __all__ = [
     "encode_choices",
     "encode_texts",
     "generate",
-    "longest",
+    "label_tokens",
+    "last_part",
     "option_log_probs",
     "padded",
     "padding_token",
+    "prompt_tokens",
     "score",
-    "single_tokens",
-    "takes_trees",
     "vocabulary_logits",
+    "ways_of",
 ]

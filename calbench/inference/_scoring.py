@@ -10,9 +10,10 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.inference._choices import choice_method
-from calbench.inference._classification import encode, text_method
+from calbench.inference._classification import text_method
 from calbench.inference._methods import Method
 from calbench.inference._shards import NoShards, Shards, plan_hash
+from calbench.inference._tokens import encode
 from calbench.models import ModelSource
 from calbench.records import Float32
 from calbench.tasks import ChoiceRequest, ClassificationRequest, LabelledItem
@@ -123,7 +124,7 @@ def encode_texts(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
-    return [list(tokens) for tokens in encode(tokenizer, source, request, items)[0]]
+    return [list(text.tokens) for text in encode(tokenizer, source, request, items)[0]]
 
 
 def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:
