@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test fuzz check docs oracles test-oracles train-embedded clean
+.PHONY: install setup suites suites-adaptation readme test fuzz check docs oracles test-oracles train-embedded dist clean
 
 install: $(VENV)/.installed
 
@@ -68,6 +68,14 @@ $(ORACLES)-3.12/.installed: pyproject.toml constraints.txt
 	$(PYTHON312) -m venv $(ORACLES)-3.12
 	$(ORACLES)-3.12/bin/python -m pip install --quiet --constraint constraints.txt --editable . dirichletcal hypothesis
 	touch $@
+
+# What would be published: built, checked, installed into an empty environment and used there.
+dist: install
+	rm -rf dist
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	scripts/check_dist.sh $(PYTHON)
 
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py

@@ -89,8 +89,8 @@ class Table:
         return header
 
 
-def declared(section: str) -> Iterator[Table]:
-    """Yield the declarations of one section (``"models"`` or ``"tasks"``) of the file that applies here.
+def declared(section: str, path: Path | None = None) -> Iterator[Table]:
+    """Yield the declarations of one section (``"models"`` or ``"tasks"``) of a file, or of what applies here.
 
     That is the file named by ``$CALBENCH_CONFIG``, or the nearest ``calbench.toml``, or
     ``pyproject.toml`` with ``[tool.calbench]``, in this folder or one above it.
@@ -100,7 +100,7 @@ def declared(section: str) -> Iterator[Table]:
     InputError
         The file cannot be read; line and column are named.
     """
-    path = find()
+    path = path or find()
     if path is None:
         return
     text = _text_of(path)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
+import math
 import re
+import types
+import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from importlib import metadata
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from calbench.errors import BrokenPluginError, DuplicateNameError, InputError, UnknownNameError
 
@@ -17,7 +21,11 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_SPEC = re.compile(r"(?P<name>[^\[\]]+?)(?:\[(?P<arguments>[^\[\]]*)\])?")
+# Between double quotes nothing has a meaning but \" and \\: so a path or a template may hold [ ] , = itself.
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SPEC = re.compile(rf"(?P<name>{_QUOTED}|[^\[\]\"]+?)(?:\[(?P<arguments>(?:{_QUOTED}|[^\[\]\"])*)\])?")
+_ARGUMENT = re.compile(rf"(?:{_QUOTED}|[^,])+")
+_PATTERN = re.compile(rf"(?:{_QUOTED}|\[(?:{_QUOTED}|[^\]\"])*\]|[^,])+")
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,7 @@ class Spec:
 
     Arguments are strings; whoever owns the id gives them types. They are kept sorted by name, so
     that two spellings of one thing are equal, and a value may hold several parts joined by ``+``.
+    A name or value with brackets, commas or quotes in it stands between double quotes.
 
     >>> Spec.parse("bnb-nf4[skip=classifier+pooler, compute_dtype=bfloat16]").id
     'bnb-nf4[compute_dtype=bfloat16,skip=classifier+pooler]'
@@ -41,24 +50,149 @@ class Spec:
         if match is None:
             raise InputError(f"cannot read the id {text!r}; write name or name[argument=value,...]")
         arguments: dict[str, str] = {}
-        for part in filter(None, (p.strip() for p in (match["arguments"] or "").split(","))):
+        for part in filter(None, map(str.strip, _ARGUMENT.findall(match["arguments"] or ""))):
             key, equals, value = (p.strip() for p in part.partition("="))
             if not (key and equals and value):
                 raise InputError(f"cannot read {part!r} in the id {text!r}; write argument=value")
             if key in arguments:
                 raise InputError(f"the id {text!r} gives {key!r} twice; keep one")
-            arguments[key] = value
-        return cls(match["name"].strip(), tuple(sorted(arguments.items())))
+            arguments[key] = _unquoted(value)
+        return cls(_unquoted(match["name"].strip()), tuple(sorted(arguments.items())))
 
     @property
     def id(self) -> str:
         """The one canonical spelling; ``Spec.parse(spec.id) == spec``."""
+        name = _quoted(self.name)
         if not self.arguments:
-            return self.name
-        return f"{self.name}[{','.join(f'{k}={v}' for k, v in self.arguments)}]"
+            return name
+        return f"{name}[{','.join(f'{k}={_quoted(v)}' for k, v in self.arguments)}]"
 
     def __str__(self) -> str:
         return self.id
+
+
+def _unquoted(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if re.fullmatch(_QUOTED, text, re.DOTALL) else text
+
+
+def _quoted(text: str) -> str:
+    if text == text.strip() and not re.search(r'[\[\],"]', text):
+        return text
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+
+
+class Argument(NamedTuple):
+    """What an id may set: the type that its text is read as, and the value when it is left out."""
+
+    kind: Any
+    default: Any = inspect.Parameter.empty
+
+
+def arguments_of(target: Callable[..., Any], *, skip: Iterable[str] = ()) -> dict[str, Argument]:
+    """Return what an id may set of a class or function: its parameters, but those to ``skip``.
+
+    A parameter without an annotation has the type of its default.
+    """
+    try:
+        hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:  # of a third party's annotations for type checkers only
+        hints = {}
+    found = {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        if name not in skip and parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            default = parameter.default
+            guess = str if default is parameter.empty else float | None if default is None else type(default)
+            found[name] = Argument(hints.get(name, guess), default)
+    return found
+
+
+def bind(spec: Spec, arguments: Mapping[str, Argument]) -> tuple[str, dict[str, Any]]:
+    """Return the canonical id of a spec and every argument's value, those left out included.
+
+    Values are ``true`` or ``false``, whole numbers, numbers, ``none``, one of some words, text, or
+    (``tuple[str, ...]``) a set of names joined by ``+``. The canonical id leaves out what equals its
+    default, so that two ids are equal where they mean the same.
+
+    >>> def factory(id, *, bits: int = 4, skip: tuple[str, ...] = ()): ...
+    >>> bind(Spec.parse("mine[skip=b+a,bits=4]"), arguments_of(factory, skip=["id"]))
+    ('mine[skip=a+b]', {'bits': 4, 'skip': ('a', 'b')})
+
+    Raises
+    ------
+    InputError
+        An argument is unknown, or its value is not what it allows.
+    BrokenPluginError
+        An argument is of a type that no text stands for.
+    """
+    values = {n: a.default for n, a in arguments.items() if a.default is not inspect.Parameter.empty}
+    for name, text in spec.arguments:
+        if name not in arguments:
+            if not arguments:
+                raise InputError(f"{spec.name} takes no arguments, but {spec.id!r} gives {name!r}")
+            raise InputError(f"in {spec.id!r}: {unknown(f'argument of {spec.name}', name, arguments)}")
+        kinds = _alternatives(arguments[name].kind)
+        for kind in kinds:
+            try:
+                values[name] = _value(text, kind)
+                break
+            except ValueError:
+                continue
+            except TypeError:
+                raise BrokenPluginError(
+                    f"{name} in {spec.id!r}: arguments of type {kind} cannot be read from an id"
+                ) from None
+        else:
+            raise InputError(f"{name} in {spec.id!r}: {text!r} is not {' or '.join(map(_allowed, kinds))}")
+    shown = {n: _spell(v) for n, v in values.items() if n not in arguments or v != arguments[n].default}
+    return Spec(spec.name, tuple(sorted(shown.items()))).id, values
+
+
+def _alternatives(kind: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(kind) in (Union, types.UnionType)
+    return typing.get_args(kind) if union else (kind,)
+
+
+def _value(text: str, kind: Any) -> Any:
+    """Read text as a type; raises ValueError if it is none, TypeError if no text can be."""
+    if typing.get_origin(kind) is Literal:
+        return {str(choice): choice for choice in typing.get_args(kind)}[_one_of(text, kind)]
+    if typing.get_origin(kind) is tuple or kind is tuple:
+        return tuple(sorted({part.strip() for part in text.split("+") if part.strip()}))
+    if kind is bool:
+        return _one_of(text.lower(), Literal["true", "false"]) == "true"
+    if kind is type(None):
+        return _one_of(text.lower(), Literal["none"]) and None
+    if kind in (int, float):
+        value = kind(text)
+        if not math.isfinite(value):
+            raise ValueError(text)
+        return value
+    if kind is str:
+        return text
+    raise TypeError(kind)
+
+
+def _one_of(text: str, kind: Any) -> str:
+    if text not in map(str, typing.get_args(kind)):
+        raise ValueError(text)
+    return text
+
+
+def _allowed(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return " or ".join(map(repr, typing.get_args(kind)))
+    names: dict[Any, str] = {bool: "true or false", int: "a whole number", float: "a finite number"}
+    return names.get(kind, "none")
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return "+".join(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    return str(value)
 
 
 @dataclass(frozen=True)
@@ -84,11 +218,14 @@ class Registry(Generic[T]):
         Entry point group; the entry point's name is the component's id.
     builtin_modules
         Modules whose import registers the built-in components.
+    skip
+        Parameters of components that no id sets.
     """
 
     kind: str
     group: str
     builtin_modules: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
     _entries: dict[str, _Entry[T]] = field(default_factory=dict, repr=False)
     _discovered: bool = field(default=False, repr=False)
 
@@ -135,9 +272,13 @@ class Registry(Generic[T]):
         """
         return self._entry(name).load()
 
-    def select(self, patterns: str | Iterable[str]) -> tuple[str, ...]:
-        """Return the ids that match, sorted; see :func:`select`."""
-        return select(self.names(), patterns, kind=self.kind)
+    def bind(self, text: str | Spec) -> tuple[T, str, dict[str, Any]]:
+        """Return the component that an id names, its canonical id and all arguments; see :func:`bind`."""
+        spec = Spec.parse(text) if isinstance(text, str) else text
+        component = self.get(spec.name)
+        if not spec.arguments and not callable(component):
+            return component, spec.id, {}
+        return component, *bind(spec, arguments_of(component, skip=self.skip))  # type: ignore[arg-type]
 
     def _entry(self, name: str) -> _Entry[T]:
         self._discover()
@@ -193,11 +334,48 @@ def unknown(kind: str, name: str, known: Iterable[str] | Mapping[str, object]) -
     return f"no {kind} is called {name!r}; {hint}"
 
 
-def select(known: Iterable[str], patterns: str | Iterable[str], *, kind: str) -> tuple[str, ...]:
-    """Return the names that a selection picks, in the order of ``known``.
+class Patterns(NamedTuple):
+    """A selection: ids, globs, ``all`` and ``not X``; one without arguments stands for all arguments."""
 
-    A selection is ids, globs, ``all`` and ``not X``, as an iterable or separated by commas. With
-    only ``not`` patterns everything else is picked.
+    wanted: tuple[str, ...]
+    unwanted: tuple[str, ...]
+
+    @classmethod
+    def read(cls, patterns: str | Iterable[str]) -> Patterns:
+        """Read an iterable, or text with commas (those inside the brackets of an id are the id's)."""
+        parts = split_patterns(patterns) if isinstance(patterns, str) else list(patterns)
+        negative = [part.startswith("not ") for part in parts]
+        globs = [part.removeprefix("not ").strip() for part in parts]
+        return cls(
+            tuple(glob for glob, no in zip(globs, negative, strict=True) if not no),
+            tuple(glob for glob, no in zip(globs, negative, strict=True) if no),
+        )
+
+    def picks(self, *names: str) -> bool:
+        """Whether something with these names is selected: by one of them, and by none left out."""
+        return (not self.wanted or _any(self.wanted, names)) and not _any(self.unwanted, names)
+
+
+def _any(globs: Iterable[str], names: Iterable[str]) -> bool:
+    return any(
+        glob in ("all", name, name.partition("[")[0]) or fnmatchcase(name, glob)
+        for glob in globs
+        for name in names
+    )
+
+
+def select(
+    known: Iterable[str],
+    patterns: str | Iterable[str],
+    *,
+    kind: str,
+    start: Iterable[str] | None = None,
+    canonical: Callable[[str], str] | None = None,
+) -> tuple[str, ...]:
+    """Return the names that a selection (see :class:`Patterns`) picks, in the order of ``known``.
+
+    With only ``not`` patterns everything in ``start`` (``known``, unless given) is picked but that. An id
+    with arguments picks itself, spelled as ``canonical`` says.
 
     >>> select(["fp32", "bnb-int8", "bnb-nf4"], "bnb-*, not bnb-nf4", kind="quantizer")
     ('bnb-int8',)
@@ -208,30 +386,25 @@ def select(known: Iterable[str], patterns: str | Iterable[str], *, kind: str) ->
         A pattern matches nothing.
     """
     known = tuple(known)
-    if isinstance(patterns, str):
-        patterns = split_patterns(patterns)
-    wanted, unwanted = set[str](), set[str]()
-    only_negative = True
-    for pattern in patterns:
-        negative = pattern.startswith("not ")
-        glob = pattern.removeprefix("not ").strip()
-        matches = {n for n in known if glob in ("all", n) or fnmatchcase(n, glob)}
-        if not matches:
-            raise UnknownNameError(unknown(kind, glob, known))
-        if negative:
-            unwanted |= matches
-        else:
-            only_negative = False
-            wanted |= matches
-    if only_negative:
-        wanted = set(known)
-    return tuple(n for n in known if n in wanted - unwanted)
+    asked = Patterns.read(patterns)
+    spelled: dict[str, str] = {}
+    for pattern in (*asked.wanted, *asked.unwanted):
+        if canonical is not None and pattern.endswith("]"):
+            spelled[pattern] = canonical(pattern)
+        elif not _any([pattern], known):
+            raise UnknownNameError(unknown(kind, pattern, known))
+    picked = [n for n in known if _any(asked.wanted, [n])] if asked.wanted else list(start or known)
+    picked += [spelled[pattern] for pattern in asked.wanted if pattern in spelled]
+    unwanted = [spelled.get(pattern, pattern) for pattern in asked.unwanted]
+    return tuple(
+        dict.fromkeys(name for name in picked if name not in unwanted and not _any(unwanted, [name]))
+    )
 
 
 def split_patterns(text: str) -> list[str]:
-    """Split a selection at its commas, except those inside the brackets of an id.
+    """Split a selection at its commas, except those inside quotes or the brackets of an id.
 
     >>> split_patterns("fp32, bnb-nf4[skip=a,double_quant=true]")
     ['fp32', 'bnb-nf4[skip=a,double_quant=true]']
     """
-    return [part.strip() for part in re.split(r",(?![^\[]*\])", text) if part.strip()]
+    return [part.strip() for part in _PATTERN.findall(text) if part.strip()]

@@ -72,5 +72,5 @@ def test_a_preparation_that_differs_from_the_function_is_caught():
     def prepare(items):
         return lambda weights: np.full(weights.shape[1], 0.5)
 
-    with pytest.raises(AssertionError, match="prepare= gives differs"):
-        check_metric(of(mean_confidence, prepare=prepare))
+    with pytest.raises(AssertionError, match="vectorized= gives differs"):
+        check_metric(of(mean_confidence, vectorized=prepare))

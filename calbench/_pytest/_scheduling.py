@@ -5,18 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from xdist.scheduler import LoadGroupScheduling
-
-
-class ModelScheduling(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
-    """Groups cells by their model, and all other tests as pytest-xdist does.
-
-    Cells carry the mark ``xdist_group``, but pytest-xdist 3.8 appends it to a private attribute that
-    pytest 9.2 no longer reads; a cell's id begins with its model's all the same.
-    """
-
-    def _split_scope(self, nodeid: str) -> str:
-        return model_of(nodeid) or str(super()._split_scope(nodeid))
 
 
 def model_of(nodeid: str) -> str | None:
@@ -31,6 +19,16 @@ def model_of(nodeid: str) -> str | None:
     return parts[0] if bracket and len(parts) == 4 else None
 
 
-def make_scheduler(config: pytest.Config, log: Any) -> ModelScheduling:
-    """Return the scheduler of a run."""
+def make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Return pytest-xdist's scheduler, with cells grouped by their model and all other tests as there.
+
+    Cells carry the mark ``xdist_group``, but pytest-xdist 3.8 appends it to a private attribute that
+    pytest 9.2 no longer reads; a cell's id begins with its model's all the same.
+    """
+    from xdist.scheduler import LoadGroupScheduling  # only where pytest-xdist asks for a scheduler
+
+    class ModelScheduling(LoadGroupScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            return model_of(nodeid) or str(super()._split_scope(nodeid))
+
     return ModelScheduling(config, log)

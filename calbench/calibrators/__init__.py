@@ -62,7 +62,7 @@ _BUILT_IN = (
     "_adaptive",
     "_quantile_temperature",
     "_pacs",
-    "fuzzy",
+    "fuzzy._calibrator",
 )
 
 registry: Registry[Any] = Registry(
@@ -121,10 +121,9 @@ def get(id: str) -> Calibrator:  # noqa: A002 (the one word for it everywhere)
     InputError
         An argument is unknown or out of range.
     """
-    spec = Spec.parse(id)
-    component = registry.get(spec.name)
-    method = build(component, spec)
-    return cast("Calibrator", method) if is_built_in(component) else AdaptedCalibrator(spec.id, method)
+    component, canonical, arguments = registry.bind(id)
+    method = build(component, canonical, arguments)
+    return cast("Calibrator", method) if is_built_in(component) else AdaptedCalibrator(canonical, method)
 
 
 def adapted(method: Any) -> Calibrator:

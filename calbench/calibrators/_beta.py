@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, sigmoid, softplus
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    Form,
     Samples,
     check_form,
     confidence_samples,
@@ -86,8 +87,8 @@ class Beta:
     source: ClassVar[str] = "Kull, Silva Filho, Flach 2017, Beta calibration (AISTATS)"
     from_dict = FittedBeta.from_dict
 
-    parameters: str = "abm"
-    form: str = "top-label"
+    parameters: Literal["abm", "am", "ab"] = "abm"
+    form: Form = "top-label"
 
     def __post_init__(self) -> None:
         check_form(self.form, "beta")

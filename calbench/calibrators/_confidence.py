@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,8 @@ from calbench.calibrators._inputs import FitData
 from calbench.errors import InputError
 from calbench.records import Bool, Float64, check_confidences, check_correct
 
-FORMS = ("top-label", "one-vs-rest")
+Form = Literal["top-label", "one-vs-rest"]
+FORMS: tuple[str, ...] = get_args(Form)
 _NEVER = -1e30  # the logit of an option that is not there
 _LIMIT = 1e4  # log-odds beyond it are certainty
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,7 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    Form,
     Samples,
     check_form,
     confidence_samples,
@@ -78,8 +79,8 @@ class Histogram:
     from_dict = FittedHistogram.from_dict
 
     n_bins: int = 15
-    strategy: str = "quantile"
-    form: str = "one-vs-rest"
+    strategy: Literal["quantile", "uniform"] = "quantile"
+    form: Form = "one-vs-rest"
 
     def __post_init__(self) -> None:
         check_form(self.form, "histogram")

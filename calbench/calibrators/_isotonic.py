@@ -13,6 +13,7 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    Form,
     Samples,
     check_form,
     confidence_samples,
@@ -76,7 +77,7 @@ class Isotonic:
     source: ClassVar[str] = "Zadrozny, Elkan 2002, Transforming classifier scores (KDD)"
     from_dict = FittedIsotonic.from_dict
 
-    form: str = "one-vs-rest"
+    form: Form = "one-vs-rest"
 
     def __post_init__(self) -> None:
         check_form(self.form, "isotonic")

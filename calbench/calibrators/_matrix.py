@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -143,7 +143,7 @@ class Dirichlet:
 
     reg_lambda: float = 1.0
     reg_mu: float = 1.0
-    regularizer: str = "odir"
+    regularizer: Literal["odir", "l2"] = "odir"
 
     def __post_init__(self) -> None:
         check_strength("reg_lambda", self.reg_lambda, positive=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +119,7 @@ class Pacs:
     source: ClassVar[str] = SOURCE
     from_dict = FittedPacs.from_dict
 
-    alpha: float | str = 1.0
+    alpha: float | Literal["fitted"] = 1.0
 
     def __post_init__(self) -> None:
         if self.alpha != "fitted" and not (isinstance(self.alpha, float | int) and 0 <= self.alpha < np.inf):

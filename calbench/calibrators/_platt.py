@@ -12,6 +12,7 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    Form,
     Samples,
     check_form,
     confidence_samples,
@@ -81,7 +82,7 @@ class Platt:
     source: ClassVar[str] = "Platt 1999, Probabilistic Outputs for Support Vector Machines"
     from_dict = FittedPlatt.from_dict
 
-    form: str = "top-label"
+    form: Form = "top-label"
 
     def __post_init__(self) -> None:
         check_form(self.form, "platt")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,7 +14,6 @@ from calbench.calibrators._inputs import check_fit, check_logits
 from calbench.calibrators._interface import CalibrationContext, FittedCalibrator, Needs
 from calbench.errors import InputError
 from calbench.records import Float64, check_probs
-from calbench.registry import Spec
 
 
 def check_component(name: str, component: Any) -> None:
@@ -34,38 +32,14 @@ def check_component(name: str, component: Any) -> None:
         )
 
 
-def build(component: Callable[..., Any], spec: Spec) -> Any:
-    """Call a registered class with an id's arguments, each turned into its default's type.
-
-    Raises
-    ------
-    InputError
-        An argument is unknown or cannot be read.
-    """
-    known = inspect.signature(component).parameters
-    arguments = {}
-    for key, text in spec.arguments:
-        if key not in known:
-            options = ", ".join(known) or "none"
-            raise InputError(f"{spec.name} takes no argument {key!r} (in {spec.id!r}); it takes {options}")
-        arguments[key] = _typed(text, known[key].default)
+def build(component: Callable[..., Any], canonical: str, arguments: dict[str, Any]) -> Any:
+    """Call a registered class; raises :class:`InputError` if it refuses the arguments of its id."""
     try:
         return component(**arguments)
     except (TypeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"cannot make the calibrator {spec.id!r}: {error}") from error
-
-
-def _typed(text: str, default: object) -> object:
-    if text in ("true", "false"):
-        return text == "true"
-    if re.fullmatch(r"[+-]?\d+", text) and not isinstance(default, float):
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
+        raise InputError(f"cannot make the calibrator {canonical!r}: {error}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    Form,
     Samples,
     check_form,
     confidence_samples,
@@ -82,7 +83,7 @@ class ScalingBinning:
     from_dict = FittedScalingBinning.from_dict
 
     n_bins: int = 15
-    form: str = "top-label"
+    form: Form = "top-label"
 
     def __post_init__(self) -> None:
         check_form(self.form, "scaling_binning")

@@ -42,7 +42,16 @@ from calbench.metrics._proper_scores import (
     negative_log_likelihood,
     top_label_brier_score,
 )
-from calbench.metrics._registration import Metric, evaluate, get, metric, names, registry
+from calbench.metrics._registration import (
+    Metric,
+    MetricFunction,
+    evaluate,
+    formula,
+    get,
+    metric,
+    names,
+    registry,
+)
 from calbench.metrics._reliability import ReliabilityBins
 from calbench.metrics._rounding import (
     ShiftByNorm,
@@ -61,18 +70,28 @@ from calbench.metrics._selective import (
     coverage_at_risk,
 )
 from calbench.metrics._smooth import smooth_calibration_error
-from calbench.metrics._weighted import Statistic, SumStatistic, TermLike, evaluate_together, unweighted
+from calbench.metrics._weighted import (
+    Statistic,
+    SumStatistic,
+    Term,
+    TermLike,
+    evaluate_together,
+    mean_of,
+    unweighted,
+)
 
 __all__ = [
     "AbsoluteSums",
     "BrierDecomposition",
     "Metric",
+    "MetricFunction",
     "Outcomes",
     "PrecisionSplit",
     "ReliabilityBins",
     "ShiftByNorm",
     "Statistic",
     "SumStatistic",
+    "Term",
     "TermLike",
     "accuracy",
     "area_under_generalized_risk_coverage",
@@ -93,10 +112,12 @@ __all__ = [
     "evaluate_together",
     "expected_calibration_error",
     "flip_rate",
+    "formula",
     "get",
     "js_divergence",
     "kl_divergence",
     "ks_calibration_error",
+    "mean_of",
     "metric",
     "names",
     "negative_log_likelihood",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
-import numpy.typing as npt
 
 from calbench.metrics._absolute_sums import AbsoluteSums
 from calbench.metrics._binning import (
@@ -16,15 +17,11 @@ from calbench.metrics._binning import (
     norm_statistic,
 )
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import CONFIDENCE, metric
-from calbench.metrics._weighted import Statistic, SumStatistic, Term, point, tie_groups
+from calbench.metrics._registration import CONFIDENCE, formula
+from calbench.metrics._weighted import Statistic, SumStatistic, Term, tie_groups
 from calbench.records import Float64
 
-
-def _expected_calibration_error(
-    items: Outcomes, *, n_bins: int = 15, strategy: str = "uniform", norm: str = "l1", min_count: int = 1
-) -> Statistic:
-    return norm_statistic(items, n_bins, strategy, Norm(norm, min_count, len(items)))
+Strategy = Literal["uniform", "quantile"]
 
 
 def _ece_sums(
@@ -41,25 +38,21 @@ def _ece_sums(
     return AbsoluteSums.of_confidence(items, bins, n_bins)
 
 
-@metric(
+@formula(
     "ece",
     range=(0, 1),
-    needs="top-label",
-    prepare=_expected_calibration_error,
     definition={"edges": EDGES, "confidence": CONFIDENCE},
     biased=True,
-    absolute=_ece_sums,
+    absolute_sums=_ece_sums,
 )
 def expected_calibration_error(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    outcomes: Outcomes,
     *,
     n_bins: int = 15,
-    strategy: str = "uniform",
-    norm: str = "l1",
+    strategy: Strategy = "uniform",
+    norm: Literal["l1", "l2", "max"] = "l1",
     min_count: int = 1,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+) -> Statistic:
     r"""Mean gap between top-label confidence and accuracy, over bins of confidence.
 
     Range [0, 1]; lower is better. With :math:`\bar c_b`, :math:`a_b` and :math:`w_b` the mean
@@ -105,44 +98,18 @@ def expected_calibration_error(
     >>> round(expected_calibration_error(probs, [0, 0, 1, 0], norm="max"), 12)
     0.2
     """
-    items = Outcomes.from_probs(probs, labels)
-    statistic = _expected_calibration_error(
-        items, n_bins=n_bins, strategy=strategy, norm=norm, min_count=min_count
-    )
-    return point(statistic, items, sample_weight)
+    return norm_statistic(outcomes, n_bins, strategy, Norm(norm, min_count, len(outcomes)))
 
 
-def _debiased_calibration_error(items: Outcomes, *, n_bins: int = 15, strategy: str = "uniform") -> Statistic:
-    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        gaps, weights, rights = sums
-        counts = effective_counts(weights, totals, len(items))
-        kept = at_least(2, counts)
-        safe = np.where(kept, weights, 1.0)
-        accuracies = rights / safe
-        noise = accuracies * (1 - accuracies) / np.where(kept, counts - 1, 1.0)
-        squares = np.where(kept, weights * ((gaps / safe) ** 2 - noise), 0.0).sum(axis=0) / totals
-        return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
-
-    columns = (items.gaps, np.ones(len(items)), items.correct.astype(np.float64))
-    return binned_statistic(items, columns, n_bins, strategy, finish)
-
-
-@metric(
+@formula(
     "ece_debiased",
     range=(0, 1),
-    needs="top-label",
-    prepare=_debiased_calibration_error,
     definition={"norm": "l2", "edges": EDGES, "confidence": CONFIDENCE},
     biased=True,
 )
 def debiased_calibration_error(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    n_bins: int = 15,
-    strategy: str = "uniform",
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+    outcomes: Outcomes, *, n_bins: int = 15, strategy: Strategy = "uniform"
+) -> Statistic:
     r"""Root mean square gap between confidence and accuracy, less what noise alone would show.
 
     Range [0, 1]; lower is better. With :math:`n_b` items in bin :math:`b`,
@@ -165,31 +132,28 @@ def debiased_calibration_error(
     >>> round(debiased_calibration_error(probs, [0, 1, 1, 1]), 6)  # 0.65² - 0.25 * 0.75 / 3
     0.6
     """
-    items = Outcomes.from_probs(probs, labels)
-    statistic = _debiased_calibration_error(items, n_bins=n_bins, strategy=strategy)
-    return point(statistic, items, sample_weight)
-
-
-def _ks_calibration_error(items: Outcomes) -> SumStatistic:
-    groups, n_groups = tie_groups(items.confidences)
 
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        return np.asarray(np.abs(np.cumsum(sums[0], axis=0)).max(axis=0) / totals)
+        gaps, weights, rights = sums
+        counts = effective_counts(weights, totals, len(outcomes))
+        kept = at_least(2, counts)
+        safe = np.where(kept, weights, 1.0)
+        accuracies = rights / safe
+        noise = accuracies * (1 - accuracies) / np.where(kept, counts - 1, 1.0)
+        squares = np.where(kept, weights * ((gaps / safe) ** 2 - noise), 0.0).sum(axis=0) / totals
+        return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
 
-    return SumStatistic((Term(items.gaps, groups, n_groups),), finish)
+    columns = (outcomes.gaps, np.ones(len(outcomes)), outcomes.correct.astype(np.float64))
+    return binned_statistic(outcomes, columns, n_bins, strategy, finish)
 
 
-@metric(
+@formula(
     "ks",
     range=(0, 1),
-    needs="top-label",
-    prepare=_ks_calibration_error,
     definition={"confidence": CONFIDENCE, "ties": "enter together"},
     biased=True,
 )
-def ks_calibration_error(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def ks_calibration_error(outcomes: Outcomes) -> SumStatistic:
     r"""Largest difference between cumulative confidence and cumulative accuracy; needs no bins.
 
     Range [0, 1]; lower is better. :math:`\max_t |\frac1n \sum_{i: c_i \le t} (c_i - [\hat y_i = y_i])|`.
@@ -210,5 +174,9 @@ def ks_calibration_error(
     >>> round(ks_calibration_error([[0.6, 0.4], [0.9, 0.1]], [1, 0]), 12)
     0.3
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_ks_calibration_error(items), items, sample_weight)
+    groups, n_groups = tie_groups(outcomes.confidences)
+
+    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
+        return np.asarray(np.abs(np.cumsum(sums[0], axis=0)).max(axis=0) / totals)
+
+    return SumStatistic((Term(outcomes.gaps, groups, n_groups),), finish)

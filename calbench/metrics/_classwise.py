@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,34 +11,9 @@ from calbench.errors import InputError
 from calbench.metrics._absolute_sums import AbsoluteSums
 from calbench.metrics._binning import EDGES, check_n_bins, uniform_bins
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import CONFIDENCE, metric
-from calbench.metrics._weighted import SumStatistic, Term, point
+from calbench.metrics._registration import CONFIDENCE, formula
+from calbench.metrics._weighted import SumStatistic, Term
 from calbench.records import Float64
-
-
-def _classwise_calibration_error(
-    items: Outcomes, *, n_bins: int = 15, reduce: str = "mean", threshold: float | None = None
-) -> SumStatistic:
-    check_n_bins(n_bins)
-    if reduce not in ("mean", "sum"):
-        raise InputError(f"reduce={reduce!r} is neither 'mean' nor 'sum'")
-    if threshold is not None and not 0 <= threshold < 1:
-        raise InputError(f"threshold={threshold}; use a probability in [0, 1), or None")
-    terms = []
-    for column in range(items.probs.shape[1]):
-        probs = items.probs[:, column]
-        kept = np.ones(len(items)) if threshold is None else (probs > threshold).astype(np.float64)
-        gaps = (probs - (items.labels == column)) * kept
-        terms += [Term(gaps, uniform_bins(np.minimum(probs, 1.0), n_bins), n_bins), Term(kept)]
-
-    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        errors = np.zeros_like(totals)
-        for gaps, (weight,) in zip(sums[::2], sums[1::2], strict=True):
-            sizes = np.abs(gaps).sum(axis=0)
-            errors += np.divide(sizes, weight, out=np.zeros_like(sizes), where=weight > 0)
-        return errors if reduce == "sum" else errors / (len(sums) // 2)
-
-    return SumStatistic(tuple(terms), finish)
 
 
 def _classwise_sums(
@@ -53,23 +30,21 @@ def _classwise_sums(
     return AbsoluteSums(groups, gaps * scale, probs * (1 - probs) * scale**2, coarse)
 
 
-@metric(
+@formula(
     "classwise_ece",
+    needs="probs",
     range=(0, 1),
-    prepare=_classwise_calibration_error,
     definition={"norm": "l1", "edges": EDGES},
     biased=True,
-    absolute=_classwise_sums,
+    absolute_sums=_classwise_sums,
 )
 def classwise_calibration_error(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
+    outcomes: Outcomes,
     *,
     n_bins: int = 15,
-    reduce: str = "mean",
+    reduce: Literal["mean", "sum"] = "mean",
     threshold: float | None = None,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+) -> SumStatistic:
     r"""Calibration error of each class's probability, averaged over the classes.
 
     Range [0, 1] (up to the number of classes with ``reduce="sum"``); lower is better. For class
@@ -107,9 +82,26 @@ def classwise_calibration_error(
     >>> round(classwise_calibration_error([[0.7, 0.3], [0.6, 0.4]], [0, 1]), 12)
     0.45
     """
-    items = Outcomes.from_probs(probs, labels)
-    statistic = _classwise_calibration_error(items, n_bins=n_bins, reduce=reduce, threshold=threshold)
-    return point(statistic, items, sample_weight)
+    check_n_bins(n_bins)
+    if reduce not in ("mean", "sum"):
+        raise InputError(f"reduce={reduce!r} is neither 'mean' nor 'sum'")
+    if threshold is not None and not 0 <= threshold < 1:
+        raise InputError(f"threshold={threshold}; use a probability in [0, 1), or None")
+    terms = []
+    for column in range(outcomes.probs.shape[1]):
+        probs = outcomes.probs[:, column]
+        kept = np.ones(len(outcomes)) if threshold is None else (probs > threshold).astype(np.float64)
+        gaps = (probs - (outcomes.labels == column)) * kept
+        terms += [Term(gaps, uniform_bins(np.minimum(probs, 1.0), n_bins), n_bins), Term(kept)]
+
+    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
+        errors = np.zeros_like(totals)
+        for gaps, (weight,) in zip(sums[::2], sums[1::2], strict=True):
+            sizes = np.abs(gaps).sum(axis=0)
+            errors += np.divide(sizes, weight, out=np.zeros_like(sizes), where=weight > 0)
+        return errors if reduce == "sum" else errors / (len(sums) // 2)
+
+    return SumStatistic(tuple(terms), finish)
 
 
 def _top_label_bins(items: Outcomes, n_bins: int) -> tuple[npt.NDArray[np.intp], int]:
@@ -117,30 +109,19 @@ def _top_label_bins(items: Outcomes, n_bins: int) -> tuple[npt.NDArray[np.intp],
     return groups, items.probs.shape[1] * n_bins
 
 
-def _top_label_calibration_error(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
-    term = Term(items.gaps, *_top_label_bins(items, n_bins))
-    return SumStatistic((term,), lambda totals, sums: np.abs(sums[0]).sum(axis=0) / totals)
-
-
 def _top_label_sums(items: Outcomes, *, n_bins: int = 15) -> AbsoluteSums:
     return AbsoluteSums.of_confidence(items, *_top_label_bins(items, n_bins))
 
 
-@metric(
+@formula(
     "toplabel_ece",
+    needs="probs",
     range=(0, 1),
-    prepare=_top_label_calibration_error,
     definition={"norm": "l1", "edges": EDGES, "confidence": CONFIDENCE},
     biased=True,
-    absolute=_top_label_sums,
+    absolute_sums=_top_label_sums,
 )
-def top_label_calibration_error(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    n_bins: int = 15,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def top_label_calibration_error(outcomes: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     r"""Gap between confidence and accuracy, over bins of confidence within each predicted class.
 
     Range [0, 1]; lower is better; never below ``ece`` with the same bins, because gaps of different
@@ -163,5 +144,5 @@ def top_label_calibration_error(
     >>> round(top_label_calibration_error(probs, [0, 0, 0, 1]), 12)
     0.25
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_top_label_calibration_error(items, n_bins=n_bins), items, sample_weight)
+    term = Term(outcomes.gaps, *_top_label_bins(outcomes, n_bins))
+    return SumStatistic((term,), lambda totals, sums: np.abs(sums[0]).sum(axis=0) / totals)

@@ -10,29 +10,21 @@ from scipy.special import expit, logit
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import CONFIDENCE, metric
-from calbench.metrics._weighted import SumStatistic, Term, mean_of, point, ratio
+from calbench.metrics._registration import CONFIDENCE, formula
+from calbench.metrics._weighted import SumStatistic, Term, mean_of, ratio
 from calbench.records import Bool, Float64
 
 _MAX_ITERATIONS = 500
 _TOLERANCE = 1e-12
 
 
-def _overconfidence_gap(items: Outcomes) -> SumStatistic:
-    return mean_of(items.gaps)
-
-
-@metric(
+@formula(
     "overconfidence_gap",
     direction="none",
     range=(-1, 1),
-    needs="top-label",
-    prepare=_overconfidence_gap,
     definition={"confidence": CONFIDENCE},
 )
-def overconfidence_gap(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def overconfidence_gap(outcomes: Outcomes) -> SumStatistic:
     """Mean confidence minus accuracy: positive when the model is too sure of itself.
 
     Range [-1, 1]; nearest 0 is best; its size never exceeds ``ece``. Parameters are those of
@@ -48,8 +40,7 @@ def overconfidence_gap(
     >>> round(overconfidence_gap([[0.9, 0.1], [0.7, 0.3]], [0, 1]), 12)
     0.3
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_overconfidence_gap(items), items, sample_weight)
+    return mean_of(outcomes.gaps)
 
 
 def _sure(items: Outcomes, threshold: float) -> npt.NDArray[np.bool_]:
@@ -58,25 +49,13 @@ def _sure(items: Outcomes, threshold: float) -> npt.NDArray[np.bool_]:
     return items.confidences >= threshold
 
 
-def _overconfidence_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
-    return mean_of(_sure(items, threshold) & ~items.correct)
-
-
-@metric(
+@formula(
     "overconfidence_rate",
     range=(0, 1),
-    needs="top-label",
-    prepare=_overconfidence_rate,
     definition={"confidence": CONFIDENCE, "of": "all items"},
     rate=True,
 )
-def overconfidence_rate(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    threshold: float = 0.9,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def overconfidence_rate(outcomes: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     r"""Share of all items that are wrong with a confidence of at least the threshold.
 
     Range [0, 1]; lower is better. Not to be confused with :func:`overconfidence_error_rate`, the
@@ -93,30 +72,15 @@ def overconfidence_rate(
     >>> overconfidence_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.25
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_overconfidence_rate(items, threshold=threshold), items, sample_weight)
+    return mean_of(_sure(outcomes, threshold) & ~outcomes.correct)
 
 
-def _overconfidence_error_rate(items: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
-    sure = _sure(items, threshold)
-    terms = Term((sure & ~items.correct).astype(np.float64)), Term(sure.astype(np.float64))
-    return SumStatistic(terms, lambda totals, sums: ratio(sums[0][0], sums[1][0]))  # noqa: ARG005
-
-
-@metric(
+@formula(
     "overconfidence_error_rate",
     range=(0, 1),
-    needs="top-label",
-    prepare=_overconfidence_error_rate,
     definition={"confidence": CONFIDENCE, "of": "items at or above the threshold"},
 )
-def overconfidence_error_rate(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    threshold: float = 0.9,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def overconfidence_error_rate(outcomes: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
     r"""Share of the items with a confidence of at least the threshold that are wrong.
 
     Range [0, 1]; lower is better. See :func:`overconfidence_rate` for the share of all items. Other
@@ -132,8 +96,9 @@ def overconfidence_error_rate(
     >>> overconfidence_error_rate([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4], [0.6, 0.4]], [0, 1, 1, 0])
     0.5
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_overconfidence_error_rate(items, threshold=threshold), items, sample_weight)
+    sure = _sure(outcomes, threshold)
+    terms = Term((sure & ~outcomes.correct).astype(np.float64)), Term(sure.astype(np.float64))
+    return SumStatistic(terms, lambda totals, sums: ratio(sums[0][0], sums[1][0]))  # noqa: ARG005
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,27 +208,15 @@ def _logistic(outcomes: Outcomes, *, free_slope: bool) -> _Logistic:
     return _Logistic(logit(confidences), outcomes.correct, free_slope)
 
 
-def _calibration_slope(items: Outcomes) -> _Logistic:
-    return _logistic(items, free_slope=True)
-
-
-def _calibration_intercept(items: Outcomes) -> _Logistic:
-    return _logistic(items, free_slope=False)
-
-
 _LOGISTIC = {"confidence": CONFIDENCE, "logit": "of the confidence to 7 decimals, within [1e-6, 1 - 1e-6]"}
 
 
-@metric(
+@formula(
     "calibration_slope",
     direction="none",
-    needs="top-label",
-    prepare=_calibration_slope,
     definition={**_LOGISTIC, "intercept": "fitted"},
 )
-def calibration_slope(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def calibration_slope(outcomes: Outcomes) -> _Logistic:
     r"""Slope of a logistic regression of correctness on the logit of the confidence.
 
     1 is perfect; below 1 the confidences are too extreme, above 1 too timid. :math:`b` in
@@ -287,20 +240,15 @@ def calibration_slope(
     >>> round(calibration_slope(probs, [0, 0, 0, 1, 1] + [0] * 9 + [1]), 6)
     1.0
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_calibration_slope(items), items, sample_weight)
+    return _logistic(outcomes, free_slope=True)
 
 
-@metric(
+@formula(
     "calibration_intercept",
     direction="none",
-    needs="top-label",
-    prepare=_calibration_intercept,
     definition={**_LOGISTIC, "slope": "fixed at 1"},
 )
-def calibration_intercept(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def calibration_intercept(outcomes: Outcomes) -> _Logistic:
     r"""Calibration in the large: how far the logit of the confidence is off on the whole.
 
     0 is perfect; negative means overconfident. :math:`a` in
@@ -321,5 +269,4 @@ def calibration_intercept(
     >>> round(calibration_intercept([[0.5, 0.5]] * 4, [0, 0, 0, 1]), 6)  # ln 3
     1.098612
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_calibration_intercept(items), items, sample_weight)
+    return _logistic(outcomes, free_slope=False)

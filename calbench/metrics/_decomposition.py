@@ -10,8 +10,8 @@ import numpy.typing as npt
 from calbench.metrics._binning import EDGES, check_n_bins, uniform_bins
 from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._proper_scores import brier_score
-from calbench.metrics._registration import metric
-from calbench.metrics._weighted import SumStatistic, Term, point
+from calbench.metrics._registration import formula
+from calbench.metrics._weighted import SumStatistic, Term
 from calbench.records import Float64
 
 
@@ -58,28 +58,14 @@ def _parts(items: Outcomes, n_bins: int, part: str) -> SumStatistic:
     return SumStatistic(tuple(terms), finish)
 
 
-def _brier_calibration(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
-    return _parts(items, n_bins, "calibration")
-
-
-def _brier_refinement(items: Outcomes, *, n_bins: int = 15) -> SumStatistic:
-    return _parts(items, n_bins, "refinement")
-
-
-@metric(
+@formula(
     "brier_calibration",
+    needs="probs",
     range=(0, 2),
-    prepare=_brier_calibration,
     definition={"edges": EDGES, "over_classes": "sum"},
     biased=True,
 )
-def brier_calibration(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    n_bins: int = 15,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def brier_calibration(outcomes: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     r"""Miscalibration part of the Brier score, over bins of each class's probability.
 
     Range [0, 2]; lower is better. :math:`\sum_k \sum_b w_{kb} (\bar p_{kb} - o_{kb})^2` with mean
@@ -100,23 +86,16 @@ def brier_calibration(
     >>> round(brier_calibration([[0.9, 0.1]] * 2, [0, 1]), 12)  # 2 * (0.9 - 0.5)²
     0.32
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_brier_calibration(items, n_bins=n_bins), items, sample_weight)
+    return _parts(outcomes, n_bins, "calibration")
 
 
-@metric(
+@formula(
     "brier_refinement",
+    needs="probs",
     range=(0, 1),
-    prepare=_brier_refinement,
     definition={"edges": EDGES, "over_classes": "sum"},
 )
-def brier_refinement(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    n_bins: int = 15,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def brier_refinement(outcomes: Outcomes, *, n_bins: int = 15) -> SumStatistic:
     r"""Part of the Brier score that perfect recalibration of the bins would leave.
 
     Range [0, 1]; lower is better. :math:`\sum_k \sum_b w_{kb} o_{kb} (1 - o_{kb})`. Other parameters
@@ -136,8 +115,7 @@ def brier_refinement(
     >>> brier_refinement([[0.9, 0.1]] * 2, [0, 1])
     0.5
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_brier_refinement(items, n_bins=n_bins), items, sample_weight)
+    return _parts(outcomes, n_bins, "refinement")
 
 
 def brier_decomposition(

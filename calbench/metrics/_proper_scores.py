@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import metric
-from calbench.metrics._weighted import SumStatistic, mean_of, point
+from calbench.metrics._registration import formula
+from calbench.metrics._weighted import SumStatistic, mean_of
 
 SMALLEST_PROBABILITY = float(np.finfo(np.float64).tiny)
 
 
-def _accuracy(items: Outcomes) -> SumStatistic:
-    return mean_of(items.correct)
-
-
-def _negative_log_likelihood(items: Outcomes) -> SumStatistic:
-    right = items.probs[np.arange(len(items)), items.labels]
-    return mean_of(-np.log(np.clip(right, SMALLEST_PROBABILITY, 1.0)))
-
-
-def _brier_score(items: Outcomes) -> SumStatistic:
-    right = items.probs[np.arange(len(items)), items.labels]
-    # Σ(p - y)² = Σp² - 2p_y + 1 would cancel when the answer is right and sure.
-    others = np.einsum("ij,ij->i", items.probs, items.probs) - right**2
-    return mean_of(np.maximum(others, 0.0) + (1.0 - right) ** 2)
-
-
-def _top_label_brier_score(items: Outcomes) -> SumStatistic:
-    return mean_of(items.gaps**2)
-
-
-@metric("accuracy", direction="higher", range=(0, 1), needs="top-label", prepare=_accuracy, rate=True)
-def accuracy(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+@formula("accuracy", direction="higher", range=(0, 1), rate=True)
+def accuracy(outcomes: Outcomes) -> SumStatistic:
     r"""Share of items whose predicted class is the label.
 
     Range [0, 1]; higher is better. The first of tied classes is the prediction.
@@ -59,19 +36,16 @@ def accuracy(
     >>> accuracy([[0.9, 0.1], [0.6, 0.4]], [0, 1])
     0.5
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_accuracy(items), items, sample_weight)
+    return mean_of(outcomes.correct)
 
 
-@metric(
+@formula(
     "nll",
+    needs="probs",
     range=(0, float(-np.log(SMALLEST_PROBABILITY))),
-    prepare=_negative_log_likelihood,
     definition={"logarithm": "natural", "smallest_probability": "2**-1022"},
 )
-def negative_log_likelihood(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def negative_log_likelihood(outcomes: Outcomes) -> SumStatistic:
     r"""Mean negative logarithm of the probability given to the right class, in nats.
 
     Range [0, 708.4]; lower is better; proper. :math:`\frac1n \sum_i -\ln p_{i, y_i}`. A
@@ -102,14 +76,12 @@ def negative_log_likelihood(
     >>> round(negative_log_likelihood([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 6)
     0.510826
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_negative_log_likelihood(items), items, sample_weight)
+    right = outcomes.probs[np.arange(len(outcomes)), outcomes.labels]
+    return mean_of(-np.log(np.clip(right, SMALLEST_PROBABILITY, 1.0)))
 
 
-@metric("brier", range=(0, 2), prepare=_brier_score, definition={"over_classes": "sum"})
-def brier_score(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+@formula("brier", needs="probs", range=(0, 2), definition={"over_classes": "sum"})
+def brier_score(outcomes: Outcomes) -> SumStatistic:
     r"""Mean squared distance between the class vector and the one-hot label.
 
     Range [0, 2]; lower is better; proper. :math:`\frac1n \sum_i \sum_k (p_{ik} - [y_i = k])^2`:
@@ -138,14 +110,17 @@ def brier_score(
     >>> round(brier_score([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 12)
     0.37
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_brier_score(items), items, sample_weight)
+    right = outcomes.probs[np.arange(len(outcomes)), outcomes.labels]
+    # Σ(p - y)² = Σp² - 2p_y + 1 would cancel when the answer is right and sure.
+    others = np.einsum("ij,ij->i", outcomes.probs, outcomes.probs) - right**2
+    return mean_of(np.maximum(others, 0.0) + (1.0 - right) ** 2)
 
 
-@metric("brier_toplabel", range=(0, 1), needs="top-label", prepare=_top_label_brier_score)
-def top_label_brier_score(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+@formula(
+    "brier_toplabel",
+    range=(0, 1),
+)
+def top_label_brier_score(outcomes: Outcomes) -> SumStatistic:
     r"""Mean squared distance between top-1 confidence and correctness.
 
     Range [0, 1]; lower is better; proper for the event "the predicted class is right".
@@ -170,5 +145,4 @@ def top_label_brier_score(
     >>> round(top_label_brier_score([[0.9, 0.1], [0.6, 0.4]], [0, 1]), 12)
     0.185
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_top_label_brier_score(items), items, sample_weight)
+    return mean_of(outcomes.gaps**2)

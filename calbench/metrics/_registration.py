@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from calbench.metrics._absolute_sums import AbsoluteSums
 from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._weighted import Statistic, point
 from calbench.records import Float64, Predictions, TopLabelPredictions
-from calbench.registry import Registry, Spec, unknown
+from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 
 Direction = Literal["lower", "higher", "none"]
 Needs = Literal["probs", "top-label"]
@@ -24,10 +25,33 @@ Needs = Literal["probs", "top-label"]
 CONFIDENCE = "probability of the predicted class (the first of ties), float64"
 
 
-# (items, **options of the function) -> the metric as a function of the items' weights
-Prepare = Callable[..., Statistic]
-# (items, **options of the function) -> the metric as sums of absolute values
-Absolute = Callable[..., AbsoluteSums | None]
+# (outcomes, **options of the function) -> the metric as a function of the items' weights
+Vectorized = Callable[..., Statistic]
+# (outcomes, **options of the function) -> the metric as sums of absolute values
+ToAbsoluteSums = Callable[..., AbsoluteSums | None]
+
+P = ParamSpec("P")
+
+
+class MetricFunction(Protocol[P]):
+    """A metric of one model's answers: ``(probs, labels, *, ..., sample_weight=None) -> float``."""
+
+    __name__: str
+
+    @overload
+    def __call__(
+        self, probs: npt.ArrayLike, labels: npt.ArrayLike, /, *args: P.args, **options: P.kwargs
+    ) -> float: ...
+
+    @overload
+    def __call__(
+        self,
+        probs: npt.ArrayLike,
+        labels: npt.ArrayLike,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        **options: object,
+    ) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +70,7 @@ class Metric:
         Smallest and largest value possible.
     needs
         ``"probs"``: the probability of every class; ``"top-label"``: the top one's is enough.
-    prepare
+    vectorized
         How to evaluate it for many weightings at once; without it, resamples call ``function``.
     options
         What the function is called with, besides its defaults.
@@ -54,7 +78,7 @@ class Metric:
         What the options do not say about how it is computed, for the fingerprint.
     biased
         Whether noise biases it upwards, as it does all calibration errors: gates then allow for it.
-    absolute
+    to_absolute_sums
         The metric as sums of absolute values, for a sharper allowance; None for options that make
         it something else.
     rate
@@ -67,11 +91,11 @@ class Metric:
     direction: Direction
     range: tuple[float, float]
     needs: Needs
-    prepare: Prepare | None = None
+    vectorized: Vectorized | None = None
     options: Mapping[str, Any] = field(default_factory=dict, hash=False)
     definition: Mapping[str, str] = field(default_factory=dict, hash=False)
     biased: bool = False
-    absolute: Absolute | None = None
+    to_absolute_sums: ToAbsoluteSums | None = None
     rate: bool = False
 
     def __post_init__(self) -> None:
@@ -93,42 +117,42 @@ class Metric:
     @property
     def fingerprint(self) -> dict[str, Any]:
         """All that its value depends on besides the data: stored beside every number."""
-        name = Spec.parse(self.id).name
-        return {"metric": name, **_defaults(self.function), **self.options, **self.definition}
+        defaults = {name: a.default for name, a in _options(self.function).items()}
+        return {"metric": self.id.partition("[")[0], **defaults, **self.options, **self.definition}
 
-    def weighted(self, items: Outcomes) -> Statistic:
-        """Return the metric of these items as a function of their weights.
+    def weighted(self, outcomes: Outcomes) -> Statistic:
+        """Return the metric of these outcomes as a function of their items' weights.
 
         Raises
         ------
         InputError
-            The metric needs the probability of every class and the items lack it.
+            The metric needs the probability of every class and the outcomes lack it.
         """
-        if self.needs == "probs" and not items.has_class_vector:
+        if self.needs == "probs" and not outcomes.has_class_vector:
             raise InputError(
                 f"the metric {self.id!r} needs the probability of every class, but this record keeps"
                 " only the top answer's confidence; use a Predictions record, or a metric that needs"
                 " only the top label, such as 'ece' or 'brier_toplabel'"
             )
-        if self.prepare is not None:
-            return self.prepare(items, **self.options)
-        return _Called(self, items)
+        if self.vectorized is not None:
+            return self.vectorized(outcomes, **self.options)
+        return _Called(functools.partial(self.function, **self.options), outcomes.probs, outcomes.labels)
 
-    def absolute_sums(self, items: Outcomes) -> AbsoluteSums | None:
+    def absolute_sums(self, outcomes: Outcomes) -> AbsoluteSums | None:
         """Return the metric as sums of absolute values, if it is one."""
-        return None if self.absolute is None else self.absolute(items, **self.options)
+        return None if self.to_absolute_sums is None else self.to_absolute_sums(outcomes, **self.options)
 
 
 @dataclass(frozen=True, eq=False)
 class _Called:
     """A metric known only by its function: one call per weighting."""
 
-    metric: Metric
-    items: Outcomes
+    function: Callable[..., float]
+    answers: npt.NDArray[Any]
+    truth: npt.NDArray[Any]
 
     def __call__(self, weights: Float64) -> Float64:
-        probs, labels = self.items.probs, self.items.labels
-        return np.array([self.metric(probs, labels, sample_weight=column) for column in weights.T])
+        return np.array([self.function(self.answers, self.truth, sample_weight=w) for w in weights.T])
 
 
 registry: Registry[Metric] = Registry(
@@ -146,24 +170,31 @@ def metric(  # noqa: PLR0913 (all but the name have defaults)
     *,
     direction: Direction = "lower",
     range: tuple[float, float] = (-np.inf, np.inf),  # noqa: A002 (the field's word)
-    prepare: Prepare | None = None,
+    vectorized: Vectorized | None = None,
     needs: Needs = "probs",
     definition: Mapping[str, str] = MappingProxyType({}),
     biased: bool = False,
-    absolute: Absolute | None = None,
+    absolute_sums: ToAbsoluteSums | None = None,
     rate: bool = False,
 ) -> Callable[[F], F]:
     """Register a function ``(probs, labels, *, ..., sample_weight=None) -> float`` as a metric.
 
-    The function itself is returned unchanged. Its keyword-only parameters are the options that an
-    id such as ``ece[n_bins=20]`` can set; their defaults say of which type they are.
+    With ``needs="top-label"`` it is a function ``(confidences, correct, *, ..., sample_weight=None)`` of
+    the top answer's probability ``(n,)`` and whether it was right. The function itself is returned
+    unchanged. Its keyword-only parameters are the options that an id such as ``ece[n_bins=20]`` can
+    set; their annotations, or their defaults, say of which type they are.
 
     Parameters
     ----------
     name
         The id.
-    direction, range, prepare, needs, definition, biased, absolute, rate
-        See :class:`Metric`. ``needs="top-label"`` requires ``prepare``.
+    direction, range, needs, definition, biased, rate
+        See :class:`Metric`.
+    vectorized
+        ``(outcomes, **options)`` to the metric as a function of many weightings at once, which makes
+        intervals faster. See also :func:`formula`.
+    absolute_sums
+        ``(outcomes, **options)`` to the metric as sums of absolute values, if it is one.
 
     Raises
     ------
@@ -181,9 +212,12 @@ def metric(  # noqa: PLR0913 (all but the name have defaults)
     ...     return float(np.average(wrong, weights=sample_weight))
     >>> get("demo-error")(np.array([[0.9, 0.1], [0.2, 0.8]]), np.array([0, 0]))
     0.5
+    >>> @metric("demo-doubt", range=(0, 1), needs="top-label")
+    ... def demo_doubt(confidences, correct, *, sample_weight=None):
+    ...     return float(np.average(1 - confidences, weights=sample_weight))
+    >>> round(get("demo-doubt")([[0.9, 0.1], [0.2, 0.8]], [0, 0]), 12)
+    0.15
     """
-    if needs == "top-label" and prepare is None:
-        raise InputError(f"the metric {name!r} needs only the top label: pass prepare=, which computes it")
 
     def decorate(function: F) -> F:
         if "sample_weight" not in inspect.signature(function).parameters:
@@ -191,21 +225,108 @@ def metric(  # noqa: PLR0913 (all but the name have defaults)
                 f"the metric {name!r} has no parameter sample_weight, so it cannot be resampled;"
                 " add sample_weight=None"
             )
+        top_label = needs == "top-label"
+
+        def of_calls(outcomes: Outcomes, **options: Any) -> Statistic:
+            called = functools.partial(function, **options)
+            return _Called(called, outcomes.confidences, outcomes.correct)
+
         component = Metric(
             name,
-            function,
+            _of_confidences(function) if top_label else function,
             direction,
             range,
             needs,
-            prepare,
+            vectorized or (of_calls if top_label else None),
             definition=definition,
             biased=biased,
-            absolute=absolute,
+            to_absolute_sums=absolute_sums,
             rate=rate,
         )
-        registry.register(name)(component)
-        setattr(function, _ATTRIBUTE, component)
-        return function
+        return _registered(component, function)
+
+    return decorate
+
+
+def _registered(component: Metric, function: F) -> F:
+    registry.register(component.id)(component)
+    setattr(function, _ATTRIBUTE, component)
+    return function
+
+
+def _of_confidences(function: Callable[..., float]) -> Callable[..., float]:
+    """From a function of confidences and correctness, one of probabilities and labels."""
+
+    @functools.wraps(function)
+    def public(probs: npt.ArrayLike, labels: npt.ArrayLike, **options: Any) -> float:
+        outcomes = Outcomes.from_probs(probs, labels)
+        return function(outcomes.confidences, outcomes.correct, **options)
+
+    return public
+
+
+def formula(
+    name: str,
+    *,
+    direction: Direction = "lower",
+    range: tuple[float, float] = (-np.inf, np.inf),  # noqa: A002 (the field's word)
+    needs: Needs = "top-label",
+    definition: Mapping[str, str] = MappingProxyType({}),
+    biased: bool = False,
+    absolute_sums: ToAbsoluteSums | None = None,
+    rate: bool = False,
+) -> Callable[[Callable[Concatenate[Outcomes, P], Statistic]], MetricFunction[P]]:
+    """Register a formula ``(outcomes, *, ...) -> statistic``, and return the metric that it makes.
+
+    That is a function ``(probs, labels, *, ..., sample_weight=None) -> float`` with the formula's name,
+    docstring and options: it checks the arrays, and is fast on thousands of resamples. Parameters are
+    those of :func:`metric`.
+
+    Examples
+    --------
+    >>> from calbench.metrics import Outcomes, formula, mean_of
+    >>> @formula("demo-sureness", range=(0, 1))
+    ... def sureness(outcomes: Outcomes):
+    ...     return mean_of(outcomes.confidences)
+    >>> round(sureness([[0.9, 0.1], [0.2, 0.8]], [0, 0]), 12)
+    0.85
+    """
+
+    def decorate(made: Callable[Concatenate[Outcomes, P], Statistic]) -> MetricFunction[P]:
+        vectorized: Vectorized = made
+
+        @functools.wraps(made)
+        def public(
+            probs: npt.ArrayLike,
+            labels: npt.ArrayLike,
+            *,
+            sample_weight: npt.ArrayLike | None = None,
+            **options: Any,
+        ) -> float:
+            outcomes = Outcomes.from_probs(probs, labels)
+            return point(vectorized(outcomes, **options), outcomes, sample_weight)
+
+        # Both are found by name, so that a metric can be pickled.
+        made.__qualname__ += ".formula"
+        public.formula = made  # type: ignore[attr-defined]
+        given = inspect.signature(public, follow_wrapped=False).parameters
+        own = list(inspect.signature(made).parameters.values())[1:]
+        public.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [given["probs"], given["labels"], *own, given["sample_weight"]], return_annotation="float"
+        )
+        component = Metric(
+            name,
+            public,
+            direction,
+            range,
+            needs,
+            vectorized,
+            definition=definition,
+            biased=biased,
+            to_absolute_sums=absolute_sums,
+            rate=rate,
+        )
+        return cast("MetricFunction[P]", _registered(component, public))
 
     return decorate
 
@@ -232,11 +353,11 @@ def get(name: str | Metric) -> Metric:
     found = getattr(found, _ATTRIBUTE, found)
     if not isinstance(found, Metric):
         raise InputError(f"the metric {spec.name!r} is no metric: decorate it with @calbench.metric(...)")
-    if not spec.arguments:
-        return found
-    defaults = _defaults(found.function)
-    options = {key: _read(spec, key, text, defaults) for key, text in spec.arguments}
-    return replace(found, id=spec.id, options=options)
+    canonical, options = bind(spec, _options(found.function))
+    given = {key: options[key] for key, _ in spec.arguments}
+    if given and found.vectorized is not None:
+        found.vectorized(_PROBE, **given)  # refuses a value out of its range
+    return replace(found, id=canonical, options=given) if given else found
 
 
 def evaluate(
@@ -270,31 +391,11 @@ def evaluate(
     return point(get(metric).weighted(items), items, sample_weight)
 
 
-def _defaults(function: Callable[..., float]) -> dict[str, Any]:
-    parameters = inspect.signature(function).parameters.values()
+def _options(function: Callable[..., float]) -> dict[str, Argument]:
+    found = arguments_of(function, skip=("sample_weight", "probs", "labels", "confidences", "correct"))
     return {
-        p.name: p.default
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY and p.name != "sample_weight" and p.default is not p.empty
+        name: argument for name, argument in found.items() if argument.default is not inspect.Parameter.empty
     }
 
 
-def _read(spec: Spec, key: str, text: str, defaults: Mapping[str, Any]) -> Any:
-    if key not in defaults:
-        raise InputError(f"in {spec.id!r}: {unknown('option of ' + spec.name, key, defaults)}")
-    default = defaults[key]
-    try:
-        if isinstance(default, bool):
-            return {"true": True, "false": False}[text.lower()]
-        if isinstance(default, int):
-            return int(text)
-        if isinstance(default, float):
-            return float(text)
-        if default is None:  # the built-in options without a default value are all thresholds
-            return None if text.lower() == "none" else float(text)
-    except (KeyError, ValueError):
-        raise InputError(
-            f"in {spec.id!r}: {key}={text} cannot be read as {type(default).__name__}; write it"
-            f" like {key}={default}"
-        ) from None
-    return text
+_PROBE = Outcomes.from_probs([[0.5, 0.5], [0.25, 0.75]], [0, 1])

@@ -7,13 +7,12 @@ average over all orders, so that the order of the rows changes nothing.
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 from scipy.special import digamma
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import CONFIDENCE, metric
-from calbench.metrics._weighted import Finish, SumStatistic, Term, point, ratio, tie_groups
+from calbench.metrics._registration import CONFIDENCE, formula
+from calbench.metrics._weighted import Finish, SumStatistic, Term, ratio, tie_groups
 from calbench.records import Float64
 
 _DEFINITION = {"confidence": CONFIDENCE, "ties": "averaged over orders"}
@@ -31,24 +30,8 @@ def _before(reached: Float64, own: Float64) -> Float64:
     return np.maximum(reached - own, 0.0)
 
 
-def _area_under_risk_coverage(items: Outcomes) -> SumStatistic:
-    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        weights, wrong = (s * (len(items) / totals) for s in sums)
-        weights_before = _before(np.cumsum(weights, axis=0), weights)
-        wrong_before = _before(np.cumsum(wrong, axis=0), wrong)
-        risk = np.divide(wrong, weights, out=np.zeros_like(wrong), where=weights > 0)
-        # sum over j = 1..w of (L + j r) / (W + j), for w tied items after L errors among W
-        harmonic = digamma(weights_before + weights + 1) - digamma(weights_before + 1)
-        areas = weights * risk + (wrong_before - weights_before * risk) * harmonic
-        return np.asarray(areas.sum(axis=0) / len(items))
-
-    return _by_confidence(items, finish)
-
-
-@metric("aurc", range=(0, 1), needs="top-label", prepare=_area_under_risk_coverage, definition=_DEFINITION)
-def area_under_risk_coverage(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+@formula("aurc", range=(0, 1), definition=_DEFINITION)
+def area_under_risk_coverage(outcomes: Outcomes) -> SumStatistic:
     r"""Error rate among the most confident answers, averaged over how many are kept.
 
     Range [0, 1]; lower is better. With items by falling confidence,
@@ -69,25 +52,22 @@ def area_under_risk_coverage(
     >>> round(area_under_risk_coverage([[0.9, 0.1], [0.7, 0.3]], [0, 1]), 12)  # (0/1 + 1/2) / 2
     0.25
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_area_under_risk_coverage(items), items, sample_weight)
 
-
-def _generalized_risk_coverage(items: Outcomes) -> SumStatistic:
     def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        weights, wrong = sums
-        areas = weights * (_before(np.cumsum(wrong, axis=0), wrong) + wrong / 2)
-        return np.asarray(areas.sum(axis=0) / totals**2)
+        weights, wrong = (s * (len(outcomes) / totals) for s in sums)
+        weights_before = _before(np.cumsum(weights, axis=0), weights)
+        wrong_before = _before(np.cumsum(wrong, axis=0), wrong)
+        risk = np.divide(wrong, weights, out=np.zeros_like(wrong), where=weights > 0)
+        # sum over j = 1..w of (L + j r) / (W + j), for w tied items after L errors among W
+        harmonic = digamma(weights_before + weights + 1) - digamma(weights_before + 1)
+        areas = weights * risk + (wrong_before - weights_before * risk) * harmonic
+        return np.asarray(areas.sum(axis=0) / len(outcomes))
 
-    return _by_confidence(items, finish)
+    return _by_confidence(outcomes, finish)
 
 
-@metric(
-    "augrc", range=(0, 0.5), needs="top-label", prepare=_generalized_risk_coverage, definition=_DEFINITION
-)
-def area_under_generalized_risk_coverage(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+@formula("augrc", range=(0, 0.5), definition=_DEFINITION)
+def area_under_generalized_risk_coverage(outcomes: Outcomes) -> SumStatistic:
     r"""Chance that an answer is kept and wrong, averaged over how many are kept.
 
     Range [0, 0.5]; lower is better. With accuracy :math:`a` and :math:`A` the
@@ -109,32 +89,22 @@ def area_under_generalized_risk_coverage(
     >>> area_under_generalized_risk_coverage([[0.9, 0.1], [0.7, 0.3]], [0, 1])
     0.125
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_generalized_risk_coverage(items), items, sample_weight)
 
-
-def _confidence_auroc(items: Outcomes) -> SumStatistic:
-    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:  # noqa: ARG001
+    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
         weights, wrong = sums
-        right = np.maximum(weights - wrong, 0.0)
-        right_before = _before(np.cumsum(right, axis=0), right)
-        pairs = (wrong * (right_before + right / 2)).sum(axis=0)
-        return ratio(pairs, wrong.sum(axis=0) * right.sum(axis=0))
+        areas = weights * (_before(np.cumsum(wrong, axis=0), wrong) + wrong / 2)
+        return np.asarray(areas.sum(axis=0) / totals**2)
 
-    return _by_confidence(items, finish)
+    return _by_confidence(outcomes, finish)
 
 
-@metric(
+@formula(
     "auroc_confidence",
     direction="higher",
     range=(0, 1),
-    needs="top-label",
-    prepare=_confidence_auroc,
     definition=_DEFINITION,
 )
-def confidence_auroc(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def confidence_auroc(outcomes: Outcomes) -> SumStatistic:
     """Chance that a right answer is more confident than a wrong one; a tie counts one half.
 
     Range [0, 1]; higher is better. Parameters are those of :func:`accuracy`.
@@ -149,38 +119,24 @@ def confidence_auroc(
     >>> confidence_auroc([[0.9, 0.1], [0.7, 0.3], [0.7, 0.3]], [0, 1, 0])
     0.75
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_confidence_auroc(items), items, sample_weight)
+
+    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:  # noqa: ARG001
+        weights, wrong = sums
+        right = np.maximum(weights - wrong, 0.0)
+        right_before = _before(np.cumsum(right, axis=0), right)
+        pairs = (wrong * (right_before + right / 2)).sum(axis=0)
+        return ratio(pairs, wrong.sum(axis=0) * right.sum(axis=0))
+
+    return _by_confidence(outcomes, finish)
 
 
-def _coverage_at_risk(items: Outcomes, *, risk: float = 0.05) -> SumStatistic:
-    if not 0 <= risk <= 1:
-        raise InputError(f"risk={risk}; use an error rate in [0, 1]")
-
-    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
-        reached, errors = (np.cumsum(s, axis=0) for s in sums)
-        # An absolute slack far below one item, so that 1 error in 20 is a risk of 0.05.
-        within = errors <= risk * reached + 1e-9 * totals
-        return np.asarray((np.where(within, reached, 0.0) / totals).max(axis=0))
-
-    return _by_confidence(items, finish)
-
-
-@metric(
+@formula(
     "coverage_at_risk",
     direction="higher",
     range=(0, 1),
-    needs="top-label",
-    prepare=_coverage_at_risk,
     definition={"confidence": CONFIDENCE, "ties": "kept together"},
 )
-def coverage_at_risk(
-    probs: npt.ArrayLike,
-    labels: npt.ArrayLike,
-    *,
-    risk: float = 0.05,
-    sample_weight: npt.ArrayLike | None = None,
-) -> float:
+def coverage_at_risk(outcomes: Outcomes, *, risk: float = 0.05) -> SumStatistic:
     """Largest share of answers that a confidence threshold can keep with an error rate within ``risk``.
 
     Range [0, 1]; higher is better; 0 if no threshold does. Other parameters are those of
@@ -196,5 +152,13 @@ def coverage_at_risk(
     >>> coverage_at_risk([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.6, 0.4]], [0, 0, 0, 1], risk=0.1)
     0.75
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_coverage_at_risk(items, risk=risk), items, sample_weight)
+    if not 0 <= risk <= 1:
+        raise InputError(f"risk={risk}; use an error rate in [0, 1]")
+
+    def finish(totals: Float64, sums: tuple[Float64, ...]) -> Float64:
+        reached, errors = (np.cumsum(s, axis=0) for s in sums)
+        # An absolute slack far below one item, so that 1 error in 20 is a risk of 0.05.
+        within = errors <= risk * reached + 1e-9 * totals
+        return np.asarray((np.where(within, reached, 0.0) / totals).max(axis=0))
+
+    return _by_confidence(outcomes, finish)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import fft, sparse
 
 from calbench.metrics._outcomes import Outcomes
-from calbench.metrics._registration import CONFIDENCE, metric
-from calbench.metrics._weighted import point
+from calbench.metrics._registration import CONFIDENCE, formula
 from calbench.records import Float64
 
 _DEPOSIT_CELLS = 8192  # fine, because it decides how exactly the items' places are kept
@@ -85,17 +83,13 @@ def _fixed_point(coefficients: Float64) -> Float64:
     return solution
 
 
-@metric(
+@formula(
     "smece",
     range=(0, 1),
-    needs="top-label",
-    prepare=_SmoothError.of,
     definition={"confidence": CONFIDENCE, "kernel": "Gaussian reflected at 0 and 1"},
     biased=True,
 )
-def smooth_calibration_error(
-    probs: npt.ArrayLike, labels: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
-) -> float:
+def smooth_calibration_error(outcomes: Outcomes) -> _SmoothError:
     r"""Gap between confidence and accuracy, smoothed with a kernel whose width equals the result.
 
     Range [0, 1]; lower is better; continuous in the predictions, unlike binned errors. The unique
@@ -119,5 +113,4 @@ def smooth_calibration_error(
     >>> round(smooth_calibration_error([[0.9, 0.1]] * 4, [0, 0, 1, 1]), 6)
     0.4
     """
-    items = Outcomes.from_probs(probs, labels)
-    return point(_SmoothError.of(items), items, sample_weight)
+    return _SmoothError.of(outcomes)

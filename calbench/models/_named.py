@@ -78,7 +78,8 @@ def get(name: str) -> ModelSource:
     InputError, SetupRequiredError
         There is no model at the place; see :func:`named`.
     """
-    return registry.get(named(name) if is_place(name) else name)()
+    factory, _, arguments = registry.bind(named(name) if is_place(name) else name)
+    return factory(**arguments)
 
 
 def declared() -> tuple[str, ...]:

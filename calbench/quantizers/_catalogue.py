@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from calbench.quantizers._arguments import bind
+from calbench.errors import BrokenPluginError
 from calbench.quantizers._protocol import Quantizer
 from calbench.registry import Registry, Spec
 
@@ -22,6 +23,7 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers._hqq",
         "calbench.quantizers._gguf",
     ),
+    skip=("id",),
 )
 # They are left out where everything is asked for.
 _NEED_ARGUMENTS = ("checkpoint",)
@@ -31,7 +33,7 @@ def quantizer(name: str) -> Callable[[U], U]:
     """Return a decorator that registers a quantizer's class, or a function that makes one.
 
     What it decorates is called as ``factory(id, **arguments)``: the keyword-only parameters are the
-    arguments that an id may give in brackets (see :func:`calbench.quantizers._arguments.bind`).
+    arguments that an id may give in brackets (see :func:`calbench.registry.bind`).
     """
     return registry.register(name)
 
@@ -42,8 +44,7 @@ def arguments(quantizer_id: str) -> dict[str, Any]:
     >>> arguments("bnb-int8[skip=key]")
     {'skip': ['key'], 'include': [], 'threshold': 0.0}
     """
-    spec = Spec.parse(quantizer_id)
-    _, values = bind(registry.get(spec.name), spec)
+    _, _, values = registry.bind(quantizer_id)
     return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
 
@@ -68,7 +69,11 @@ def get(spec: str | Spec) -> Quantizer:
     InputError
         An argument is unknown or its value cannot be used.
     """
-    spec = Spec.parse(spec) if isinstance(spec, str) else spec
-    factory = registry.get(spec.name)
-    canonical, arguments = bind(factory, spec)
+    factory, canonical, arguments = registry.bind(spec)
+    for parameter in list(inspect.signature(factory).parameters.values())[1:]:
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+            raise BrokenPluginError(
+                f"quantizer {canonical!r}: the parameter {parameter.name!r} of its factory is not"
+                " keyword-only with a default; write def factory(id, *, bits: int = 4)"
+            )
     return factory(canonical, **arguments)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from calbench import calibrators, models, quantizers, tasks
@@ -100,7 +100,7 @@ class Selection:
 
     def names(self, axis: str, wanted: str) -> bool:
         """Whether an id is named as it is, and not only matched by a pattern."""
-        return _is_among(getattr(self, axis) or (), wanted)
+        return _is_among(axis, getattr(self, axis) or (), wanted)
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Grid:
         Where no tasks are selected a model's own are taken, and count as named.
         """
         patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
-        return _is_among(patterns, wanted) if patterns else axis == "tasks"
+        return _is_among(axis, patterns, wanted) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -236,20 +236,10 @@ def _select(axis: str, patterns: Iterable[str], start: tuple[str, ...]) -> tuple
 
     An id with arguments picks itself, in its canonical spelling.
     """
-    patterns = list(patterns)
-    if axis == "models":
-        patterns = [models.named(pattern) if models.is_place(pattern) else pattern for pattern in patterns]
-    known, kind = _known(axis), axis.removesuffix("s")
-    excluded = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
-    with_arguments = [p for p in patterns if p.endswith("]") and not p.startswith("not ")]
-    plain = [p for p in patterns if not p.startswith("not ") and p not in with_arguments]
-    picked = list(start) if len(excluded) == len(patterns) else []
-    if plain:
-        picked += select(known, plain, kind=kind)
-    picked += [_canonical(axis, kind, known, pattern) for pattern in with_arguments]
-    left_out = select(known, excluded, kind=kind) if excluded else ()
-    kept = dict.fromkeys(name for name in picked if not _covers(left_out, name))
-    return tuple(sorted(kept, key=quantizer_order)) if axis == "quantizers" else tuple(kept)
+    patterns = [name for pattern in patterns for name in _placed(axis, pattern) or (pattern,)]
+    kind, canonical = axis.removesuffix("s"), _CANONICAL[axis]
+    kept = select(_known(axis), patterns, kind=kind, start=start, canonical=canonical)
+    return tuple(sorted(kept, key=quantizer_order)) if axis == "quantizers" else kept
 
 
 def _covers(names: Iterable[str], wanted: str) -> bool:
@@ -257,13 +247,23 @@ def _covers(names: Iterable[str], wanted: str) -> bool:
     return any(name in (wanted, Spec.parse(wanted).name) for name in names)
 
 
-def _is_among(patterns: Iterable[str], wanted: str) -> bool:
+def _is_among(axis: str, patterns: Iterable[str], wanted: str) -> bool:
     return any(
-        p == wanted
-        or (p.endswith("]") and Spec.parse(p).id == wanted)
-        or (models.is_place(p) and models.named(p) == wanted)
+        wanted in (placed or (p, _CANONICAL[axis](p) if p.endswith("]") else p))
         for p in patterns
+        for placed in (_placed(axis, p),)
     )
+
+
+def _placed(axis: str, pattern: str) -> tuple[str, ...]:
+    """Return the ids of what is at a place; none if the pattern names no place."""
+    place = pattern.removeprefix("not ").strip()
+    found: tuple[str, ...] = ()
+    if axis == "models" and models.is_place(place):
+        found = (models.named(place),)
+    if axis == "tasks" and tasks.is_place(place):
+        found = tasks.named(place)
+    return tuple(f"not {name}" for name in found) if pattern.startswith("not ") else found
 
 
 def _fitting(model: str) -> tuple[str, ...]:
@@ -300,13 +300,12 @@ def _can_fit(calibrator: str, task: str) -> bool:
         return True
 
 
-def _canonical(axis: str, kind: str, known: tuple[str, ...], pattern: str) -> str:
-    spec = Spec.parse(pattern)
-    if axis == "quantizers":
-        return quantizers.get(spec).id
-    if spec.name not in known:
-        raise UnknownNameError(unknown(kind, spec.name, known))
-    return spec.id
+_CANONICAL: dict[str, Callable[[str], str]] = {
+    "models": lambda name: models.registry.bind(name)[1],
+    "tasks": lambda name: tasks.get(name).id,
+    "quantizers": lambda name: quantizers.get(name).id,
+    "calibrators": lambda name: calibrators.registry.bind(name)[1],
+}
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

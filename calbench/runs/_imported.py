@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from calbench.errors import CalbenchError, InputError, UnknownNameError
 from calbench.gates import metrics_of, takes_confidences, transfer
 from calbench.interchange import pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
+from calbench.registry import Patterns
 from calbench.runs._cells import REFERENCE, Cell, Grid, Profile, Selection
 from calbench.runs._runner import Measured
 from calbench.store import Record, Store
@@ -190,15 +190,7 @@ def _files(paths: Iterable[Path]) -> list[Path]:
 
 
 def _matches(patterns: tuple[str, ...] | None, names: set[str]) -> bool:
-    if patterns is None:
-        return True
-    unwanted = [p.removeprefix("not ").strip() for p in patterns if p.startswith("not ")]
-    wanted = [p for p in patterns if not p.startswith("not ")]
-
-    def any_of(globs: list[str]) -> bool:
-        return any(glob in ("all", name) or fnmatchcase(name, glob) for glob in globs for name in names)
-
-    return (not wanted or any_of(wanted)) and not any_of(unwanted)
+    return patterns is None or Patterns.read(patterns).picks(*names)
 
 
 def _grouped(records: Mapping[str, AnyRecord]) -> dict[tuple[str, str], dict[str, AnyRecord]]:

@@ -20,7 +20,8 @@ from calbench.tasks._items import (
     split_evaluation,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks._registry import ClosedTask, Task, closed, get, names, registry, task
+from calbench.tasks._named import get, is_place, named
+from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
 __all__ = [
     "ChoiceRequest",
@@ -41,7 +42,9 @@ __all__ = [
     "closed",
     "get",
     "hash_items",
+    "is_place",
     "is_right",
+    "named",
     "names",
     "normal_form",
     "normalized",

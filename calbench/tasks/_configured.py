@@ -10,13 +10,12 @@ from typing import Any
 from calbench.configuration import Table, declared
 from calbench.errors import InputError
 from calbench.tasks._classification import SequenceClassification
+from calbench.tasks._data import DataSource
 from calbench.tasks._generation import Generation, OpenQuestion
-from calbench.tasks._hub import hub_files
 from calbench.tasks._items import Item
-from calbench.tasks._mapped import OpenColumns, QuestionColumns, TextColumns
 from calbench.tasks._multiple_choice import MultipleChoice, Question
 from calbench.tasks._registry import Task, registry
-from calbench.tasks._tables import Row, exploded, read_rows
+from calbench.tasks._rows import Row, exploded, open_question, question, text_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -24,10 +23,13 @@ _SOURCE: dict[str, Any] = {
     "kind": str,
     "file": str,
     "hub": str,
+    "config": str,
+    "split": str,
     "revision": str,
     "columns": list,
     "explode": dict,
     "id": str,
+    "n_items": int,
     "n_quantization": int,
 }
 _EXPLODE: dict[str, Any] = {"column": str, "key": str, "value": str, "unreadable": str}
@@ -35,6 +37,7 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "question": str,
     "passage": str,
     "options": (str, list),
+    "choices": list,
     "answer": str,
     "keys": str,
     "answer_start": int,
@@ -62,6 +65,12 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "max_new_tokens": int,
     "stop": list,
 }
+KINDS = {
+    "multiple-choice": _MULTIPLE_CHOICE,
+    "classification": _CLASSIFICATION,
+    "generation": _GENERATION,
+}
+PUBLISHED = Path(__file__).with_name("published.toml")
 _ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization")
 _FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization")
 
@@ -74,19 +83,23 @@ def task_of(table: Table) -> Task:
     InputError
         A key is missing, unknown or of another type; file, line and column are named.
     """
-    kinds: dict[str, Callable[[Table], Task]] = {
+    builders: dict[str, Callable[[Table], Task]] = {
         "multiple-choice": _multiple_choice,
         "classification": _classification,
         "generation": _generation,
     }
     kind = table.values.get("kind")
-    if not isinstance(kind, str) or kind not in kinds:
+    if not isinstance(kind, str) or kind not in builders:
         raise table.error(
             "kind" if "kind" in table.values else None,
-            f"kind is {kind!r}; use one of {', '.join(map(repr, kinds))}",
+            f"kind is {kind!r}; use one of {', '.join(map(repr, builders))}",
+        )
+    if not any(key in table.values for key in ("file", "hub")):
+        raise table.error(
+            None, "lacks the key 'file', or 'hub' for a data set or a folder in the hub's layout"
         )
     try:
-        return kinds[kind](table)
+        return builders[kind](table)
     except InputError as error:
         if str(table.path) in str(error):
             raise
@@ -94,41 +107,28 @@ def task_of(table: Table) -> Task:
 
 
 def _multiple_choice(table: Table) -> Task:
-    table.check(_MULTIPLE_CHOICE, required=("file", "question", "options"))
+    table.check(_MULTIPLE_CHOICE, required=("question",))
     given = table.values
-    columns = QuestionColumns(
-        given["question"],
-        given["options"],
-        given.get("answer"),
-        given.get("keys"),
-        given.get("answer_start"),
-        given.get("id"),
-        given.get("passage"),
-    )
+    if ("options" in given) == ("choices" in given):
+        raise table.error(None, "give options (where an item's own are) or choices (the same for every item)")
 
-    def load() -> list[Question]:
-        return columns.read(_rows(table, "file"))
-
-    def load_shots() -> list[Question]:
-        return columns.read(_rows(table, "shots_file"))
+    def load(key: str = "file") -> list[Question]:
+        return [question(row, given) for row in _rows(table, key)]
 
     return MultipleChoice(
         table.name[-1],
         load,
-        load_shots=load_shots if "shots_file" in given else None,
+        load_shots=(lambda: load("shots_file")) if "shots_file" in given else None,
         **{name: given[name] for name in _FORWARDED if name in given},
     )
 
 
 def _classification(table: Table) -> Task:
-    table.check(_CLASSIFICATION, required=("file", "text", "label", "classes"))
+    table.check(_CLASSIFICATION, required=("text", "label", "classes"))
     given = table.values
-    columns = TextColumns(
-        given["text"], given["label"], tuple(given["classes"]), given.get("labels", {}), given.get("id")
-    )
 
     def load() -> list[Item]:
-        return columns.read(_rows(table, "file"))
+        return [text_item(row, given, given["classes"]) for row in _rows(table, "file")]
 
     return SequenceClassification(
         table.name[-1],
@@ -141,15 +141,13 @@ def _classification(table: Table) -> Task:
 
 
 def _generation(table: Table) -> Task:
-    table.check(_GENERATION, required=("file", "question", "answers"))
+    table.check(_GENERATION, required=("question", "answers"))
     given = table.values
-    answers = [given["answers"]] if isinstance(given["answers"], str) else given["answers"]
-    if not answers:
+    if not given["answers"]:
         raise table.error("answers", "answers is []; name one column or more")
-    columns = OpenColumns(given["question"], answers, given.get("id"))
 
     def load() -> list[OpenQuestion]:
-        return columns.read(_rows(table, "file"))
+        return [open_question(row, given) for row in _rows(table, "file")]
 
     return Generation(
         table.name[-1],
@@ -160,11 +158,33 @@ def _generation(table: Table) -> Task:
 
 
 def _rows(table: Table, key: str) -> Iterator[Row]:
-    rows = read_rows(_files(table, key), columns=table.values.get("columns"))
-    if "explode" not in table.values:
-        yield from rows
-        return
-    yield from _exploded(table.inner("explode"), rows)
+    # A data set that was named is open already.
+    source = getattr(table, "source", None) or source_of(table, key)
+    rows = iter(source.rows)
+    yield from _exploded(table.inner("explode"), rows) if "explode" in table.values else rows
+
+
+def source_of(table: Table, key: str = "file") -> DataSource:
+    """Return where a declared task's rows are; paths are relative to the declaration's folder.
+
+    Raises
+    ------
+    InputError
+        There is no such file.
+    """
+    given = table.values
+    more = {name: given[name] for name in ("config", "split", "revision", "n_items") if name in given}
+    more["columns"] = tuple(given["columns"]) if "columns" in given else None
+    if "hub" in given:
+        return DataSource(given["hub"], given.get(key), **more)
+    whole = Path(given[key]).expanduser()
+    base = Path(whole.anchor) if whole.is_absolute() else table.folder
+    relative = str(whole.relative_to(whole.anchor)) if whole.is_absolute() else given[key]
+    if (base / relative).exists():
+        return DataSource(str(base / relative), **more)
+    if not any(base.glob(relative)):
+        raise table.error(key, f"{key} is {given[key]!r}, and there is no such file in {base}")
+    return DataSource(str(base), relative, **more)
 
 
 def _exploded(table: Table, rows: Iterator[Row]) -> Iterator[Row]:
@@ -177,30 +197,13 @@ def _exploded(table: Table, rows: Iterator[Row]) -> Iterator[Row]:
     dropped: list[InputError] = []
     for row in rows:
         try:
-            yield from exploded(row, given["column"], key=given["key"], value=given["value"])
+            yield from exploded(row, given["column"], given["key"], given["value"])
         except InputError as error:  # noqa: PERF203 (one bad row of thousands)
             if policy == "refuse":
                 raise
             dropped.append(error)
     if dropped:
         _LOG.warning("%d rows were left out; the first: %s", len(dropped), dropped[0])
-
-
-def _files(table: Table, key: str) -> list[Path]:
-    pattern = table.values[key]
-    if "hub" in table.values:
-        return hub_files(table.values["hub"], pattern, revision=table.values.get("revision"))
-    whole = Path(pattern).expanduser()
-    base = Path(whole.anchor) if whole.is_absolute() else table.folder
-    relative = str(whole.relative_to(whole.anchor)) if whole.is_absolute() else pattern
-    if (base / relative).is_dir():
-        raise table.error(
-            key, f"{key} is {pattern!r}, a folder; name a file in it, or several as in 'folder/*.csv'"
-        )
-    found = [base / relative] if (base / relative).is_file() else sorted(base.glob(relative))
-    if not found:
-        raise table.error(key, f"{key} is {pattern!r}, and there is no such file in {base}")
-    return found
 
 
 def _register(table: Table) -> None:
@@ -213,5 +216,5 @@ def _register(table: Table) -> None:
     registry.register(table.name[-1])(declared_task)
 
 
-for _table in declared("tasks"):
+for _table in (*declared("tasks", PUBLISHED), *declared("tasks")):
     _register(_table)

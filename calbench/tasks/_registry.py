@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 from calbench.errors import InputError
-from calbench.registry import Registry, Spec
+from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._generation import Generation
 from calbench.tasks._multiple_choice import MultipleChoice
@@ -17,35 +16,24 @@ ClosedTask = SequenceClassification | MultipleChoice
 Task = ClosedTask | Generation
 
 # What an id may give in brackets; the rest is the task's own.
-_ARGUMENTS: dict[type[Task], dict[str, type[int | str]]] = {
-    MultipleChoice: {"rule": str, "n_shots": int},
-    Generation: {"confidence": str, "n_shots": int, "max_new_tokens": int},
+_ARGUMENTS: dict[type[Task], tuple[str, ...]] = {
+    MultipleChoice: ("rule", "n_shots"),
+    Generation: ("confidence", "n_shots", "max_new_tokens"),
 }
 
 registry: Registry[Callable[[], Task]] = Registry(
     "task",
     "calbench.tasks",
     builtin_modules=tuple(
-        f"calbench.tasks.{module}" for module in ("_sentiment", "_questions", "_published", "_configured")
+        f"calbench.tasks.{module}" for module in ("_sentiment", "_questions", "_configured")
     ),
 )
 task = registry.register
 
 
 @cache
-def get(name: str) -> Task:
-    """Return the task with this id; its items load when they are first needed.
-
-    A multiple-choice task takes arguments in brackets, ``mmlu[rule=sum,n_shots=5]``, and so does one
-    of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``.
-
-    Raises
-    ------
-    UnknownNameError
-        No task has the id.
-    InputError
-        The task does not take such an argument.
-    """
+def registered(name: str) -> Task:
+    """Return the task with this id; see :func:`calbench.tasks.get`."""
     spec = Spec.parse(name)
     found = registry.get(spec.name)()
     return _with_arguments(found, spec) if spec.arguments else found
@@ -67,14 +55,8 @@ def names() -> tuple[str, ...]:
 
 
 def _with_arguments(found: Task, spec: Spec) -> Task:
-    taken = _ARGUMENTS.get(type(found))
-    if taken is None:
-        raise InputError(f"the task {spec.name!r} takes no arguments, and {spec.id!r} gives some")
-    given: dict[str, Any] = {}
-    for name, text in spec.arguments:
-        if name not in taken:
-            raise InputError(f"{spec.id!r}: this task takes {' and '.join(taken)}, not {name!r}")
-        if taken[name] is int and not text.isdecimal():
-            raise InputError(f"{spec.id!r}: {name} is {text!r}; give a whole number")
-        given[name] = taken[name](text)
-    return replace(found, id=spec.id, **given)
+    """Return the task with what an id gives in brackets; what it leaves out is the task's own."""
+    kinds = arguments_of(type(found))
+    allowed = {n: Argument(kinds[n].kind, getattr(found, n)) for n in _ARGUMENTS.get(type(found), ())}
+    canonical, values = bind(spec, allowed)
+    return replace(found, id=canonical, **values)

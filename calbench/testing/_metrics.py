@@ -21,7 +21,7 @@ def check_metric(
 
     On seeded, overconfident synthetic probabilities, for each number of classes: values are finite
     numbers in the declared range; the order of items changes nothing; an item that weighs twice
-    counts as if it were there twice, without which intervals have no width; what ``prepare`` gives
+    counts as if it were there twice, without which intervals have no width; what ``vectorized`` gives
     agrees with the function; inputs are left as they are.
 
     Parameters
@@ -66,7 +66,7 @@ def check_metric(
         )
         statistic = chosen.weighted(Outcomes.from_probs(probs, labels))
         (prepared,) = statistic(counts.astype(float)[:, None])
-        _require_equal(chosen, weighted, prepared, "what prepare= gives differs from the function")
+        _require_equal(chosen, weighted, prepared, "what vectorized= gives differs from the function")
 
 
 def _data(n: int, k: int, rng: np.random.Generator) -> tuple[Float64, Int64]:

@@ -106,7 +106,7 @@ def test_arguments_in_an_id_are_typed():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("temperature[warmth=2]", "takes no argument 'warmth'"),
+        ("temperature[warmth=2]", "no argument of temperature is called 'warmth'"),
         ("pacs[alpha=-1]", "alpha"),
         ("histogram[n_bins=2.5]", "n_bins"),
         ("beta[form=both]", "form"),

@@ -178,7 +178,7 @@ def test_a_top_label_record_gives_the_same_or_is_refused(name, both_signs):
         assert metrics.evaluate(name, top) == metrics.evaluate(name, record)
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if metrics.get(n).absolute is not None])
+@pytest.mark.parametrize("name", [n for n in ALL if metrics.get(n).to_absolute_sums is not None])
 @pytest.mark.parametrize("options", ["", "[n_bins=4]"])
 def test_sums_of_absolute_values_add_up_to_the_metric(name, options, both_signs):
     metric = metrics.get(name + options)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import inspect
 import pickle
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 import calbench
 from calbench import metrics
 from calbench.errors import DuplicateNameError, InputError, UnknownNameError
+from calbench.testing import check_metric
 
 EXPECTED = {
     "accuracy", "augrc", "aurc", "auroc_confidence", "brier", "brier_calibration", "brier_refinement",
@@ -56,9 +58,16 @@ def test_two_spellings_of_the_defaults_have_one_fingerprint():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ece[bins=3]", "no option of ece is called 'bins'; did you mean 'n_bins'"),
-        ("ece[n_bins=many]", "n_bins=many cannot be read as int"),
+        ("ece[bins=3]", "no argument of ece is called 'bins'; did you mean 'n_bins'"),
+        ("ece[n_bins=many]", "n_bins in .*: 'many' is not a whole number"),
         ("ece[n_bins", "cannot read the id"),
+        ("ece[n_bins=0]", "n_bins=0; use a whole number of bins"),
+        ("ece[norm=oops]", "norm in .*: 'oops' is not 'l1' or 'l2' or 'max'"),
+        ("ece[strategy=oops]", "'oops' is not 'uniform' or 'quantile'"),
+        ("classwise_ece[threshold=low]", "'low' is not a finite number or none"),
+        ("classwise_ece[reduce=max]", "'max' is not 'mean' or 'sum'"),
+        ("coverage_at_risk[risk=2]", "risk=2"),
+        ("accuracy[n_bins=3]", "accuracy takes no arguments"),
     ],
 )
 def test_a_bad_option_is_refused(name, message):
@@ -109,9 +118,37 @@ def test_a_metric_that_takes_no_weights_is_refused(scratch):
             return 0.0
 
 
-def test_a_top_label_metric_needs_a_way_to_compute_it(scratch):
-    with pytest.raises(InputError, match="pass prepare="):
-        calbench.metric("top", needs="top-label")
+def test_a_third_partys_metric_of_top_answers_reads_confidences_and_correctness(scratch, both_signs):
+    @calbench.metric("my-doubt", range=(0, 1), needs="top-label")
+    def my_doubt(confidences, correct, *, power: int = 1, sample_weight=None):
+        return float(np.average((1 - confidences) ** power, weights=sample_weight))
+
+    probs, labels = both_signs
+    doubt = 1 - probs.max(axis=1)
+    assert metrics.get("my-doubt")(probs, labels) == pytest.approx(doubt.mean())
+    record = calbench.Predictions.from_probs(range(len(labels)), probs, labels).to_top_label()
+    assert metrics.evaluate("my-doubt[power=2]", record) == pytest.approx((doubt**2).mean())
+    assert (
+        calbench.statistics.bootstrap(record, ["my-doubt"], rng=np.random.default_rng(0))["my-doubt"].value
+        > 0
+    )
+    check_metric("my-doubt[power=2]")
+
+
+def test_a_formula_makes_a_metric_with_its_own_name_options_and_docstring():
+    signature = inspect.signature(metrics.expected_calibration_error)
+    named = ["probs", "labels", "n_bins", "strategy", "norm", "min_count", "sample_weight"]
+    assert list(signature.parameters) == named
+    assert metrics.expected_calibration_error.__name__ == "expected_calibration_error"
+    assert "over bins of confidence" in metrics.expected_calibration_error.__doc__
+    with pytest.raises(TypeError, match="bins"):
+        metrics.expected_calibration_error([[0.5, 0.5]], [0], bins=3)
+
+
+def test_an_id_leaves_out_what_is_the_default_anyway():
+    assert metrics.get("ece[n_bins=15, norm=l1]").id == "ece"
+    assert metrics.get("ece[ norm=l2,n_bins=15]").id == "ece[norm=l2]"
+    assert metrics.get("classwise_ece[threshold=none]").id == "classwise_ece"
 
 
 def test_a_metric_survives_pickling(both_signs):

@@ -8,7 +8,7 @@ from tests.pytest_plugin.conftest import CONFTEST, results
 
 MORE = """
 from calbench.tasks import MultipleChoice, Question
-from calbench.tasks._hub import hub_files
+from calbench.tasks._data import DataSource
 
 @calbench.model("far-model")
 def far_model():
@@ -17,7 +17,7 @@ def far_model():
 
 @calbench.task("far-data")
 def far_data():
-    load = lambda: hub_files("nobody/far-data", "*.parquet")
+    load = lambda: DataSource("nobody/far-data", "*.parquet").rows
     return SequenceClassification("far-data", ("no", "yes"), load)
 
 @calbench.task("far-fetched")

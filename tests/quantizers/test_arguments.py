@@ -3,9 +3,9 @@ from typing import Literal
 import pytest
 
 from calbench.errors import BrokenPluginError, InputError, UnknownNameError
-from calbench.quantizers import get, names
-from calbench.quantizers._arguments import bind
-from calbench.registry import Spec
+from calbench.quantizers import get, names, quantizer, registry
+from calbench.registry import Spec, arguments_of
+from calbench.registry import bind as bind_arguments
 
 
 def factory(
@@ -17,6 +17,10 @@ def factory(
     kind: Literal["a", "b"] = "a",
     skip: tuple[str, ...] = (),
 ): ...
+
+
+def bind(target, spec):
+    return bind_arguments(spec, arguments_of(target, skip=["id"]))
 
 
 def test_arguments_get_the_types_of_the_signature():
@@ -51,11 +55,11 @@ def test_two_spellings_are_one_quantizer():
     [
         ("bnb-nf4[skp=x]", "did you mean 'skip'"),
         ("fp32[skip=x]", "takes no arguments"),
-        ("bnb-nf4[double_quant=maybe]", "neither true nor false"),
-        ("bnb-nf4[compute_dtype=int8]", "not one of float32, bfloat16, float16"),
+        ("bnb-nf4[double_quant=maybe]", "not true or false"),
+        ("bnb-nf4[compute_dtype=int8]", "not 'float32' or 'bfloat16' or 'float16'"),
         ("gptq-int4[group_size=many]", "not a whole number"),
         ("gptq-int4[group_size=0]", "group_size=0"),
-        ("gptq-int4[damp=nan]", "not finite"),
+        ("gptq-int4[damp=nan]", "not a finite number"),
         ("gptq-int4[damp=0]", "outside"),
         ("gptq-int4[n_samples=0]", "at least one"),
         ("gptq-int4[backend=gptqmodel,act_order=false]", "leave act_order out"),
@@ -72,6 +76,9 @@ def test_an_unknown_quantizer_suggests_the_nearest():
         get("bnb_nf4")
 
 
-def test_a_factory_with_positional_parameters_is_a_broken_plugin():
+def test_a_factory_with_positional_parameters_is_a_broken_plugin(monkeypatch):
+    names()
+    monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    quantizer("mine")(lambda id, bits=4: (id, bits))  # noqa: A006
     with pytest.raises(BrokenPluginError, match="keyword-only"):
-        bind(lambda name, bits=4: (name, bits), Spec("mine"))
+        get("mine")

@@ -68,7 +68,7 @@ def page(browser, saved):
     page.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: requests.add(request.url.split("#")[0]))
-    page.goto(saved.as_uri())
+    page.goto(saved.as_uri() + "#view=leaderboard")
     page.wait_for_selector("html[data-ready]")
     yield page
     assert problems == []
@@ -92,7 +92,7 @@ def test_a_thousand_cells_are_ready_within_a_second_and_stay_smooth(browser, lar
     best = float("inf")
     for _ in range(3):  # the machine does other work
         page = browser.new_page()
-        page.goto(large.as_uri())
+        page.goto(large.as_uri() + "#view=leaderboard")
         page.wait_for_selector("html[data-ready]")
         timing = "performance.getEntriesByType('navigation')[0].domInteractive"
         best = min(best, page.evaluate(timing))
@@ -117,6 +117,7 @@ def test_cells_are_sorted_by_number_and_back(page):
 
 
 def test_what_is_not_known_is_sorted_last_both_ways(page):
+    page.check("#references")
     for _ in range(2):
         page.click('th[data-key="degradation"] button')
         assert "fp32" in page.text_content(f"{ROW}:last-child")
@@ -130,6 +131,8 @@ def test_cells_are_filtered_and_counted(page):
     shown = page.locator(ROW).count()
     assert page.text_content("#count") == f"{shown} of 121 cells"
     page.click("#reset")
+    assert page.locator(ROW).count() == 91
+    page.check("#references")
     assert page.locator(ROW).count() == 121
 
 
@@ -176,6 +179,51 @@ def test_a_cell_can_be_linked_to(page, saved):
     assert page.text_content("#detail-title") == "m0 · t0 · bnb-nf4 · c00"
 
 
+def test_the_page_opens_with_what_each_quantizer_kept(page, saved):
+    page.click("#tab-overview")
+    tiles = page.locator(".tile")
+    assert [text.split()[0] for text in tiles.locator("strong").all_text_contents()] == [
+        "bnb-int8",
+        "bnb-nf4",
+        "gptq-int4",
+    ]
+    assert re.search(r"\d+ kept, \d+ lost, \d+ undecided", tiles.first.text_content())
+    assert {text.split()[0] for text in page.locator("#worst td:nth-child(2)").all_text_contents()} == {
+        "lost"
+    }
+    assert page.locator("#by-calibrator tbody tr").count() == 3
+    tiles.first.click()
+    assert set(column(page, 3)) == {"bnb-int8"}
+
+
+def test_what_is_looked_at_stands_in_the_address(page):
+    page.select_option("#filter-quantizer", "bnb-nf4")
+    page.click('th[data-key="transferred"] button')
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    assert set(column(page, 3)) == {"bnb-nf4"}
+    assert page.get_attribute('th[data-key="transferred"]', "aria-sort") == "ascending"
+
+
+def test_a_cells_verdict_and_gates_come_first(page):
+    page.click(FIRST)
+    first = page.locator("#detail-body > *").all_text_contents()[:2]
+    assert first[0].split()[0] in ("pass", "fail", "inconclusive")
+    assert first[1] == "Gates"
+
+
+def test_the_page_fits_a_phone(browser, saved):
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    for view in ("overview", "leaderboard", "pareto", "transfer", "provenance"):
+        page.goto(saved.as_uri() + f"#view={view}")
+        page.reload()
+        page.wait_for_selector("html[data-ready]")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, view
+    page.close()
+
+
 def test_the_theme_follows_the_system_and_can_be_switched(page):
     theme = "document.documentElement.dataset.theme"
     back = "getComputedStyle(document.body).backgroundColor"
@@ -208,6 +256,8 @@ def test_everything_can_be_reached_with_the_keyboard(page):
 def test_the_frontier_is_drawn_for_one_task(page):
     page.click("#tab-pareto")
     page.wait_for_selector("#pareto-plot .main-svg")
+    assert page.input_value("#filter-task") == "t0"  # several tasks cannot be compared
+    page.select_option("#filter-task", "")
     assert page.is_visible("#pareto-note")
     page.select_option("#filter-task", "t3")
     assert not page.is_visible("#pareto-note")

@@ -10,7 +10,7 @@ from calbench.errors import InputError, SetupRequiredError
 from calbench.models import ModelSource
 from calbench.runs import Cell, Obstacles, Selection, grid_of
 from calbench.tasks import Item, MultipleChoice, Question, SequenceClassification
-from calbench.tasks._hub import hub_files
+from calbench.tasks._data import DataSource
 
 pytest.importorskip("torch", reason="models need torch")
 
@@ -39,7 +39,7 @@ def known(tiny_encoder, tmp_path, monkeypatch):
     texts = partial(SequenceClassification, classes=TWO, n_quantization=10)
     asked = {
         "ob-coin": texts("ob-coin", load=items),
-        "ob-away": texts("ob-away", load=lambda: hub_files("nobody/data", "*")),
+        "ob-away": texts("ob-away", load=lambda: DataSource("nobody/data", "*").rows),
         "ob-broken": texts("ob-broken", load=broken),
         "ob-options": MultipleChoice("ob-options", lambda: [Question("q", "?", TWO, 0)]),
     }
@@ -117,7 +117,7 @@ def run(tmp_path, capsys, monkeypatch):
 
 def test_a_run_skips_what_patterns_picked_and_cannot_be_had(run):
     code, out, err = run("--models", "ob-near,ob-fa*", "--tasks", "ob-coin,ob-[ao]*")
-    assert code == 0
+    assert code == 0, err
     assert "### ob-near on ob-coin" in out
     assert "skipped: ob-far × bf16 on ob-coin, ob-away, ob-options: 'nobody/far' is not in the hub" in err
     assert "skipped: ob-near × bf16 on ob-away: the data set 'nobody/data' is not in the hub" in err
@@ -136,12 +136,17 @@ def test_a_run_refuses_what_is_named_and_cannot_be_had(run):
 def test_terms_that_were_not_accepted_are_named(monkeypatch):
     from types import SimpleNamespace
 
+    from datasets.exceptions import DatasetNotFoundError
     from huggingface_hub.errors import GatedRepoError
 
     def refuse(*_, **__):
         raise GatedRepoError("403", response=SimpleNamespace(headers={}, request=None))
 
+    def gated(*_, **__):
+        raise DatasetNotFoundError("Dataset 'nobody/data' is a gated dataset on the Hub.")
+
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    monkeypatch.setattr("datasets.load_dataset_builder", gated)
     with pytest.raises(SetupRequiredError, match="'nobody/far' only to those who accepted its terms"):
         models.get("ob-far").fetch()
     with pytest.raises(SetupRequiredError, match="'nobody/data' only to those who accepted its terms"):

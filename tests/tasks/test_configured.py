@@ -46,7 +46,7 @@ def test_columns_of_a_csv_file_without_a_header(task):
     )
     assert [(item.id, item.text, item.options, item.label) for item in found.dataset.items] == [
         ("x-000001", "one?", ("a", "b", "c"), 2),
-        ("x-000003", "two,\nlines?", ("a", "b"), 0),
+        ("x-000002", "two,\nlines?", ("a", "b"), 0),
     ]
 
 
@@ -71,7 +71,7 @@ def test_numbers_count_from_where_the_declaration_says(task):
 def test_an_answer_that_is_a_key_and_another_options_text_is_refused(options, answer, key, task):
     row = jsonl({"q": "2 + 2?", "o": options, "a": answer})
     declared = CHOICE + 'file = "x.jsonl"\noptions = "o"\nanswer = "a"\n'
-    with pytest.raises(InputError, match=rf"x.jsonl:1: column 'a' is '{answer}', the key of .* '{key}'"):
+    with pytest.raises(InputError, match=rf"x.jsonl: row 1: column 'a' is '{answer}', the key of .* '{key}'"):
         _ = task(declared, x_jsonl=row).dataset
     for more, meant in (("answer_start = 1\n", key), ('keys = "o"\n', answer)):
         (item,) = task(declared + more, x_jsonl=row).dataset.items
@@ -99,15 +99,21 @@ def test_parquet_is_read(task, tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"o": ["x", "y"], "a": "A"}, r"x.jsonl:1: column 'q' is missing; there are 'o', 'a'"),
-        ({"q": "?", "o": ["x", "y"], "a": "E"}, r"x.jsonl:1: column 'a' is 'E', which is none of .*'A', 'B'"),
+        (
+            {"o": ["x", "y"], "a": "A"},
+            r"x.jsonl: row 1: column 'q' is missing; there are 'o' \(list\), 'a' \(str\)",
+        ),
+        (
+            {"q": "?", "o": ["x", "y"], "a": "E"},
+            r"x.jsonl: row 1: column 'a' is 'E', which is none of .*'A', 'B'",
+        ),
         ({"q": "?", "o": ["x", "y"], "a": 0}, r"column 'a' is 0, which is none of the keys '1', '2'"),
         ({"q": "?", "o": [], "a": "A"}, r"column 'o' is \[\]; a list of options is wanted"),
         ({"q": None, "o": ["x", "y"], "a": "A"}, r"column 'q' is None; a text is wanted"),
         ({"q": "?", "o": {"x": 1, "y": 1}}, r"column 'o' marks 2 options as right"),
         (
             {"q": "?", "o": {"choices": ["x", "y", "x"], "labels": [0, 1, 1]}},
-            r"x.jsonl:1: column 'o' marks 'x' both as right and as wrong",
+            r"x.jsonl: row 1: column 'o' marks 'x' both as right and as wrong",
         ),
         ({"q": "?", "o": ["x", ""], "a": "A"}, r"'x-000001' has an empty option \(B\)"),
     ],
@@ -120,11 +126,11 @@ def test_bad_rows_are_named_with_their_line_and_column(row, message, task):
 
 def test_half_a_character_is_named_with_its_line(task):
     rows = [{"q": "?", "o": ["x", "y"], "a": "A"}, {"q": "? \ud83d", "o": ["x", "y"], "a": "A"}]
-    for name, text in (("x.jsonl", jsonl(*rows)), ("x.json", json.dumps(rows))):
+    for name, line, text in (("x.jsonl", 2, jsonl(*rows)), ("x.json", 1, json.dumps(rows))):
         found = task(
             CHOICE + f'file = "{name}"\noptions = "o"\nanswer = "a"\n', **{name.replace(".", "_"): text}
         )
-        with pytest.raises(InputError, match=rf"{name}:2: holds '\\ud83d', half of a character"):
+        with pytest.raises(InputError, match=rf"{name}:{line}: holds '\\ud83d', half of a char"):
             _ = found.dataset
     whole = jsonl({"q": "? \U0001f600", "o": ["x", "y"], "a": "A"})
     assert "\\ud83d" in whole
@@ -136,10 +142,12 @@ def test_broken_lines_are_named(task):
     found = task(
         CHOICE + 'file = "x.jsonl"\noptions = "o"\n', x_jsonl='{"q": 1, "o": {"x": 1, "y": 0}}\n{"q" 1}\n'
     )
-    with pytest.raises(InputError, match=r"x.jsonl:2:6"):
+    with pytest.raises(
+        InputError, match=r"x.jsonl cannot be read: JSON parse error: Missing a colon.* in row 2"
+    ):
         _ = found.dataset
     ragged = task(TEXTS + 'classes = ["a", "b"]\n', x_csv="text,label\nx,a\ny\n")
-    with pytest.raises(InputError, match=r"x.csv:3: 1 columns, where there are 2"):
+    with pytest.raises(InputError, match=r"x.csv: row 2: column 'label' is ''"):
         _ = ragged.dataset
 
 
@@ -162,7 +170,7 @@ def test_many_raw_labels_may_stand_for_one_class(task):
 
 def test_a_label_of_no_class_is_named(task):
     found = task(TEXTS + 'classes = ["bad", "good"]\n', x_csv="text,label\nx,fair\n")
-    with pytest.raises(InputError, match=r"x.csv:2: column 'label' is 'fair', which is none of 'bad'"):
+    with pytest.raises(InputError, match=r"x.csv: row 1: column 'label' is 'fair', which is none of 'bad'"):
         _ = found.dataset
 
 
@@ -176,15 +184,15 @@ HEADLINES = "title,d\nUp and down,\"{'A': 'good', 'B': 'bad'}\"\nBroken,{'C's': 
 def test_a_mapping_gives_an_item_per_entry(task, caplog):
     found = task(EXPLODED + 'unreadable = "drop"\n', x_csv=HEADLINES)
     assert [(item.id, item.text, item.label) for item in found.dataset.items] == [
-        ("x-000002-1", "Up and down [A]", 1),
-        ("x-000002-2", "Up and down [B]", 0),
+        ("x-000001-1", "Up and down [A]", 1),
+        ("x-000001-2", "Up and down [B]", 0),
     ]
     assert "1 rows were left out; the first" in caplog.text
-    assert "x.csv:3: column 'd'" in caplog.text
+    assert "x.csv: row 2: column 'd'" in caplog.text
 
 
 def test_a_mapping_that_cannot_be_read_is_refused_unless_declared(task):
-    with pytest.raises(InputError, match=r"x.csv:3: column 'd' is .* a mapping is wanted"):
+    with pytest.raises(InputError, match=r"x.csv: row 2: column 'd' is .* a mapping is wanted"):
         _ = task(EXPLODED, x_csv=HEADLINES).dataset
 
 
@@ -211,7 +219,7 @@ def test_a_file_that_is_not_there_is_named(task):
 @pytest.mark.parametrize("folder", [".", "./", ""])
 def test_a_folder_is_no_file(task, folder):
     found = task(CHOICE + f'file = "{folder}"\noptions = "o"\n')
-    with pytest.raises(InputError, match=r"calbench.toml:5:1: .*file is .*, a folder; name a file in it"):
+    with pytest.raises(InputError, match=r"is a folder without tables; name a file in it"):
         _ = found.dataset
 
 
@@ -296,7 +304,7 @@ MARKED = CHOICE + 'file = "x.json"\noptions = "o"\n'
 )
 def test_marks_that_cannot_be_read_are_named_with_their_row(options, message, task):
     found = task(MARKED, x_json=json.dumps([{"q": "1?", "o": options}]))
-    with pytest.raises(InputError, match=r"x\.json:1: column 'o'") as caught:
+    with pytest.raises(InputError, match=r"x\.json: row 1: column 'o'") as caught:
         _ = found.dataset
     assert message in str(caught.value)
 
@@ -306,7 +314,7 @@ def test_keys_that_are_no_list_are_named_with_their_row(task):
         CHOICE + 'file = "x.json"\noptions = "o"\nanswer = "a"\nkeys = "k"\n',
         x_json=json.dumps([{"q": "1?", "o": ["x", "y"], "a": 1, "k": 12}]),
     )
-    with pytest.raises(InputError, match=r"x\.json:1: column 'k' is 12"):
+    with pytest.raises(InputError, match=r"x\.json: row 1: column 'k' is 12"):
         _ = found.dataset
 
 
@@ -314,13 +322,13 @@ def test_keys_that_are_no_list_are_named_with_their_row(task):
 def test_a_file_that_is_no_utf8_is_named(name, task, tmp_path):
     found = task(CHOICE + f'file = "{name}"\noptions = "o"\nanswer = "a"\n')
     (tmp_path / name).write_bytes(b'"\xe9t\xe9",o,a\n')
-    with pytest.raises(InputError, match=rf"{name}.*utf-8"):
+    with pytest.raises(InputError, match=rf"{name} cannot be read"):
         _ = found.dataset
 
 
 def test_a_column_named_twice_is_refused(task):
     found = task(TEXTS + 'classes = ["a", "b"]\n', x_csv="text,label,label\nt,a,b\n")
-    with pytest.raises(InputError, match=r"x\.csv:1: .*'label'"):
+    with pytest.raises(InputError, match=r"x\.csv: two columns are called 'label'; rename one"):
         _ = found.dataset
 
 
@@ -330,7 +338,7 @@ def test_a_template_does_not_write_none_into_a_text(task):
         + 'classes = ["a", "b"]\n',
         x_jsonl=jsonl({"a": "one", "b": None, "label": "a"}),
     )
-    with pytest.raises(InputError, match=r"x\.jsonl:1: column 'b' is None"):
+    with pytest.raises(InputError, match=r"x\.jsonl: row 1: column 'b' is None"):
         _ = found.dataset
 
 
@@ -340,7 +348,7 @@ def test_files_of_one_name_in_several_folders_give_ids_of_their_own(task, tmp_pa
         (tmp_path / part / "0.csv").write_text(f"text,label\nof {part},a\nmore of {part},b\n")
     found = task(TEXTS.replace("x.csv", "*/0.csv") + 'classes = ["a", "b"]\n')
     ids = [item.id for item in found.dataset.items]
-    assert ids == ["test/0.csv-000002", "test/0.csv-000003", "train/0.csv-000002", "train/0.csv-000003"]
+    assert ids == ["test/0.csv-000001", "test/0.csv-000002", "train/0.csv-000001", "train/0.csv-000002"]
 
 
 def test_a_mapping_with_a_key_of_no_name_is_refused(task):
@@ -348,7 +356,7 @@ def test_a_mapping_with_a_key_of_no_name_is_refused(task):
         TEXTS + 'classes = ["a", "b"]\n[tasks.t.explode]\ncolumn = "m"\nkey = "text"\nvalue = "label"\n',
         x_csv='m\n"{[]: 1}"\n',
     )
-    with pytest.raises(InputError, match=r"x\.csv:2: column 'm'"):
+    with pytest.raises(InputError, match=r"x\.csv: row 1: column 'm'"):
         _ = found.dataset
 
 
@@ -381,10 +389,13 @@ def test_open_questions_read_a_list_that_a_csv_file_keeps_as_text(task):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"q": "?"}, r"x.jsonl:1: column 'a' is missing; there are 'q'"),
-        ({"q": "?", "a": ["...", None]}, r"x.jsonl:1: column 'a' gives \['...'\]; an accepted answer"),
-        ({"q": "?", "a": [{"text": "x"}]}, r"x.jsonl:1: column 'a' holds {'text': 'x'}; an answer or a list"),
-        ({"q": None, "a": "x"}, r"x.jsonl:1: column 'q' is None; a text is wanted"),
+        ({"q": "?"}, r"x.jsonl: row 1: column 'a' is missing; there are 'q' \(str\)"),
+        ({"q": "?", "a": ["...", None]}, r"x.jsonl: row 1: column 'a' gives \['...'\]; an accepted answer"),
+        (
+            {"q": "?", "a": [{"text": "x"}]},
+            r"x.jsonl: row 1: column 'a' holds {'text': 'x'}; an answer or a list",
+        ),
+        ({"q": None, "a": "x"}, r"x.jsonl: row 1: column 'q' is None; a text is wanted"),
     ],
 )
 def test_open_questions_that_cannot_be_asked_are_named_with_their_place(row, message, task):

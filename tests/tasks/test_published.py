@@ -6,8 +6,7 @@ import pytest
 
 from calbench import models, tasks
 from calbench.errors import InputError, SetupRequiredError
-from calbench.tasks import _published as published
-from calbench.tasks._hub import hub_files
+from calbench.tasks._data import DataSource
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LAYOUTS = {  # id on the hub, file, rows, what the first item must be
@@ -58,6 +57,10 @@ LAYOUTS = {  # id on the hub, file, rows, what the first item must be
 }
 
 
+def published(name):
+    return tasks.registry.get(name)()
+
+
 @pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A cache in the hub's layout."""
@@ -81,20 +84,20 @@ def hub(tmp_path, monkeypatch):
 def test_questions_are_read_from_the_hubs_layout(name, hub):
     hub_id, file, rows, expected = LAYOUTS[name]
     hub(hub_id, file, rows)
-    found = tasks.registry.get(name)().load()[0]
+    found = published(name).load()[0]
     assert (found.text, found.options, found.label) == expected
 
 
 def test_pubmedqa_shows_the_abstract(hub):
     hub(*LAYOUTS["pubmedqa-full"][:3])
-    assert published.pubmedqa_full().load()[0].passage == "One. Two."
+    assert published("pubmedqa-full").load()[0].passage == "One. Two."
 
 
 def test_triviaqa_takes_all_aliases(hub):
     answer = {"value": "Paris", "aliases": ["City of Light"]}
     rows = [{"question_id": "x", "question": "q?", "answer": answer}]
     hub("mandarjoshi/trivia_qa", "rc.nocontext/validation-00000-of-00001.parquet", rows)
-    (found,) = published.triviaqa().load()
+    (found,) = published("triviaqa").load()
     assert (found.id, found.text, found.answers) == ("x", "q?", ("Paris", "City of Light"))
 
 
@@ -105,19 +108,19 @@ def test_nine_raw_labels_stand_for_three_classes_and_duplicates_go_first(hub):
     hub("lwrf42/financial-sentiment-dataset", "data/train-00000-of-00001.parquet", rows)
     again = [{"instruction": "?", "input": "TEXT  0 ", "output": "negative"}]
     hub("lwrf42/financial-sentiment-dataset", "data/test-00000-of-00001.parquet", again)
-    dataset = published.financial_sentiment().dataset
+    dataset = published("financial-sentiment").dataset
     assert dataset.n_duplicates == 1
     assert sorted(item.label for item in dataset.items) == [0, 0, 0, 0, 1, 2, 2, 2, 2]
 
 
 def test_a_raw_label_that_is_not_known_is_named(hub):
     hub("lwrf42/financial-sentiment-dataset", "data/a.parquet", [{"input": "x", "output": "odd"}])
-    with pytest.raises(InputError, match=r"a.parquet:1: column 'output' is 'odd'"):
-        published.financial_sentiment().load()
+    with pytest.raises(InputError, match=r"a.parquet: row 1: column 'output' is 'odd'"):
+        published("financial-sentiment").load()
 
 
 def test_each_financial_head_is_read_in_its_own_order():
-    task = published.financial_sentiment()
+    task = published("financial-sentiment")
     assert task.request(models.get("finbert")).columns == (1, 2, 0)
     assert task.request(models.get("financialbert")).columns == (0, 1, 2)
 
@@ -125,39 +128,32 @@ def test_each_financial_head_is_read_in_its_own_order():
 def test_what_is_not_cached_says_so_without_a_network(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(SetupRequiredError, match="allenai/ai2_arc"):
-        published.arc_challenge().load()
+        published("arc-challenge").load()
 
 
 def test_a_file_that_is_not_cached_needs_a_network(hub):
     hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
     with pytest.raises(SetupRequiredError, match=r"holds no file 'ARC-Challenge/test.* cannot be reached"):
-        published.arc_challenge().load()
-
-
-def test_a_file_that_the_hub_does_not_have_is_named(hub, monkeypatch):
-    hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
-    monkeypatch.setattr("calbench.tasks._hub._reachable", lambda hub_id, revision: True)
-    with pytest.raises(InputError, match="holds no file 'ARC-Challenge/test"):
-        published.arc_challenge().load()
+        published("arc-challenge").load()
 
 
 def test_a_download_that_stopped_halfway_is_not_the_data_set(hub):
     hub("some/set", "data/test-00001-of-00003.parquet", [{"a": 1}])
     with pytest.raises(SetupRequiredError, match=r"no test-00000-of-00003\.parquet \(2 missing in all\)"):
-        hub_files("some/set", "data/test-*.parquet")
+        _ = DataSource("some/set", "data/test-*.parquet").rows
 
 
 def test_a_local_folder_that_lacks_a_part_is_refused(tmp_path):
     (tmp_path / "test-00000-of-00002.jsonl").touch()
     with pytest.raises(InputError, match=r"holds no test-00001-of-00002\.jsonl"):
-        hub_files(str(tmp_path), "*.jsonl")
+        _ = DataSource(str(tmp_path), "*.jsonl").rows
 
 
 @pytest.mark.parametrize("pattern", ["test-00000-of-00003.jsonl", "**/test-0000[01]-*.jsonl"])
 def test_a_pattern_may_ask_for_some_parts_of_a_set(pattern, tmp_path):
     for index in range(2):
-        (tmp_path / f"test-0000{index}-of-00003.jsonl").touch()
-    assert hub_files(str(tmp_path), pattern)
+        (tmp_path / f"test-0000{index}-of-00003.jsonl").write_text('{"a": 1}\n')
+    assert DataSource(str(tmp_path), pattern).rows
 
 
 def test_a_declared_task_may_name_a_data_set_on_the_hub(hub, tmp_path, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -154,7 +154,7 @@ class Fuzzy:
     source: ClassVar[str] = SOURCE
     from_dict = FittedFuzzy.from_dict
 
-    form: str = "label_wise"
+    form: Literal["label_wise", "matrix"] = "label_wise"
     soft_ece: float = 1.0
     classwise_soft_ece: float = 1.0
     brier: float = 0.1
@@ -203,7 +203,7 @@ class FuzzyInt4:
     source: ClassVar[str] = SOURCE
     from_dict = FittedFuzzyInt4.from_dict
 
-    form: str = "label_wise"
+    form: Literal["label_wise", "matrix"] = "label_wise"
     soft_ece: float = 1.0
     classwise_soft_ece: float = 1.0
     brier: float = 0.1

@@ -35,6 +35,8 @@ function wilson(share, n, z = 1.96) {
   return [Math.max(0, centre - half), Math.min(1, centre + half)];
 }
 
+const FEW = 10; // a bin with fewer items says next to nothing, and is drawn hollow
+
 function drawReliability(target, bins) {
   const band = bins.map(([, n, , accuracy]) => wilson(accuracy, n));
   const x = bins.map(([, , confidence]) => confidence);
@@ -42,7 +44,7 @@ function drawReliability(target, bins) {
   draw(target, [
     { x: [0, 1], y: [0, 1], mode: "lines", line: { color: color("soft"), dash: "dot" }, name: "perfect", hoverinfo: "skip" },
     { x: [...x, ...x.slice().reverse()], y: [...band.map((b) => b[1]), ...band.map((b) => b[0]).reverse()], fill: "toself", fillcolor: color("band"), line: { width: 0 }, mode: "lines", name: "95% band", hoverinfo: "skip" },
-    { x, y: bins.map(([, , , a]) => a), mode: "lines+markers", text, hoverinfo: "text", name: "accuracy", line: { color: color("accent") }, marker: { size: bins.map(([, n]) => Math.max(5, Math.min(18, 3 + Math.sqrt(n)))) } },
+    { x, y: bins.map(([, , , a]) => a), mode: "lines+markers", text, hoverinfo: "text", name: "accuracy", line: { color: color("accent") }, marker: { symbol: bins.map(([, n]) => (n < FEW ? "circle-open" : "circle")), size: bins.map(([, n]) => Math.max(5, Math.min(18, 3 + Math.sqrt(n)))) } },
   ], { xaxis: { title: "confidence", range: [0, 1.02] }, yaxis: { title: "accuracy", range: [0, 1.02] } });
 }
 

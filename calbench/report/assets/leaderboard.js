@@ -14,12 +14,12 @@ const onReference = (c) => c.reference;
 const columns = [
   textColumn("model", "model"), textColumn("task", "task"), textColumn("quantizer", "quantizer"), textColumn("calibrator", "calibrator"),
   { key: "verdict", title: "verdict", text: verdictText, sort: (c) => verdictOrder[c.verdict], class: (c) => c.verdict },
+  estimateColumn("degradation", "Δ", "differences", 0, signed, onReference),
   numberColumn("bits", "bits", 2), numberColumn("mib", "MiB", 0), numberColumn("n", "n", 0),
   { key: "accuracy", title: "accuracy", number: true, text: (c) => digits(accuracyOf(c), 3), sort: accuracyOf },
   { key: "raw", title: "raw", number: true, text: (c) => digits(estimateOf(c, "arms", ARM.raw_candidate)?.[0]), sort: (c) => estimateOf(c, "arms", ARM.raw_candidate)?.[0] },
   estimateColumn("transferred", "transferred", "arms", ARM.transferred, digits),
   { key: "rank", title: "rank", number: true, text: (c) => (c.rank ? `${c.rank[0]} (${c.rank[1]}–${c.rank[2]})` : ""), sort: (c) => c.rank?.[0] },
-  estimateColumn("degradation", "Δ", "differences", 0, signed, onReference),
   estimateColumn("regret", "regret", "differences", 1, signed, onReference),
   estimateColumn("benefit", "benefit", "differences", 2, signed),
 ];
@@ -53,7 +53,9 @@ function matching() {
   const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
   const wanted = ["model", "task", "quantizer", "calibrator"].map((key) => [key, $(`filter-${key}`).value]).filter(([, v]) => v);
   const verdict = $("filter-verdict").value;
+  const folded = current === "leaderboard" && !$("references").checked;
   return data.cells.filter((c) => {
+    if (folded && c.reference) return false;
     const name = `${c.model} ${c.task} ${c.quantizer} ${c.calibrator} ${c.verdict}`.toLowerCase();
     return words.every((w) => name.includes(w)) && wanted.every(([key, v]) => c[key] === v)
       && (!verdict || (verdict === "hurts" ? c.hurts === "yes" : c.verdict === verdict));
@@ -110,6 +112,6 @@ function tableRow(cell, visible) {
 function sortBy(key) {
   state.descending = state.sort === key ? !state.descending : false;
   state.sort = key;
-  drawTable();
+  redraw();
   document.querySelector(`#leaderboard th[data-key="${key}"] button`).focus();
 }

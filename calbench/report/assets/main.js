@@ -1,7 +1,33 @@
 // Tabs, theme, keyboard, and the first drawing.
-const views = { leaderboard: drawTable, pareto: drawPareto, transfer: drawMatrix, provenance: drawProvenance };
-let current = "leaderboard";
-const redraw = () => views[current]();
+const views = { overview: drawOverview, leaderboard: drawTable, pareto: drawPareto, transfer: drawMatrix, provenance: drawProvenance };
+let current = "overview";
+const FILTERS = ["model", "task", "quantizer", "calibrator", "verdict"];
+function redraw() { views[current](); remember(); }
+
+// What is looked at stands in the address: it can be sent to a colleague, and reloading keeps it.
+function remember() {
+  const wanted = new URLSearchParams();
+  if (current !== "overview") wanted.set("view", current);
+  for (const key of FILTERS) if ($(`filter-${key}`).value) wanted.set(key, $(`filter-${key}`).value);
+  if ($("search").value) wanted.set("search", $("search").value);
+  if (data.metrics[state.metric] !== "ece") wanted.set("metric", data.metrics[state.metric]);
+  if (state.sort) wanted.set("sort", (state.descending ? "-" : "") + state.sort);
+  if (opened) wanted.set("cell", opened);
+  history.replaceState(null, "", `#${wanted}`);
+}
+
+function recall() {
+  const wanted = new URLSearchParams(location.hash.slice(1));
+  for (const key of FILTERS) if (wanted.get(key)) $(`filter-${key}`).value = wanted.get(key);
+  $("search").value = wanted.get("search") || "";
+  const metric = data.metrics.indexOf(wanted.get("metric") || "");
+  if (metric >= 0) $("metric").value = state.metric = metric;
+  const sort = wanted.get("sort") || "";
+  if (columns.some((c) => c.key === sort.replace(/^-/, ""))) [state.sort, state.descending] = [sort.replace(/^-/, ""), sort.startsWith("-")];
+  show(views[wanted.get("view")] ? wanted.get("view") : "overview");
+  const cell = data.cells.find((c) => c.id === wanted.get("cell"));
+  if (cell) openDetail(cell);
+}
 
 function show(name, focus = false) {
   current = name;
@@ -12,7 +38,7 @@ function show(name, focus = false) {
     $(`view-${key}`).hidden = key !== name;
   }
   $("filters").hidden = name === "provenance";
-  $("columns").hidden = name !== "leaderboard";
+  $("columns").hidden = $("fold").hidden = name !== "leaderboard";
   if (focus) $(`tab-${name}`).focus();
   redraw();
 }
@@ -37,18 +63,18 @@ function listen() {
   });
   let waiting = 0;
   $("search").addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(redraw, 80); });
-  for (const key of ["model", "task", "quantizer", "calibrator", "verdict"]) $(`filter-${key}`).addEventListener("change", () => redraw());
+  for (const key of FILTERS) $(`filter-${key}`).addEventListener("change", () => redraw());
   $("metric").addEventListener("change", () => { state.metric = Number($("metric").value); redraw(); });
-  for (const id of ["pareto-x", "matrix-value"]) $(id).addEventListener("change", () => redraw());
+  for (const id of ["pareto-x", "matrix-value", "references"]) $(id).addEventListener("change", () => redraw());
   $("reset").addEventListener("click", () => {
     $("search").value = "";
-    for (const key of ["model", "task", "quantizer", "calibrator", "verdict"]) $(`filter-${key}`).value = "";
+    for (const key of FILTERS) $(`filter-${key}`).value = "";
     state.sort = null;
     redraw();
   });
   $("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   $("close").addEventListener("click", closeDetail);
-  $("detail").addEventListener("close", () => { history.replaceState(null, "", "#"); opener?.focus?.(); });
+  $("detail").addEventListener("close", () => { opened = null; remember(); opener?.focus?.(); });
   $("leaderboard").tBodies[0].addEventListener("keydown", moveBetweenRows);
   window.addEventListener("beforeprint", () => show("leaderboard"));
 }
@@ -63,8 +89,5 @@ setTheme(savedTheme() || (matchMedia("(prefers-color-scheme: dark)").matches ? "
 $("subtitle").textContent = `${data.cells.length.toLocaleString("en")} cells · calbench ${data.calbench} · ${data.created}`;
 fillSelects();
 listen();
-drawTable();
-const asked = decodeURIComponent((location.hash.match(/^#cell=(.*)$/) || [])[1] || "");
-const first = asked && data.cells.find((c) => c.id === asked);
-if (first) openDetail(first);
+recall();
 document.documentElement.dataset.ready = "true";

@@ -1,5 +1,6 @@
 // The detail of a cell, the Pareto view, the transfer matrix, and where the numbers come from.
 let opener = null;
+let opened = null;
 
 function openDetail(cell) {
   opener = document.activeElement;
@@ -7,7 +8,8 @@ function openDetail(cell) {
   $("detail-body").replaceChildren(...detailParts(cell));
   $("detail").showModal();
   $("close").focus();
-  history.replaceState(null, "", `#cell=${encodeURIComponent(cell.id)}`);
+  opened = cell.id;
+  remember();
   drawDetail(cell, ARM.transferred);
 }
 
@@ -28,17 +30,18 @@ function detailParts(cell) {
   const known = cell.bins.some(Boolean);
   const pair = data.pairs[cell.pair];
   return [
+    element("p", { class: "verdict" }, element("span", { class: cell.verdict }, verdictText(cell) || "no gate"), ...cell.accepted.map((why) => `: ${why}`)),
+    ...gateParts(cell),
     element("p", {}, `${cell.n.toLocaleString("en")} test items, fitted on ${cell.nc.toLocaleString("en")}; ${(cell.level * 100).toFixed(0)}% intervals; seed ${cell.seed}. Reference: ${cell.baseline}.`),
     ...cell.warnings.map((w) => element("p", { class: `warning${/ hurts:/.test(w) ? " hurts" : ""}` }, w)),
     element("div", { class: "scroll small", tabindex: "0" }, table(["", ...data.metrics], rows)),
     known ? element("p", {}, element("label", {}, "Diagrams of ", select)) : element("p", { class: "note" }, "These results were written by an older calbench and hold no diagrams; run again to draw them."),
     element("div", { class: "grid" },
-      known ? figure("plot-reliability", "Accuracy against confidence in 15 bins; the band is Wilson's 95% interval of a bin's accuracy, a marker's size the number of items.", "Reliability diagram") : null,
+      known ? figure("plot-reliability", "Accuracy against confidence in 15 bins; the band is Wilson's 95% interval of a bin's accuracy, a marker's size the number of items, hollow where fewer than 10.", "Reliability diagram") : null,
       known ? figure("plot-histogram", "How many items each bin holds.", "Histogram of confidences") : null,
       pair && !cell.reference ? figure("plot-pair", `Raw confidence of both models on ${pair.points.length / 3} of ${pair.n} test items; ${pair.flips} of all answers flip.`, "Confidence at full precision against quantized") : null,
       figure("plot-differences", "Degradation: lost in transfer. Regret: what refitting would gain. Benefit: gained over no calibrator.", "Degradation, regret and benefit with their intervals")),
     known ? element("details", {}, element("summary", {}, "The diagram as a table"), element("div", { id: "bins-table" })) : null,
-    ...gateParts(cell),
     ...provenanceParts(cell),
   ].filter(Boolean);
 }
@@ -72,7 +75,15 @@ function provenanceParts(cell) {
   ].filter(Boolean);
 }
 
+let paretoChose = false;
+function chooseOneTask() {
+  if (paretoChose || $("filter-task").value) return;
+  paretoChose = true; // once: who asks for all tasks afterwards gets them
+  $("filter-task").value = data.cells[0]?.task ?? "";
+}
+
 function drawPareto() {
+  chooseOneTask();
   const key = $("pareto-x").value;
   const higher = data.metrics[state.metric] === "accuracy";
   const points = matching().map((c) => ({ cell: c, x: c[key], e: estimateOf(c, "arms", ARM.transferred), accuracy: accuracyOf(c) }))
@@ -90,8 +101,9 @@ function drawPareto() {
   draw($("pareto-plot"), [
     { x: frontier.map((p) => p.x), y: frontier.map((p) => p.e[0]), mode: "lines", line: { color: color("soft"), shape: "hv", dash: "dot" }, name: "frontier", hoverinfo: "skip" },
     {
-      x: points.map((p) => p.x), y: points.map((p) => p.e[0]), mode: "markers", showlegend: false, customdata: points.map((_, i) => i),
-      text: points.map((p) => `${literal(name(p.cell))}<br>${digits(p.e[0])}${interval(p.e)}<br>accuracy ${digits(p.accuracy, 3)}`), hoverinfo: "text",
+      x: points.map((p) => p.x), y: points.map((p) => p.e[0]), mode: points.length <= 40 ? "markers+text" : "markers", showlegend: false, customdata: points.map((_, i) => i),
+      text: points.map((p) => literal(p.cell.quantizer)), textposition: "top center", textfont: { size: 10 },
+      hovertext: points.map((p) => `${literal(name(p.cell))}<br>${digits(p.e[0])}${interval(p.e)}<br>accuracy ${digits(p.accuracy, 3)}`), hoverinfo: "text",
       error_y: { type: "data", symmetric: false, array: points.map((p) => sure(p.e[2], p.e[0]) - p.e[0]), arrayminus: points.map((p) => p.e[0] - sure(p.e[1], p.e[0])), color: color("line"), thickness: 1, width: 2, visible: points.length <= 150 },
       marker: { size: 10, color: points.map((p) => sure(p.accuracy, null)), colorscale: "Viridis", colorbar: { title: { text: "accuracy" }, thickness: 14 }, line: { width: 1, color: color("back") } },
     },
@@ -106,8 +118,9 @@ function drawMatrix() {
   const which = Number($("matrix-value").value);
   const worse = (which === 2 ? -1 : 1) * (data.metrics[state.metric] === "accuracy" ? -1 : 1);
   const cells = matching().filter((c) => !c.reference);
-  const largest = Math.max(1e-9, ...cells.map((c) => Math.abs(c.differences[which][state.metric]?.[0])).filter(Number.isFinite));
-  const groups = Map.groupBy ? Map.groupBy(cells, (c) => `${c.model} on ${c.task}`) : grouped(cells);
+  const largest = Math.max(0.02, // a smaller change is pale, whatever else there is
+     ...cells.map((c) => Math.abs(c.differences[which][state.metric]?.[0])).filter(Number.isFinite));
+  const groups = grouped(cells, (c) => `${c.model} on ${c.task}`);
   $("count").textContent = `${cells.length} transferred cells`;
   $("matrix").replaceChildren(...[...groups].map(([title, members]) => {
     const across = [...new Set(members.map((c) => c.quantizer))];
@@ -122,19 +135,16 @@ function drawMatrix() {
 function matrixCell(cell, which, worse, largest) {
   const e = cell?.differences[which][state.metric];
   if (!e || typeof e[0] !== "number") return element("td", {}, "");
-  const strength = Math.round(Math.min(1, Math.abs(e[0]) / largest) * 55);
+  const strength = Math.round(12 + Math.min(1, Math.abs(e[0]) / largest) * 58);
   const hue = e[0] * worse > 0 ? "215, 48, 39" : "49, 110, 199";
   const sure = e[1] > 0 || e[2] < 0;
   return element("td", { class: sure ? "sure" : null, style: `background: rgba(${hue}, ${strength / 100})`, title: interval(e, signed).trim() },
     element("button", { type: "button", "aria-label": `Open ${cell.id}: ${signed(e[0])}`, onclick: () => openDetail(cell) }, signed(e[0], 3)));
 }
 
-function grouped(cells) {
+function grouped(cells, key) {
   const groups = new Map();
-  for (const c of cells) {
-    const key = `${c.model} on ${c.task}`;
-    groups.set(key, [...(groups.get(key) || []), c]);
-  }
+  for (const c of cells) groups.set(key(c), [...(groups.get(key(c)) || []), c]);
   return groups;
 }
 
