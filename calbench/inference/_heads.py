@@ -73,12 +73,9 @@ def head_stands_alone(module: Any, tokens: Sequence[int]) -> bool:
     own = module(input_ids=ids, **forward_options(module)).logits[0]
     try:
         hidden = module.base_model(input_ids=ids, **forward_options(module.base_model)).last_hidden_state
-        found, eps = (
-            vocabulary_logits(module)(hidden[0]).detach().float().cpu(),
-            torch.finfo(hidden.dtype).eps,
-        )
+        found = vocabulary_logits(module)(hidden[0]).detach().float().cpu()
     except Exception:  # noqa: BLE001 (of an architecture whose parts are put together otherwise)
         return False
     own = own.detach().float().cpu()
-    tolerance = max(1e-4, 4 * eps) * max(1.0, float(own.abs().max()))
+    tolerance = max(1e-4, 4 * torch.finfo(hidden.dtype).eps) * max(1.0, float(own.abs().max()))
     return own.shape == found.shape and float((own - found).abs().max()) <= tolerance
