@@ -12,7 +12,7 @@ import numpy as np
 from calbench.inference._agreement import Grouping, Way, check_causal, forward_options, groups, settle
 from calbench.inference._choice_tokens import Choices, encode_choices, shared_prefix
 from calbench.inference._heads import head_stands_alone, log_probs_of, vocabulary_logits
-from calbench.inference._methods import check_length, device_of, padded
+from calbench.inference._methods import check_length, check_tokens, device_of, padded
 from calbench.inference._prefixes import read_prefix
 from calbench.inference._trees import n_tokens, tree_batch
 from calbench.models import ModelSource
@@ -93,6 +93,7 @@ def choice_method(
     questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
     inputs = list(zip(questions, divisors(request, items, questions), strict=True))
     check_length(module, source, longest(questions) - 1)  # the last token is predicted, never read
+    check_tokens(module, source, max(max(*q.context, *map(max, q.options)) for q in questions))
     way = _way(module, questions)
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
     if not way.trees or len(prefix) < MIN_PREFIX:

@@ -10,7 +10,14 @@ from typing import Any
 from calbench.errors import InputError
 from calbench.inference._agreement import Way, check_causal, forward_options, groups, settle
 from calbench.inference._heads import head_stands_alone, vocabulary_logits
-from calbench.inference._methods import at_last_token, check_length, device_of, embedding_of, padded
+from calbench.inference._methods import (
+    at_last_token,
+    check_length,
+    check_tokens,
+    device_of,
+    embedding_of,
+    padded,
+)
 from calbench.inference._tokens import Text, encode, label_tokens
 from calbench.models import ModelSource
 from calbench.records import Float32
@@ -57,6 +64,7 @@ def text_method(
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
     check_length(module, source, max(map(len, inputs)))
+    check_tokens(module, source, max(max(text.tokens, default=0) for text in inputs))
     probe = _probe(inputs)
     if request.scoring == "head":
         way, read, width = *_head_reader(module, tokenizer, request, inputs, probe), len(request.columns)

@@ -88,6 +88,17 @@ def check_device(module: Any) -> None:
         )
 
 
+def check_tokens(module: Any, source: ModelSource, largest: int) -> None:
+    """Raise :class:`InputError` if a token has no row in the model's table of embeddings."""
+    embedding = embedding_of(module)
+    n_rows = getattr(embedding, "num_embeddings", None)
+    if n_rows is not None and largest >= n_rows:
+        raise InputError(
+            f"{source.id} knows {n_rows} tokens, and its tokenizer gives the token id {largest}; give the"
+            " tokenizer that the model was trained with"
+        )
+
+
 def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
     """Raise :class:`InputError` if an input is longer than the positions that a model learned."""
     n_places = _n_positions(module.config.get_text_config())

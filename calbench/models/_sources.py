@@ -18,6 +18,7 @@ from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
 from calbench.models._derived import decoded, merged
 from calbench.models._quiet import quiet
+from calbench.models._whole_files import check_used, quantized_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -130,6 +131,12 @@ class ModelSource:
     def check_full_precision(self) -> None:
         """Raise :class:`InputError` if the folder's weights are quantized already."""
         settings = quantization_settings(self.folder)
+        if settings is None and (coded := quantized_tensors(self.folder)):
+            raise InputError(
+                f"model {self.id!r}: {self.location} holds codes or scales of quantized weights"
+                f" ({', '.join(coded[:3])}, {len(coded)} in all), and its config.json does not say how to"
+                " read them; name the model that they were made from"
+            )
         if settings is not None:
             method = settings.get("quant_method", "an unnamed method")
             raise InputError(
@@ -189,6 +196,8 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             placed = self._placed(device, dtype or torch.float32)
             with self._explained("model"):
@@ -208,11 +217,13 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
-        if self.classes and self.architecture == "sequence-classification":
-            self._check_classes(loaded.config)
+        if quantization_settings(self.folder) is None:
+            check_used(self.id, self.location, loaded, info["unexpected_keys"])
+        if self.architecture == "sequence-classification":
+            self._check_head(loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
-        return (loaded if placed else loaded.to(device)).eval()
+        return unfold(loaded if placed else loaded.to(device)).eval()
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -231,6 +242,19 @@ class ModelSource:
                 f" ({type(error).__name__}: {shorten(str(error), 400)}); make sure that its files are whole,"
                 " and that transformers knows the model without code of its own, which is never run"
             ) from error
+
+    def _check_head(self, config: Any) -> None:
+        """Raise :class:`InputError` unless the outputs are logits of classes that exclude each other."""
+        kind = getattr(config, "problem_type", None)
+        if kind in ("multi_label_classification", "regression") or config.num_labels == 1:
+            what = str(kind or "one output").replace("_", " ")
+            raise InputError(
+                f"model {self.id!r}: its head is made for {what}: its outputs are no logits of classes of"
+                " which one is right, and a softmax over them would be no probability; measure such a model"
+                " elsewhere and import its probabilities, one two-class record for each label"
+            )
+        if self.classes:
+            self._check_classes(config)
 
     def _check_classes(self, config: Any) -> None:
         """Raise :class:`InputError` unless the head has as many outputs, and the same names in one order."""
@@ -293,12 +317,14 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             with self._explained("configuration"), torch.device("meta"):
                 config = transformers.AutoConfig.from_pretrained(
                     self.location, trust_remote_code=False, local_files_only=True
                 )
-                return kind.from_config(config)
+                return unfold(kind.from_config(config))
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer that goes with the full-precision model.

@@ -130,6 +130,10 @@ class Bench:
                 self._records[place] = self._stored_or_made(*place)
             except CalbenchError as error:
                 self._records[place] = error  # every other calibrator would meet it again
+            except Exception as error:  # noqa: BLE001 (of a third party: it ends this cell, and no other)
+                named = CalbenchError(f"{' × '.join(place)}: {type(error).__name__}: {error}")
+                named.__cause__ = error
+                self._records[place] = named
         found = self._records[place]
         if isinstance(found, CalbenchError):
             raise found
@@ -168,7 +172,7 @@ class Bench:
             quantized = self._load(source, quantizers.get(quantizer), task)
             for name in wanted:
                 # A planned neighbour that fails will say so in a test of its own.
-                with nullcontext() if name == task else suppress(CalbenchError):
+                with nullcontext() if name == task else suppress(Exception):
                     if self.store.get(self.identity(model, quantizer, name)) is None:
                         self._score(source, quantizer, name, quantized)
             del quantized
