@@ -40,6 +40,21 @@ def draws_its_own_numbers(self, logits, labels, *, context):
     return lambda z: softmax(z / temperature)
 
 
+def mapping(function):
+    """A ``fit_confidences`` that returns ``function``."""
+    return lambda self, confidences, correct: function
+
+
+def doubles_in_place(self, confidences, correct):
+    confidences *= 2
+    return lambda c: c
+
+
+def divides(self, confidences, correct):
+    share = 1 / int(correct.sum())
+    return lambda c: c * share
+
+
 class Learning:
     """Changes each time it is applied."""
 
@@ -89,7 +104,11 @@ def raises_key_error(self, logits, labels, *, context):
 @pytest.mark.parametrize(
     ("component", "message"),
     [
-        breaks("takes no context", fit=lambda self, logits, labels: softmax),
+        breaks("fit_confidences writes into its inputs", fit_confidences=doubles_in_place),
+        breaks("mapped differently beside others", fit_confidences=mapping(lambda c: c / c.sum())),
+        breaks("returned no confidences", fit_confidences=mapping(lambda c: 1 + c)),
+        breaks("returned int; return a function", fit_confidences=lambda self, confidences, correct: 3),
+        breaks("all answers wrong raised ZeroDivisionError", fit_confidences=divides),
         breaks("must be a class with fit", fit=None),
         breaks("writes into its inputs", fit=writes_into_logits),
         breaks("writes into its input", fit=fits(applied_in_place)),
@@ -129,6 +148,7 @@ def test_a_fit_that_can_be_saved_but_not_restored_is_caught():
 def test_classes_and_instances_that_keep_the_rules_pass():
     check_calibrator(Good)
     check_calibrator(Good())
+    check_calibrator(type("OfConfidences", (Good,), {"fit_confidences": mapping(lambda c: c**2)}))
     check_calibrator(type("Saving", (Good,), saved(lambda t: {"temperature": float(t)})))
 
 

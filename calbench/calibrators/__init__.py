@@ -24,6 +24,7 @@ from calbench.calibrators._interface import (
     FittedCalibrator,
 )
 from calbench.calibrators._plugins import AdaptedCalibrator, build, check_component, is_built_in, restore
+from calbench.calibrators._plugins import adapted as adapt
 from calbench.calibrators._precision import unit_error
 from calbench.errors import InputError
 from calbench.records import softmax
@@ -75,16 +76,19 @@ registry: Registry[Any] = Registry(
 def calibrator(name: str) -> Callable[[C], C]:
     """Return a decorator that registers a class as the calibrator ``name``.
 
-    The class has ``fit(self, logits, labels, *, context)``, which returns anything callable,
-    ``logits -> probs``. Inputs are checked before and probabilities after. What else it may
-    declare, and what holds if it does not: ``needs`` (``"logits"``), ``needs_epsilon`` and
-    ``preserves_prediction`` (False), ``source`` (empty), and ``from_dict(d)`` to restore a fit;
-    on the fit ``n_parameters`` (0), ``size_bytes``, ``warnings``, ``at(epsilon)`` and ``to_dict()``.
+    The class has ``fit(self, logits, labels)``, which returns anything callable, ``logits -> probs``,
+    and may take a keyword ``context`` (:class:`CalibrationContext`). Inputs are checked before and
+    probabilities after. With ``fit_confidences(self, confidences, correct)`` as well, which returns a
+    function of confidences or something with ``confidences(values)``, it is used on records of the top
+    answer too. What else it may declare, and what holds if it does not: ``needs`` (``"logits"``),
+    ``needs_epsilon`` and ``preserves_prediction`` (False), ``source`` (empty), and ``from_dict(d)`` to
+    restore a fit; on the fit ``n_parameters`` (0), ``size_bytes``, ``warnings``, ``at(epsilon)`` and
+    ``to_dict()``.
 
     >>> import numpy as np
     >>> @calibrator("doctest-halving")
     ... class Halving:
-    ...     def fit(self, logits, labels, *, context):
+    ...     def fit(self, logits, labels):
     ...         return lambda z: softmax(z / 2)
     >>> get("doctest-halving").fit([[2.0, 0], [0, 2.0]], [0, 1])([[2.0, 0.0]]).round(3).tolist()
     [[0.731, 0.269]]
@@ -123,7 +127,7 @@ def get(id: str) -> Calibrator:  # noqa: A002 (the one word for it everywhere)
     """
     component, canonical, arguments = registry.bind(id)
     method = build(component, canonical, arguments)
-    return cast("Calibrator", method) if is_built_in(component) else AdaptedCalibrator(canonical, method)
+    return cast("Calibrator", method) if is_built_in(component) else adapt(canonical, method)
 
 
 def adapted(method: Any) -> Calibrator:
@@ -135,7 +139,7 @@ def adapted(method: Any) -> Calibrator:
     if isinstance(method, AdaptedCalibrator) or is_built_in(component):
         return cast("Calibrator", method)
     check_component(component.__name__, component)
-    return AdaptedCalibrator(component.__name__, method)
+    return adapt(component.__name__, method)
 
 
 def from_dict(d: dict[str, Any]) -> FittedCalibrator:

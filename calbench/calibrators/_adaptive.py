@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_enough, check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._scaling import scale_derivatives
 from calbench.calibrators._temperature import fit_temperature
 from calbench.errors import InputError
@@ -47,6 +47,16 @@ class FittedAdaptive(Fitted):
             hidden = ops.tanh(hidden) if i < last else ops.minimum(ops.maximum(hidden, -_LIMIT), _LIMIT)
         return ops.softmax(z / (ops.constant("temperature", self.temperature) * ops.exp(hidden)))
 
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        gaps = len(self.centre)
+        sizes = [(gaps, _WIDTH), (_WIDTH,), (_WIDTH, _WIDTH), (_WIDTH,), (_WIDTH, 1), (1,)]
+        yield self.temperature > 0, f"temperature is {self.temperature}"
+        yield self.centre.shape == self.spread.shape == (gaps,), "centre and spread differ in their shapes"
+        yield bool((self.spread > 0).all()), "a spread is not above 0"
+        yield [layer.shape for layer in self.layers] == sizes, "the layers do not fit together"
+        yield self.n_classes in (None, gaps + 1), f"n_classes is {self.n_classes}"
+
     @property
     def n_parameters(self) -> int:
         """Weights and biases of the network, and the temperature it starts from."""
@@ -55,7 +65,7 @@ class FittedAdaptive(Fitted):
 
 @calibrator("adaptive")
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(Method):
     r"""Parameterised temperature scaling (PTS): T(z) from the sorted largest logits.
 
     Two hidden layers of 5 tanh units see the standardised gaps z₍₁₎ − z₍ⱼ₎, j = 2...n_top, which do
@@ -82,11 +92,9 @@ class Adaptive:
     57
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = "Tomani, Cremers, Buettner 2022, Parameterized Temperature Scaling (ECCV)"
-    from_dict = FittedAdaptive.from_dict
+    fit_type = FittedAdaptive
+    source = "Tomani, Cremers, Buettner 2022, Parameterized Temperature Scaling (ECCV)"
+    preserves_prediction = True
 
     n_top: int = 10
 

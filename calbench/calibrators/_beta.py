@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, sigmoid, softplus
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    ConfidenceMethod,
     Form,
     Samples,
-    check_form,
-    confidence_samples,
     one_sided,
-    samples,
 )
-from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Problems
 from calbench.calibrators._logistic import fit_logistic
 from calbench.calibrators._solvers import Solution, not_converged
 from calbench.errors import InputError
@@ -51,6 +47,16 @@ class FittedBeta(ConfidenceFit):
         a, b, c = (ops.constant(f"{name}_{number}", getattr(self, name)[number]) for name in "abc")
         return b * softplus(ops, log_odds) - a * softplus(ops, -log_odds) + c
 
+    def problems(self) -> Problems:
+        """What its maps must keep."""
+        yield from super().problems()
+        yield (
+            self.a.shape == self.b.shape == self.c.shape == (self.n_maps,),
+            f"there are not {self.n_maps} maps",
+        )
+        yield bool((self.a >= 0).all() and (self.b >= 0).all()), "a or b is below 0"
+        yield self.n_free in (2, 3), f"n_free is {self.n_free}"
+
     @property
     def n_parameters(self) -> int:
         """Three a map (abm), or two (am, ab)."""
@@ -59,7 +65,7 @@ class FittedBeta(ConfidenceFit):
 
 @calibrator("beta")
 @dataclass(frozen=True)
-class Beta:
+class Beta(ConfidenceMethod):
     r"""Beta calibration: logit q = a ln p − b ln(1 − p) + c with a, b ≥ 0, by maximum likelihood.
 
     Parameters
@@ -81,32 +87,19 @@ class Beta:
     [0.5]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Kull, Silva Filho, Flach 2017, Beta calibration (AISTATS)"
-    from_dict = FittedBeta.from_dict
+    fit_type = FittedBeta
+    source = "Kull, Silva Filho, Flach 2017, Beta calibration (AISTATS)"
 
     parameters: Literal["abm", "am", "ab"] = "abm"
     form: Form = "top-label"
 
     def __post_init__(self) -> None:
-        check_form(self.form, "beta")
+        super().__post_init__()
         if self.parameters not in ("abm", "am", "ab"):
             raise InputError(f"beta: parameters is {self.parameters!r}; use 'abm', 'am' or 'ab'")
 
-    def fit(
-        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
-    ) -> FittedBeta:
-        """Fit each map; raises :class:`InputError` for data that cannot be used."""
-        data = check_fit(logits, labels, context)
-        return self._fit(samples(data, self.form), self.form, data.n_classes)
-
-    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedBeta:
-        """Fit the top-label map where only confidences and correctness are known."""
-        return self._fit([confidence_samples(confidences, correct)], "top-label", None)
-
-    def _fit(self, maps: list[Samples], form: str, n_classes: int | None) -> FittedBeta:
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedBeta:
+        """Fit each map."""
         curves = [fit_beta(s, self.parameters) for s in maps]
         a, b, c = np.stack([abc for abc, _ in curves], axis=1)
         return FittedBeta(
@@ -115,7 +108,7 @@ class Beta:
             b=b,
             c=c,
             n_free=len(self.parameters),
-            n_classes=None if form == "top-label" else n_classes,
+            n_classes=n_classes,
             warnings=one_sided(maps) + tuple(w for _, s in curves for w in not_converged(s)),
         )
 

@@ -5,7 +5,7 @@ The maps see log-odds, computed from the logits, so that a confidence of 1 − 1
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calbench.calibrators._array_ops import NUMPY, Ops, filled, finite, log_softmax
-from calbench.calibrators._fitted import Fitted
-from calbench.calibrators._inputs import FitData
+from calbench.calibrators._fitted import Fitted, Method, Problems
+from calbench.calibrators._inputs import FitData, check_fit
+from calbench.calibrators._interface import CalibrationContext
 from calbench.errors import InputError
 from calbench.records import Bool, Float64, check_confidences, check_correct
 
@@ -51,7 +52,7 @@ class ConfidenceFit(Fitted):
     classes one map, of class 1).
     """
 
-    form: str
+    form: Form
 
     @abstractmethod
     def map(self, ops: Ops, log_odds: Any, number: int) -> Any:
@@ -68,6 +69,16 @@ class ConfidenceFit(Fitted):
         if self.n_classes == 2:
             return self._of_two(ops, z)
         return self._one_vs_rest(ops, z)
+
+    @property
+    def n_maps(self) -> int:
+        """How many maps the form has."""
+        return 1 if self.form == "top-label" or self.n_classes == 2 else self.n_classes or 0
+
+    def problems(self) -> Problems:
+        """What is wrong with its form."""
+        yield self.form in FORMS, f"form is {self.form!r}"
+        yield (self.form == "top-label") == (self.n_classes is None), f"n_classes is {self.n_classes!r}"
 
     def confidences(self, confidences: npt.ArrayLike) -> Float64:
         """Return calibrated confidences ``(n,)`` where only the top answer's is known.
@@ -108,6 +119,35 @@ class ConfidenceFit(Fitted):
         # Where every map says 0 nothing is left to share out: all options are equal.
         even = ops.where(present, 1.0, 0.0) / ops.sum(ops.where(present, 1.0, 0.0))
         return ops.where(total > 0, raw / ops.where(total > 0, total, 1.0), even)
+
+
+class ConfidenceMethod(Method, ABC):
+    """A method that fits maps of one probability; it adds its settings and ``fit_maps``."""
+
+    needs = "top-label"
+    form: Form
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            name = self.fit_type.calibrator
+            raise InputError(f"{name}: form is {self.form!r}; use {' or '.join(map(repr, FORMS))}")
+
+    @abstractmethod
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> ConfidenceFit:
+        """Fit each map."""
+
+    def fit(
+        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
+    ) -> ConfidenceFit:
+        """Fit each map; raises :class:`InputError` for data that cannot be used."""
+        data = check_fit(logits, labels, context)
+        return self.fit_maps(
+            samples(data, self.form), self.form, None if self.form == "top-label" else data.n_classes
+        )
+
+    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> ConfidenceFit:
+        """Fit the top-label map where only confidences and correctness are known."""
+        return self.fit_maps([confidence_samples(confidences, correct)], "top-label", None)
 
 
 def top_log_odds(ops: Ops, z: Any) -> tuple[Any, Any, Any]:
@@ -161,12 +201,6 @@ def confidence_samples(confidences: npt.ArrayLike, correct: npt.ArrayLike) -> Sa
     return Samples(
         _odds_of_confidences(checked), check_correct(correct, len(checked)), "the prediction is right"
     )
-
-
-def check_form(form: str, name: str) -> None:
-    """Raise :class:`InputError` unless a form is known."""
-    if form not in FORMS:
-        raise InputError(f"{name}: form is {form!r}; use {' or '.join(map(repr, FORMS))}")
 
 
 def one_sided(maps: list[Samples]) -> tuple[str, ...]:

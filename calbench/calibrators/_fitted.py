@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import typing
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,6 +16,7 @@ import numpy.typing as npt
 
 from calbench.calibrators._array_ops import NUMPY, Ops
 from calbench.calibrators._inputs import BLOCK, check_logits
+from calbench.calibrators._interface import Needs
 from calbench.errors import InputError
 from calbench.records import Float64
 
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _NOT_STORED = ("n_classes", "warnings")
+# Whether something holds of a fit's parameters, and what is wrong where it does not.
+Problems = Iterator[tuple[bool, str]]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -70,6 +77,12 @@ class Fitted(ABC):
         for start in range(0, len(z), rows):
             block = z[start : start + rows].astype(np.float64)
             probs[start : start + rows] = self.formula(NUMPY, block)
+        if np.isnan(probs.sum()):
+            row = int(np.argmax(np.isnan(probs).any(axis=1)))
+            raise InputError(
+                f"the {self.calibrator} fit gives no probabilities for logits[{row}]: its parameters are out"
+                " of all proportion to them; fit it again"
+            )
         return probs
 
     def at(self, epsilon: float | None) -> Self:  # noqa: ARG002 (a hook)
@@ -96,17 +109,75 @@ class Fitted(ABC):
                     f" {d['calibrator']!r} in format {d['format']}"
                 )
             parameters = {name: _restored(value) for name, value in d["parameters"].items()}
-            return cls(n_classes=d["n_classes"], warnings=tuple(d["warnings"]), **parameters)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            fitted = cls(n_classes=d["n_classes"], warnings=tuple(d["warnings"]), **parameters)
+            found = chain(fitted._well_typed(), fitted.problems())
+            wrong = next((text for holds, text in found if not holds), None)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, InputError):
                 raise
             raise InputError(
                 f"this is no fit of {cls.calibrator!r} as to_dict() wrote it ({error!r})"
             ) from error
+        if wrong:
+            raise InputError(f"this is no fit of {cls.calibrator!r} as to_dict() wrote it: {wrong}")
+        return fitted
+
+    def problems(self) -> Problems:
+        """What its parameters must keep, besides being finite and of their types."""
+        yield from ()
+
+    def _well_typed(self) -> Problems:
+        known = self.n_classes is None or (_is_whole(self.n_classes) and self.n_classes >= 2)
+        yield known, f"n_classes is {self.n_classes!r}"
+        yield all(isinstance(w, str) for w in self.warnings), "warnings are not texts"
+        kinds = typing.get_type_hints(type(self))
+        for name, value in self._parameters().items():
+            kind = kinds[name]
+            if kind is int:
+                good = _is_whole(value) and value >= 0
+            elif kind is float or (value is not None and type(None) in typing.get_args(kind)):
+                good = isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+            elif typing.get_origin(kind) is tuple:
+                good = isinstance(value, tuple) and len(value) > 0 and all(map(_is_finite, value))
+            elif kind == Float64:
+                good = _is_finite(value)
+            else:
+                good = value is None or isinstance(value, str)
+            yield good, f"{name} is {value!r}"
 
     def _parameters(self) -> dict[str, Any]:
         fields = (f.name for f in dataclasses.fields(self) if f.name not in _NOT_STORED)
         return {name: getattr(self, name) for name in fields}
+
+
+class Method:
+    """A built-in calibrator: names the type of its fits and its paper, and adds its settings and ``fit``."""
+
+    fit_type: ClassVar[type[Fitted]]
+    source: ClassVar[str]
+    needs: ClassVar[Needs] = "logits"
+    needs_epsilon: ClassVar[bool] = False
+    preserves_prediction: ClassVar[bool] = False
+
+    @classmethod
+    def from_dict(cls, d: dict[str, Any]) -> Fitted:
+        """Restore a fit from what its ``to_dict()`` gave."""
+        return cls.fit_type.from_dict(d)
+
+
+def table_problems(edges: Float64, values: Float64, *, more: int) -> Problems:
+    """What a table of probabilities must keep: ``more`` values than edges, both in [0, 1], edges in order."""
+    yield edges.ndim == values.ndim == 1 and len(values) == len(edges) + more, "a table is not complete"
+    yield bool((np.diff(edges) >= 0).all()), "a table's edges are not in order"
+    yield all(bool(((part >= 0) & (part <= 1)).all()) for part in (edges, values)), "a table leaves [0, 1]"
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.ndim > 0 and bool(np.isfinite(value).all())
 
 
 def _count(value: Any) -> int:
@@ -126,4 +197,9 @@ def _plain(value: Any) -> Any:
 def _restored(value: Any) -> Any:
     if isinstance(value, dict):
         return tuple(_restored(part) for part in value["arrays"])
-    return np.array(value, dtype=np.float64) if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    array = np.array(value)
+    if array.dtype.kind not in "iuf" and array.size:
+        raise ValueError(f"{value!r} does not hold numbers only")
+    return array.astype(np.float64)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    ConfidenceMethod,
     Form,
     Samples,
-    check_form,
-    confidence_samples,
     one_sided,
-    samples,
 )
-from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Problems, table_problems
 from calbench.calibrators._steps import bin_means, certain, check_bins, equal_mass_edges, step
 from calbench.errors import InputError
 from calbench.records import Float64
@@ -38,6 +34,13 @@ class FittedHistogram(ConfidenceFit):
         """Look up the bin's level."""
         return step(ops, sigmoid(ops, log_odds), f"map_{number}", self.edges[number], self.values[number])
 
+    def problems(self) -> Problems:
+        """What its maps must keep."""
+        yield from super().problems()
+        yield len(self.edges) == len(self.values) == self.n_maps, f"there are not {self.n_maps} maps"
+        for edges, values in zip(self.edges, self.values, strict=True):
+            yield from table_problems(edges, values, more=1)
+
     @property
     def n_parameters(self) -> int:
         """Levels of all maps."""
@@ -46,7 +49,7 @@ class FittedHistogram(ConfidenceFit):
 
 @calibrator("histogram")
 @dataclass(frozen=True)
-class Histogram:
+class Histogram(ConfidenceMethod):
     r"""Histogram binning: a bin's calibrated probability is the share of its samples that came true.
 
     Bins are closed on the right and the first contains 0. A bin without samples keeps its middle.
@@ -72,40 +75,27 @@ class Histogram:
     [0.5, 0.5, 1.0]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Zadrozny, Elkan 2001, Obtaining calibrated probability estimates (ICML)"
-    from_dict = FittedHistogram.from_dict
+    fit_type = FittedHistogram
+    source = "Zadrozny, Elkan 2001, Obtaining calibrated probability estimates (ICML)"
 
     n_bins: int = 15
     strategy: Literal["quantile", "uniform"] = "quantile"
     form: Form = "one-vs-rest"
 
     def __post_init__(self) -> None:
-        check_form(self.form, "histogram")
+        super().__post_init__()
         check_bins(self.n_bins, "histogram")
         if self.strategy not in ("quantile", "uniform"):
             raise InputError(f"histogram: strategy is {self.strategy!r}; use 'quantile' or 'uniform'")
 
-    def fit(
-        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
-    ) -> FittedHistogram:
-        """Fit each map; raises :class:`InputError` for data that cannot be used."""
-        data = check_fit(logits, labels, context)
-        return self._fit(samples(data, self.form), self.form, data.n_classes)
-
-    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedHistogram:
-        """Fit the top-label map where only confidences and correctness are known."""
-        return self._fit([confidence_samples(confidences, correct)], "top-label", None)
-
-    def _fit(self, maps: list[Samples], form: str, n_classes: int | None) -> FittedHistogram:
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedHistogram:
+        """Fit each map."""
         edges, values = zip(*map(self._table, maps), strict=True)
         return FittedHistogram(
             form=form,
             edges=edges,
             values=values,
-            n_classes=None if form == "top-label" else n_classes,
+            n_classes=n_classes,
             warnings=one_sided(maps) + certain(values),
         )
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method
 from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.records import Float64, check_confidences, check_correct
 
 
@@ -37,18 +37,17 @@ class FittedIdentity(Fitted):
 
 @calibrator("identity")
 @dataclass(frozen=True)
-class Identity:
+class Identity(Method):
     """No calibration.
 
     >>> Identity().fit([[1.0, 1.0, 3.0], [2.0, 0.0, 0.0]], [2, 0])([[0.0, 0.0]]).tolist()
     [[0.5, 0.5]]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = "the model's own softmax"
-    from_dict = FittedIdentity.from_dict
+    fit_type = FittedIdentity
+    source = "the model's own softmax"
+    preserves_prediction = True
+    needs = "top-label"
 
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None

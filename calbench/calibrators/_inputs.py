@@ -93,11 +93,6 @@ class FitData:
                 np.maximum(z, _PADDING, out=z)
             yield block, z, target
 
-    def missing_classes(self) -> list[int]:
-        """Classes that no label names."""
-        counts = np.bincount(self.labels, minlength=self.n_classes)
-        return [int(k) for k in np.flatnonzero(counts == 0)]
-
 
 def check_logits(logits: npt.ArrayLike, n_classes: int | None = None) -> FloatArray:
     """Return logits ``(n, k)`` as a floating array, uncopied if they are one, or raise.
@@ -173,6 +168,19 @@ def check_fit(
             " there is no confidence to calibrate"
         )
     return FitData(values, checked, extent)
+
+
+def missing_classes(data: FitData) -> tuple[str, ...]:
+    """Word the warning for classes that no label names; empty if there are none."""
+    missing = np.flatnonzero(np.bincount(data.labels, minlength=data.n_classes) == 0)
+    if not len(missing):
+        return ()
+    shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+    warning = (
+        f"no calibration sample is of class {shown}: its bias is held by the regulariser only;"
+        " use a larger or stratified split"
+    )
+    return (warning,)
 
 
 def check_enough(data: FitData, n_parameters: int, name: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,15 +13,12 @@ from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    ConfidenceMethod,
     Form,
     Samples,
-    check_form,
-    confidence_samples,
     one_sided,
-    samples,
 )
-from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Problems, table_problems
 from calbench.calibrators._steps import certain, interpolate
 from calbench.records import Float64
 
@@ -39,6 +36,14 @@ class FittedIsotonic(ConfidenceFit):
         name = f"map_{number}"
         return interpolate(ops, sigmoid(ops, log_odds), name, self.knots[number], self.values[number])
 
+    def problems(self) -> Problems:
+        """What its maps must keep."""
+        yield from super().problems()
+        yield len(self.knots) == len(self.values) == self.n_maps, f"there are not {self.n_maps} maps"
+        for knots, values in zip(self.knots, self.values, strict=True):
+            yield from table_problems(knots, values, more=0)
+            yield len(knots) > 0 and bool((np.diff(values) >= 0).all()), "a table is not in order"
+
     @property
     def n_parameters(self) -> int:
         """Distinct levels of all maps."""
@@ -47,7 +52,7 @@ class FittedIsotonic(ConfidenceFit):
 
 @calibrator("isotonic")
 @dataclass(frozen=True)
-class Isotonic:
+class Isotonic(ConfidenceMethod):
     r"""Isotonic regression: the non-decreasing map of least squared error, by pool-adjacent-violators.
 
     Equal probabilities are pooled first; between the points of the solution the map is linear, and
@@ -71,38 +76,21 @@ class Isotonic:
     [0.0, 0.5, 0.75]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Zadrozny, Elkan 2002, Transforming classifier scores (KDD)"
-    from_dict = FittedIsotonic.from_dict
+    fit_type = FittedIsotonic
+    source = "Zadrozny, Elkan 2002, Transforming classifier scores (KDD)"
 
     form: Form = "one-vs-rest"
 
-    def __post_init__(self) -> None:
-        check_form(self.form, "isotonic")
-
-    def fit(
-        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
-    ) -> FittedIsotonic:
-        """Fit each map; raises :class:`InputError` for data that cannot be used."""
-        data = check_fit(logits, labels, context)
-        return _fit(samples(data, self.form), self.form, data.n_classes)
-
-    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedIsotonic:
-        """Fit the top-label map where only confidences and correctness are known."""
-        return _fit([confidence_samples(confidences, correct)], "top-label", None)
-
-
-def _fit(maps: list[Samples], form: str, n_classes: int | None) -> FittedIsotonic:
-    knots, values = zip(*(fit_isotonic(s.probs, s.happened) for s in maps), strict=True)
-    return FittedIsotonic(
-        form=form,
-        knots=knots,
-        values=values,
-        n_classes=None if form == "top-label" else n_classes,
-        warnings=one_sided(maps) + certain(values),
-    )
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedIsotonic:
+        """Fit each map."""
+        knots, values = zip(*(fit_isotonic(s.probs, s.happened) for s in maps), strict=True)
+        return FittedIsotonic(
+            form=form,
+            knots=knots,
+            values=values,
+            n_classes=n_classes,
+            warnings=one_sided(maps) + certain(values),
+        )
 
 
 def fit_isotonic(x: Float64, happened: npt.NDArray[np.bool_]) -> tuple[Float64, Float64]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from calbench.calibrators._array_ops import NUMPY, Ops, filled, finite, log_softmax
 from calbench.calibrators._fitted import Fitted
-from calbench.calibrators._inputs import FitData
+from calbench.calibrators._inputs import FitData, missing_classes
 from calbench.calibrators._solvers import Solution, not_converged
 from calbench.errors import InputError
 from calbench.records import Bool, Float64, FloatArray, Int64
@@ -230,13 +230,7 @@ def matrix_formula(ops: Ops, x: Any, weights: Float64, bias: Float64) -> Any:
 
 def judged(fitted: F, data: FitData, solution: Solution) -> F:
     """Return a regularised fit with what a reader must know of it in ``warnings``."""
-    warnings = list(not_converged(solution))
-    if missing := data.missing_classes():
-        shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
-        warnings.append(
-            f"no calibration sample is of class {shown}: its bias is held by the regulariser only;"
-            " use a larger or stratified split"
-        )
+    warnings = [*not_converged(solution), *missing_classes(data)]
     if (np.argmax(fitted(data.logits), axis=1) == data.labels).all():
         warnings.append(
             "the fit predicts every calibration sample right (separable data): how confident it is depends"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, log_softmax
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_fit, check_strength
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._linear import Design, FullMatrix, judged, matrix_formula
 from calbench.calibrators._solvers import Solution, newton_cg
 from calbench.calibrators._temperature import fit_temperature
@@ -38,6 +38,14 @@ class FittedMatrix(Fitted):
         """Map the logits linearly."""
         return matrix_formula(ops, z, self.weights, self.bias)
 
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        k = self.n_classes
+        yield (
+            self.weights.shape == (k, k) and self.bias.shape == (k,),
+            f"weights and bias are not of {k} classes",
+        )
+
     @property
     def n_parameters(self) -> int:
         """K (k + 1)."""
@@ -60,7 +68,7 @@ F = TypeVar("F", bound=FittedMatrix)
 
 @calibrator("matrix")
 @dataclass(frozen=True)
-class Matrix:
+class Matrix(Method):
     r"""Matrix scaling with off-diagonal and intercept regularisation (ODIR): softmax(W z + b).
 
     .. math:: \min_{W, b} \; \mathrm{NLL} + \frac{λ}{k (k - 1)} \sum_{i \ne j} w_{ij}^2
@@ -87,11 +95,8 @@ class Matrix:
     ([[0.5, 0.5]], 6)
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedMatrix.from_dict
+    fit_type = FittedMatrix
+    source = SOURCE
 
     reg_lambda: float = 1.0
     reg_mu: float = 1.0
@@ -111,7 +116,7 @@ class Matrix:
 
 @calibrator("dirichlet")
 @dataclass(frozen=True)
-class Dirichlet:
+class Dirichlet(Method):
     r"""Dirichlet calibration: softmax(W log p + b), with ODIR or L2 regularisation.
 
     With ``odir`` the objective is that of :class:`Matrix`, on log-probabilities; with ``l2`` the
@@ -135,11 +140,8 @@ class Dirichlet:
     [[0.5, 0.5]]
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedDirichlet.from_dict
+    fit_type = FittedDirichlet
+    source = SOURCE
 
     reg_lambda: float = 1.0
     reg_mu: float = 1.0

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, centred
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs, check_epsilon
+from calbench.calibrators._interface import CalibrationContext, check_epsilon
 from calbench.calibrators._scaling import scale_derivatives
 from calbench.calibrators._solvers import Solution, not_converged, projected_newton
 from calbench.calibrators._temperature import fit_temperature
@@ -47,6 +47,15 @@ class FittedPacs(Fitted):
         risk = ops.constant("epsilon", self.epsilon) * norm
         growth = 1 + ops.constant("alpha", self.alpha) * risk
         return ops.softmax(z / (ops.constant("temperature", self.temperature) * growth))
+
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        yield self.alpha >= 0, f"alpha is {self.alpha}"
+        yield self.temperature > 0, f"temperature is {self.temperature}"
+        for name in ("epsilon", "fitted_epsilon"):
+            value = getattr(self, name)
+            yield (value is None and name != "epsilon") or 0 <= value < 1, f"{name} is {value}"
+        yield self.n_learned <= 2, f"n_learned is {self.n_learned}"
 
     @property
     def n_parameters(self) -> int:
@@ -83,7 +92,7 @@ class FittedPacsTemperature(FittedPacs):
 
 @calibrator("pacs")
 @dataclass(frozen=True)
-class Pacs:
+class Pacs(Method):
     r"""Precision-aware confidence scaling, data-free or with a fitted α.
 
     .. math:: \tilde z = z - \bar z, \quad r = ε \lVert \tilde z \rVert_2, \quad
@@ -113,11 +122,10 @@ class Pacs:
     True
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = True
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedPacs.from_dict
+    fit_type = FittedPacs
+    source = SOURCE
+    needs_epsilon = True
+    preserves_prediction = True
 
     alpha: float | Literal["fitted"] = 1.0
 
@@ -149,7 +157,7 @@ class Pacs:
 
 @calibrator("pacs_temperature")
 @dataclass(frozen=True)
-class PacsTemperature:
+class PacsTemperature(Method):
     r"""PACS with a temperature: p = softmax(z̃ / (T (1 + α ε ‖z̃‖))), α ≥ 0 and T > 0 fitted.
 
     Both minimise the negative log-likelihood, from several starts, since it is not convex in
@@ -167,11 +175,10 @@ class PacsTemperature:
     (2, 0.0)
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = True
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedPacsTemperature.from_dict
+    fit_type = FittedPacsTemperature
+    source = SOURCE
+    needs_epsilon = True
+    preserves_prediction = True
 
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
@@ -272,7 +279,6 @@ def _known(epsilon: float | None) -> float:
     if epsilon is None:
         raise InputError(
             "pacs needs the unit error of the precision that computed the logits; pass"
-            " context=CalibrationContext(epsilon=unit_error('int4')), say; calbench transfer takes"
-            " --reference-epsilon and --candidate-epsilon, calbench export calibrator --epsilon"
+            " context=CalibrationContext(epsilon=unit_error('int4')), say"
         )
     return check_epsilon(epsilon)

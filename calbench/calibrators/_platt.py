@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    ConfidenceMethod,
     Form,
     Samples,
-    check_form,
-    confidence_samples,
     one_sided,
-    samples,
 )
-from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Problems
 from calbench.calibrators._logistic import fit_logistic
 from calbench.calibrators._solvers import Solution, not_converged
 from calbench.records import Float64
@@ -46,6 +42,11 @@ class FittedPlatt(ConfidenceFit):
         slope = ops.constant(f"slope_{number}", self.slope[number])
         return log_odds * slope + ops.constant(f"intercept_{number}", self.intercept[number])
 
+    def problems(self) -> Problems:
+        """What its maps must keep."""
+        yield from super().problems()
+        yield self.slope.shape == self.intercept.shape == (self.n_maps,), f"there are not {self.n_maps} maps"
+
     @property
     def n_parameters(self) -> int:
         """Two a map."""
@@ -54,7 +55,7 @@ class FittedPlatt(ConfidenceFit):
 
 @calibrator("platt")
 @dataclass(frozen=True)
-class Platt:
+class Platt(ConfidenceMethod):
     r"""Platt scaling of the log-odds: σ(a logit(p) + b), by maximum likelihood.
 
     Targets are Platt's (N₊ + 1) / (N₊ + 2) and 1 / (N₋ + 2) rather than 1 and 0, so that there is a
@@ -76,40 +77,23 @@ class Platt:
     [0.5]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Platt 1999, Probabilistic Outputs for Support Vector Machines"
-    from_dict = FittedPlatt.from_dict
+    fit_type = FittedPlatt
+    source = "Platt 1999, Probabilistic Outputs for Support Vector Machines"
 
     form: Form = "top-label"
 
-    def __post_init__(self) -> None:
-        check_form(self.form, "platt")
-
-    def fit(
-        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
-    ) -> FittedPlatt:
-        """Fit each map; raises :class:`InputError` for data that cannot be used."""
-        data = check_fit(logits, labels, context)
-        return _fit(samples(data, self.form), self.form, data.n_classes)
-
-    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedPlatt:
-        """Fit the top-label map where only confidences and correctness are known."""
-        return _fit([confidence_samples(confidences, correct)], "top-label", None)
-
-
-def _fit(maps: list[Samples], form: str, n_classes: int | None) -> FittedPlatt:
-    solutions = [fit_platt(s) for s in maps]
-    slope, intercept = np.stack([s.x for s in solutions], axis=1)
-    warnings = one_sided(maps) + tuple(w for s in solutions for w in not_converged(s))
-    return FittedPlatt(
-        form=form,
-        slope=slope,
-        intercept=intercept,
-        n_classes=None if form == "top-label" else n_classes,
-        warnings=warnings,
-    )
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedPlatt:
+        """Fit each map."""
+        solutions = [fit_platt(s) for s in maps]
+        slope, intercept = np.stack([s.x for s in solutions], axis=1)
+        warnings = one_sided(maps) + tuple(w for s in solutions for w in not_converged(s))
+        return FittedPlatt(
+            form=form,
+            slope=slope,
+            intercept=intercept,
+            n_classes=n_classes,
+            warnings=warnings,
+        )
 
 
 def fit_platt(data: Samples, *, smooth: bool = True) -> Solution:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from calbench.calibrators._inputs import check_fit, check_logits
 from calbench.calibrators._interface import CalibrationContext, FittedCalibrator, Needs
 from calbench.errors import InputError
-from calbench.records import Float64, check_probs
+from calbench.records import Float64, check_confidences, check_correct, check_probs
 
 
 def check_component(name: str, component: Any) -> None:
@@ -21,14 +21,8 @@ def check_component(name: str, component: Any) -> None:
     fit = getattr(component, "fit", None)
     if not inspect.isclass(component) or not callable(fit):
         raise InputError(
-            f"the calibrator {name!r} must be a class with fit(self, logits, labels, *, context)"
-        )
-    parameters = inspect.signature(fit).parameters
-    keywords = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    if "context" not in parameters and not keywords:
-        raise InputError(
-            f"{component.__qualname__}.fit of the calibrator {name!r} takes no context;"
-            " write fit(self, logits, labels, *, context)"
+            f"the calibrator {name!r} must be a class with fit(self, logits, labels), which may also take"
+            " a keyword context"
         )
 
 
@@ -74,15 +68,33 @@ class AdaptedCalibrator:
     ) -> FittedCalibrator:
         """Fit on read-only views of the checked data."""
         data = check_fit(logits, labels)
-        fitted = self.method.fit(
-            _read_only(data.logits), _read_only(data.labels), context=context or CalibrationContext()
-        )
+        parameters = inspect.signature(self.method.fit).parameters
+        wanted = "context" in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        more = {"context": context or CalibrationContext()} if wanted else {}
+        fitted = self.method.fit(_read_only(data.logits), _read_only(data.labels), **more)
         if not callable(fitted):
             raise InputError(
                 f"{self.name}.fit returned {type(fitted).__name__}, which cannot be called;"
                 " return something callable, logits -> probs"
             )
-        return AdaptedFit(self.name, fitted)
+        return adapted_fit(self.name, fitted)
+
+
+@dataclass(frozen=True, eq=False)
+class AdaptedConfidenceCalibrator(AdaptedCalibrator):
+    """One that can also be fitted where only the top answer's confidence is known."""
+
+    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedCalibrator:
+        """Fit on read-only views of the checked data."""
+        checked = check_confidences(confidences)
+        truth = check_correct(correct, len(checked))
+        fitted = self.method.fit_confidences(_read_only(checked), _read_only(truth))
+        if not callable(getattr(fitted, "confidences", fitted)):
+            raise InputError(
+                f"{self.name}.fit_confidences returned {type(fitted).__name__}; return a function of"
+                " confidences, or something with confidences(values)"
+            )
+        return AdaptedConfidenceFit(self.name, fitted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +135,7 @@ class AdaptedFit:
     def at(self, epsilon: float | None) -> FittedCalibrator:
         """Pass the precision on to a fit that has the hook ``at``."""
         hook = getattr(self.function, "at", None)
-        return self if hook is None else AdaptedFit(self.name, hook(epsilon))
+        return self if hook is None else type(self)(self.name, hook(epsilon))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the third party's JSON under its name; raises :class:`InputError` if it has none."""
@@ -136,6 +148,38 @@ class AdaptedFit:
         return {**hook(), "calibrator": self.name}
 
 
+@dataclass(frozen=True, eq=False)
+class AdaptedConfidenceFit(AdaptedFit):
+    """A third party's map of confidences, with its output checked."""
+
+    def confidences(self, confidences: npt.ArrayLike) -> Float64:
+        """Return the third party's confidences ``(n,)``; raises :class:`InputError` if they are none."""
+        given = check_confidences(confidences)
+        try:
+            mapped = check_confidences(
+                getattr(self.function, "confidences", self.function)(_read_only(given))
+            )
+        except InputError as error:
+            raise InputError(f"the calibrator {self.name!r} returned no confidences: {error}") from error
+        if mapped.shape != given.shape:
+            raise InputError(
+                f"the calibrator {self.name!r} returned {mapped.shape} for confidences of shape {given.shape}"
+            )
+        return mapped
+
+
+def adapted(name: str, method: Any) -> AdaptedCalibrator:
+    """Return a third party's method as a calibrator, of confidences too if it has ``fit_confidences``."""
+    takes_confidences = callable(getattr(method, "fit_confidences", None))
+    return (AdaptedConfidenceCalibrator if takes_confidences else AdaptedCalibrator)(name, method)
+
+
+def adapted_fit(name: str, function: Any) -> AdaptedFit:
+    """Return what a third party fitted as a fit, of confidences too if it has ``confidences``."""
+    maps_confidences = callable(getattr(function, "confidences", None))
+    return (AdaptedConfidenceFit if maps_confidences else AdaptedFit)(name, function)
+
+
 def restore(component: Any, d: dict[str, Any]) -> FittedCalibrator:
     """Call a registered class's ``from_dict`` on what ``to_dict`` wrote."""
     name = str(d["calibrator"])
@@ -144,8 +188,14 @@ def restore(component: Any, d: dict[str, Any]) -> FittedCalibrator:
         raise InputError(
             f"fits of the calibrator {name!r} cannot be restored; its author can add from_dict(d)"
         )
-    fitted = hook(d)
-    return cast("FittedCalibrator", fitted) if is_built_in(component) else AdaptedFit(name, fitted)
+    if is_built_in(component):
+        return cast("FittedCalibrator", hook(d))
+    try:
+        return adapted_fit(name, hook(d))
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"from_dict of the calibrator {name!r} refuses what was saved ({error!r})"
+        ) from error
 
 
 def is_built_in(component: Any) -> bool:

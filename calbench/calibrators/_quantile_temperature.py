@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops
 from calbench.calibrators._confidence import top_log_odds
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_enough, check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._scaling import scale_derivatives
 from calbench.calibrators._solvers import Solution, not_converged, projected_newton
 from calbench.calibrators._steps import interpolate
@@ -40,6 +40,14 @@ class FittedQuantileTemperature(Fitted):
         scale = interpolate(ops, odds, "inverse_temperature", self.log_odds, self.inverse_temperatures)
         return ops.softmax(z * scale)
 
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        same = self.log_odds.ndim == 1 and self.log_odds.shape == self.inverse_temperatures.shape
+        yield same and len(self.log_odds) > 0, "log_odds and inverse_temperatures do not make a table"
+        yield bool((np.diff(self.log_odds) >= 0).all()), "log_odds are not in order"
+        yield bool((self.inverse_temperatures > 0).all()), "an inverse temperature is not above 0"
+        yield self.n_knots >= 2, f"n_knots is {self.n_knots}"
+
     @property
     def n_parameters(self) -> int:
         """One a knot."""
@@ -48,7 +56,7 @@ class FittedQuantileTemperature(Fitted):
 
 @calibrator("quantile_temperature")
 @dataclass(frozen=True)
-class QuantileTemperature:
+class QuantileTemperature(Method):
     r"""softmax(z / T(u)), T a monotone function of the quantile u of the item's confidence.
 
     1/T is piecewise linear in u between equally spaced knots, and either nowhere falling or nowhere
@@ -76,11 +84,9 @@ class QuantileTemperature:
     True
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = "temperature scaling (Guo et al. 2017) by quantile of confidence"
-    from_dict = FittedQuantileTemperature.from_dict
+    fit_type = FittedQuantileTemperature
+    source = "temperature scaling (Guo et al. 2017) by quantile of confidence"
+    preserves_prediction = True
 
     n_knots: int = 5
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, sigmoid
 from calbench.calibrators._confidence import (
     ConfidenceFit,
+    ConfidenceMethod,
     Form,
     Samples,
-    check_form,
-    confidence_samples,
     one_sided,
-    samples,
 )
-from calbench.calibrators._inputs import check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Problems, table_problems
 from calbench.calibrators._platt import fit_platt
 from calbench.calibrators._solvers import not_converged
 from calbench.calibrators._steps import bin_means, check_bins, equal_mass_edges, step
@@ -44,6 +40,17 @@ class FittedScalingBinning(ConfidenceFit):
         curve = sigmoid(ops, log_odds * slope + intercept)
         return step(ops, curve, f"map_{number}", self.edges[number], self.values[number])
 
+    def problems(self) -> Problems:
+        """What its maps must keep."""
+        yield from super().problems()
+        yield (
+            self.slope.shape == self.intercept.shape == (self.n_maps,),
+            f"there are not {self.n_maps} curves",
+        )
+        yield len(self.edges) == len(self.values) == self.n_maps, f"there are not {self.n_maps} maps"
+        for edges, values in zip(self.edges, self.values, strict=True):
+            yield from table_problems(edges, values, more=1)
+
     @property
     def n_parameters(self) -> int:
         """The curves' two and the levels, of all maps."""
@@ -52,7 +59,7 @@ class FittedScalingBinning(ConfidenceFit):
 
 @calibrator("scaling_binning")
 @dataclass(frozen=True)
-class ScalingBinning:
+class ScalingBinning(ConfidenceMethod):
     r"""The scaling-binning calibrator: a Platt curve whose values are averaged within equal-mass bins.
 
     Its calibration error can be estimated, unlike that of a continuous map, at the variance of the
@@ -76,31 +83,18 @@ class ScalingBinning:
     [0.5, 0.5]
     """
 
-    needs: ClassVar[Needs] = "top-label"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Kumar, Liang, Ma 2019, Verified Uncertainty Calibration (NeurIPS)"
-    from_dict = FittedScalingBinning.from_dict
+    fit_type = FittedScalingBinning
+    source = "Kumar, Liang, Ma 2019, Verified Uncertainty Calibration (NeurIPS)"
 
     n_bins: int = 15
     form: Form = "top-label"
 
     def __post_init__(self) -> None:
-        check_form(self.form, "scaling_binning")
+        super().__post_init__()
         check_bins(self.n_bins, "scaling_binning")
 
-    def fit(
-        self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None
-    ) -> FittedScalingBinning:
-        """Fit each map; raises :class:`InputError` for data that cannot be used."""
-        data = check_fit(logits, labels, context)
-        return self._fit(samples(data, self.form), self.form, data.n_classes)
-
-    def fit_confidences(self, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> FittedScalingBinning:
-        """Fit the top-label map where only confidences and correctness are known."""
-        return self._fit([confidence_samples(confidences, correct)], "top-label", None)
-
-    def _fit(self, maps: list[Samples], form: str, n_classes: int | None) -> FittedScalingBinning:
+    def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedScalingBinning:
+        """Fit each map."""
         curves = [fit_platt(s, smooth=False) for s in maps]
         tables = [self._table(s, c.x) for s, c in zip(maps, curves, strict=True)]
         slope, intercept = np.stack([c.x for c in curves], axis=1)
@@ -110,7 +104,7 @@ class ScalingBinning:
             intercept=intercept,
             edges=tuple(edges for edges, _ in tables),
             values=tuple(values for _, values in tables),
-            n_classes=None if form == "top-label" else n_classes,
+            n_classes=n_classes,
             warnings=one_sided(maps) + tuple(w for c in curves for w in not_converged(c)),
         )
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_fit
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._scaling import scale_cumulants
 from calbench.calibrators._solvers import TOLERANCE, increasing_root
 from calbench.errors import InputError
@@ -33,6 +33,10 @@ class FittedTemperature(Fitted):
         """Softmax of the divided logits."""
         return ops.softmax(z / ops.constant("temperature", self.temperature))
 
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        yield self.temperature > 0, f"temperature is {self.temperature}"
+
     @property
     def n_parameters(self) -> int:
         """One."""
@@ -41,7 +45,7 @@ class FittedTemperature(Fitted):
 
 @calibrator("temperature")
 @dataclass(frozen=True)
-class Temperature:
+class Temperature(Method):
     r"""Softmax(z / T) with the T > 0 of least negative log-likelihood.
 
     The loss is convex in β = 1 / T, with derivative mean(E_p[z] − z_y); its root is found by
@@ -67,11 +71,9 @@ class Temperature:
     (1.8205, [[0.75, 0.25]])
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = True
-    source: ClassVar[str] = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
-    from_dict = FittedTemperature.from_dict
+    fit_type = FittedTemperature
+    source = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
+    preserves_prediction = True
 
     min_temperature: float = 1e-3
     max_temperature: float = 1e3

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, log_softmax
-from calbench.calibrators._fitted import Fitted
+from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_enough, check_fit, check_strength
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._linear import Design, PerClass, judged, per_class_formula
 from calbench.calibrators._solvers import Solution, newton_cg
 from calbench.records import Float64
@@ -28,6 +28,14 @@ class FittedVector(Fitted):
     def formula(self, ops: Ops, z: Any) -> Any:
         """Scale and shift each class's logit."""
         return per_class_formula(ops, z, self.scale, self.bias)
+
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        shape = (self.n_classes,)
+        yield (
+            self.scale.shape == self.bias.shape == shape,
+            f"scale and bias are not of {self.n_classes} classes",
+        )
 
     @property
     def n_parameters(self) -> int:
@@ -48,7 +56,7 @@ class FittedAffine(FittedVector):
 
 @calibrator("vector")
 @dataclass(frozen=True)
-class Vector:
+class Vector(Method):
     r"""Vector scaling: softmax(a ∘ z + b), 2k parameters of least negative log-likelihood.
 
     Parameters
@@ -72,11 +80,8 @@ class Vector:
     [[0.75, 0.25]]
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
-    from_dict = FittedVector.from_dict
+    fit_type = FittedVector
+    source = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
 
     ridge: float = 1e-6
 
@@ -95,7 +100,7 @@ class Vector:
 
 @calibrator("affine")
 @dataclass(frozen=True)
-class Affine:
+class Affine(Method):
     r"""A plain affine map of log-probabilities: softmax(a ∘ log p + b), 2k parameters.
 
     As :class:`Vector`, on log p: it does not depend on the logits' unidentified constant. Also
@@ -112,11 +117,8 @@ class Affine:
     [[0.5, 0.5]]
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = "Kull et al. 2019, Beyond temperature scaling (NeurIPS), diagonal form"
-    from_dict = FittedAffine.from_dict
+    fit_type = FittedAffine
+    source = "Kull et al. 2019, Beyond temperature scaling (NeurIPS), diagonal form"
 
     ridge: float = 1e-6
 

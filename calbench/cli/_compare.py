@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     Answers,
     AnswersColumn,
     AsJson,
-    Columns,
     FileFormat,
     Format,
     Resamples,
-    RowIds,
     Seed,
-    Where,
-    columns_of,
     read_pair,
 )
 from calbench.cli._output import print_json, say
 
+if TYPE_CHECKING:
+    from calbench.records import ColumnNames
+
 
 @app.command()
+@reads_tables
 def compare(
     candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate.")],
     reference: Annotated[Path, typer.Argument(help="Predictions of the reference, of the same items.")],
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
@@ -58,11 +58,10 @@ def compare(
     from calbench import statistics
     from calbench.metrics import precision_split
 
-    names = columns_of(columns, row_ids=row_ids, where=where)
     both = read_pair(
         reference,
         candidate,
-        names,
+        columns,
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,

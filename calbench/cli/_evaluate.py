@@ -9,27 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     Answers,
     AnswersColumn,
     AsJson,
-    Columns,
     FileFormat,
     Format,
     Metrics,
     Resamples,
-    RowIds,
     Seed,
-    Where,
     class_vectors,
-    columns_of,
     metric_names,
     read_record,
 )
 from calbench.cli._output import interval, origin_notes, plain, print_json, say, table
 
 if TYPE_CHECKING:
-    from calbench.records import AnyRecord
+    from calbench.records import AnyRecord, ColumnNames
 
 
 class Intervals(str, Enum):
@@ -41,6 +38,7 @@ class Intervals(str, Enum):
 
 
 @app.command()
+@reads_tables
 def evaluate(
     record: Annotated[
         list[Path],
@@ -48,9 +46,8 @@ def evaluate(
             help="Predictions: one file, or the samples_*.jsonl of one lm-eval run, or their folder."
         ),
     ],
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
@@ -84,10 +81,9 @@ def evaluate(
 
     from calbench import statistics
 
-    names = columns_of(columns, row_ids=row_ids, where=where)
     predictions = read_record(
         record,
-        names,
+        columns,
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
@@ -95,7 +91,7 @@ def evaluate(
     if bool(calibrator) != (fit_on is not None) or (apply and fit_on):
         raise typer.BadParameter("give --calibrator and --fit-on together, or --apply alone")
     if fit_on is not None:
-        to_fit = read_record(fit_on, names, file_format=file_format)
+        to_fit = read_record(fit_on, columns, file_format=file_format)
         predictions = _calibrated(predictions, _fitted(to_fit, calibrator, seed))
     if apply is not None:
         calibrator = apply.name

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import Columns, RowIds, Seed, Where, class_vectors, columns_of, read_record
+from calbench.cli._columns import reads_tables
+from calbench.cli._options import Seed, class_vectors, read_record
 from calbench.cli._output import say
+
+if TYPE_CHECKING:
+    from calbench.records import ColumnNames
 
 export = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Write calibrators and records for other programs."
@@ -18,15 +22,15 @@ app.add_typer(export, name="export")
 
 
 @export.command()
+@reads_tables
 def calibrator(
     record: Annotated[Path, typer.Argument(help="Predictions to fit on: the calibration split.")],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file: .json, .safetensors (torch) or .onnx.")
     ],
     name: Annotated[str, typer.Option("--calibrator", help="Id of the calibrator.")] = "temperature",
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     epsilon: Annotated[
         float | None,
         typer.Option(help="Unit error of the record's precision, for pacs."),
@@ -49,7 +53,7 @@ def calibrator(
     from calbench import calibrators
     from calbench.calibrators import write
 
-    predictions = class_vectors(read_record(record, columns_of(columns, row_ids=row_ids, where=where)))
+    predictions = class_vectors(read_record(record, columns))
     context = calibrators.CalibrationContext(
         epsilon=epsilon, n_classes=predictions.n_classes, rng=np.random.default_rng(seed)
     )

@@ -7,21 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calbench.cli._columns import reads_tables
 from calbench.cli._export import export
-from calbench.cli._options import (
-    Columns,
-    Metrics,
-    Resamples,
-    RowIds,
-    Seed,
-    columns_of,
-    metric_names,
-    read_record,
-)
+from calbench.cli._options import Metrics, Resamples, Seed, metric_names, read_record
 from calbench.cli._output import json_text, refuse_overwriting, say
 
 if TYPE_CHECKING:
-    from calbench.records import AnyRecord
+    from calbench.records import AnyRecord, ColumnNames
 
 Source = Annotated[Path, typer.Argument(help="Predictions.")]
 Output = Annotated[
@@ -30,31 +22,33 @@ Output = Annotated[
 
 
 @export.command()
+@reads_tables
 def records(
     source: Source,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file: .parquet, .jsonl, .csv, .npz or .safetensors.")
     ],
-    columns: Columns = "",
-    row_ids: RowIds = False,
+    *,
+    columns: ColumnNames,
 ) -> None:
     """Write a record in another format.
 
     Example: calbench export records int4.parquet -o int4.csv
     """
     refuse_overwriting(output, (source,))
-    record = read_record(source, columns_of(columns, row_ids=row_ids))
+    record = read_record(source, columns)
     record.write(output)
     say(f"{output}: {len(record):,} items")
 
 
 @export.command()
+@reads_tables
 def results(
     source: Source,
     task: Annotated[str, typer.Option(help="Name of the task.")],
     output: Output = None,
-    columns: Columns = "",
-    row_ids: RowIds = False,
+    *,
+    columns: ColumnNames,
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
@@ -65,18 +59,19 @@ def results(
     """
     from calbench import interchange
 
-    record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed)
     _write(json_text(interchange.lm_eval_results(record, estimates, task=task)) + "\n", output)
 
 
 @export.command("model-card")
+@reads_tables
 def model_card(
     source: Source,
     model: Annotated[str, typer.Option(help="The model's name on its card.")],
     task: Annotated[str, typer.Option(help="Name of the data set.")],
     output: Output = None,
-    columns: Columns = "",
-    row_ids: RowIds = False,
+    *,
+    columns: ColumnNames,
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
@@ -87,19 +82,19 @@ def model_card(
     """
     from calbench import interchange
 
-    record, estimates = _measured(source, columns, metrics, n_resamples, seed, row_ids=row_ids)
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed)
     index = interchange.model_index(record, estimates, model=model, task=task)
     _write(interchange.front_matter(index), output)
 
 
 def _measured(
-    source: Path, columns: str, metrics: str, n_resamples: int, seed: int, *, row_ids: bool
+    source: Path, columns: ColumnNames, metrics: str, n_resamples: int, seed: int
 ) -> tuple[AnyRecord, Any]:
     import numpy as np
 
     from calbench import statistics
 
-    record = read_record(source, columns_of(columns, row_ids=row_ids))
+    record = read_record(source, columns)
     rng = np.random.default_rng(seed)
     return record, statistics.bootstrap(
         record, metric_names(metrics, record), n_resamples=n_resamples, method="bounds", rng=rng

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import (
-    Answers,
-    AnswersColumn,
-    AsJson,
-    Columns,
-    FileFormat,
-    Format,
-    RowIds,
-    Where,
-    columns_of,
-    read_record,
-)
+from calbench.cli._columns import reads_tables
+from calbench.cli._options import Answers, AnswersColumn, AsJson, FileFormat, Format, read_record
 from calbench.cli._output import print_json, refuse_overwriting, say
+
+if TYPE_CHECKING:
+    from calbench.records import ColumnNames
 
 
 @app.command("import")
+@reads_tables
 def import_(
     source: Annotated[
         list[Path],
@@ -32,9 +26,8 @@ def import_(
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The record: .parquet, .jsonl, .csv, .npz or .safetensors.")
     ],
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
@@ -64,7 +57,7 @@ def import_(
     refuse_overwriting(output, (*source, answers))
     record = read_record(
         source,
-        columns_of(columns, row_ids=row_ids, where=where),
+        columns,
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,

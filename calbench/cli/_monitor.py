@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import (
-    AsJson,
-    Columns,
-    FileFormat,
-    Format,
-    Resamples,
-    RowIds,
-    Seed,
-    Where,
-    columns_of,
-    read_record,
-)
+from calbench.cli._columns import reads_tables, remapped
+from calbench.cli._options import AsJson, FileFormat, Format, Resamples, Seed, read_record
 from calbench.cli._output import print_json
 
 if TYPE_CHECKING:
@@ -28,18 +18,18 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_tables
 def monitor(
     record: Annotated[Path, typer.Argument(help="A labelled sample of predictions from production.")],
     baseline: Annotated[
         Path,
         typer.Option(help="What was accepted: a baseline's .json (its .npz beside it), or predictions."),
     ],
-    columns: Columns = "",
+    *,
+    columns: ColumnNames,
     baseline_columns: Annotated[
         str, typer.Option(help="Names of the baseline's columns, if they are not those of --columns.")
     ] = "",
-    row_ids: RowIds = False,
-    where: Where = "",
     file_format: Format = FileFormat.auto,
     margin: Annotated[float, typer.Option(help="By how much the ECE may rise.")] = 0.02,
     threshold: Annotated[
@@ -61,11 +51,10 @@ def monitor(
     """
     from calbench.studies import _monitoring as monitoring
 
-    names = columns_of(columns, row_ids=row_ids, where=where)
-    accepted_names = columns_of(baseline_columns or columns, row_ids=row_ids, where=where)
+    accepted = remapped(columns, baseline_columns) if baseline_columns else columns
     found = monitoring.monitor(
-        read_record(record, names, file_format=file_format),
-        _accepted(baseline, accepted_names, file_format),
+        read_record(record, columns, file_format=file_format),
+        _accepted(baseline, accepted, file_format),
         margin=margin,
         threshold=threshold,
         level=level,

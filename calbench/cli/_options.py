@@ -17,17 +17,6 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the resamples, and of the split.")]
 Resamples = Annotated[int, typer.Option(min=100, help="Number of bootstrap resamples.")]
-Columns = Annotated[
-    str,
-    typer.Option(
-        help="Names of the file's columns, where they differ: item_id=, label=, logits= or probs= (one"
-        " column of lists, or a+b+c); confidence=, correct=, predicted= where only the top answer is known."
-    ),
-]
-RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]
-Where = Annotated[
-    str, typer.Option(help="Only rows with these values: model=llama,task=arc, for a table of several runs.")
-]
 Answers = Annotated[
     Path | None, typer.Option(help="A file with the right answers, if they are in another one.")
 ]
@@ -73,37 +62,6 @@ class FileFormat(str, Enum):
 
 
 Format = Annotated[FileFormat, typer.Option(help="What the files are, if their names do not say so.")]
-
-
-def columns_of(text: str, *, row_ids: bool = False, where: str = "") -> ColumnNames:
-    """Read the texts of ``--columns`` and ``--where``."""
-    from calbench.records import ColumnNames
-
-    rows = dict(_pairs(where, "--where", "COLUMN=VALUE"))
-    return ColumnNames(**_column_names(text), row_ids=row_ids, where=rows)
-
-
-def _column_names(text: str) -> dict[str, Any]:
-    known = ("item_id", "label", "logits", "probs", "confidence", "correct", "predicted")
-    mapped: dict[str, Any] = {}
-    for ours, theirs in _pairs(text, "--columns", f"one of {', '.join(f'{name}=NAME' for name in known)}"):
-        if ours not in known:
-            raise InputError(
-                f"--columns: cannot read '{ours}={theirs}'; write {', '.join(f'{n}=NAME' for n in known)}"
-            )
-        parts = theirs.split("+")
-        mapped[ours] = parts if len(parts) > 1 and ours in ("logits", "probs") else theirs
-    return mapped
-
-
-def _pairs(text: str, option: str, form: str) -> list[tuple[str, str]]:
-    pairs = []
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, value = part.partition("=")
-        if not name or not value:
-            raise InputError(f"{option}: cannot read {part!r}; write {form}")
-        pairs.append((name, value))
-    return pairs
 
 
 def read_record(

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import Columns, RowIds, Where, columns_of, read_pair, read_record
+from calbench.cli._columns import reads_tables
+from calbench.cli._options import read_pair, read_record
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from calbench.records import ColumnNames
 
 plot = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(plot, name="plot", help="Draw records and results as .svg, .png or .pdf.")
@@ -41,12 +44,12 @@ class Across(str, Enum):
 
 
 @plot.command()
+@reads_tables
 def reliability(
     records: Annotated[list[Path], typer.Argument(help="Predictions, a line each.")],
     output: Output,
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     n_bins: Annotated[int, typer.Option(min=1, help="Number of bins.")] = 15,
 ) -> None:
     """Draw accuracy against confidence, with bands and counts.
@@ -56,18 +59,19 @@ def reliability(
     from calbench.report import _plots as plots
 
     plots.check_suffix(output)
-    names = columns_of(columns, row_ids=row_ids, where=where)
-    _save(plots.reliability({path.stem: read_record(path, names) for path in records}, n_bins=n_bins), output)
+    _save(
+        plots.reliability({path.stem: read_record(path, columns) for path in records}, n_bins=n_bins), output
+    )
 
 
 @plot.command()
+@reads_tables
 def shift(
     reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
     candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model.")],
     output: Output,
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
 ) -> None:
     """Draw how confidences moved between two precisions, with flipped answers marked.
 
@@ -76,7 +80,7 @@ def shift(
     from calbench.report import _plots as plots
 
     plots.check_suffix(output)
-    both = read_pair(reference, candidate, columns_of(columns, row_ids=row_ids, where=where))
+    both = read_pair(reference, candidate, columns)
     for note in both.notes:
         say(f"note: {note}")
     _save(plots.shift(both.reference, both.candidate), output)

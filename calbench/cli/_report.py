@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import Columns, Resamples, RowIds, Seed, Where, columns_of
+from calbench.cli._columns import reads_tables
+from calbench.cli._options import Resamples, Seed
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @app.command()
+@reads_tables
 def report(
     results: Annotated[
         list[Path],
@@ -33,9 +35,8 @@ def report(
         typer.Option(help="Of records: the full-precision quantizer; default fp32, bf16 or fp16."),
     ] = None,
     margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = 0.02,
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
 ) -> None:
@@ -55,9 +56,8 @@ def report(
     documents = [reports.read_results(path) for path in finished]
     records = [path for path in results if path not in finished]
     if records:
-        names = columns_of(columns, row_ids=row_ids, where=where)
         settings = {"seeds": [seed], "n_resamples": n_resamples, "level": 0.95, "margin": margin}
-        documents.append(_measured(records, names, calibrators, reference, settings))
+        documents.append(_measured(records, columns, calibrators, reference, settings))
     for path in reports.write(output, reports.combined(documents), title=title):
         say(str(path))
 

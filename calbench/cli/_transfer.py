@@ -3,38 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     Answers,
     AnswersColumn,
     AsJson,
-    Columns,
     FileFormat,
     Format,
     Metrics,
     Resamples,
-    RowIds,
     Seed,
-    Where,
-    columns_of,
     metric_names,
     read_pair,
 )
 from calbench.cli._output import interval, plain, print_json, say, table
 
+if TYPE_CHECKING:
+    from calbench.records import ColumnNames
+
 
 @app.command()
+@reads_tables
 def transfer(
     reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
     candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model, of the same items.")],
     calibrator: Annotated[str, typer.Option(help="Id of the calibrator.")] = "temperature",
-    columns: Columns = "",
-    row_ids: RowIds = False,
-    where: Where = "",
+    *,
+    columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
@@ -64,11 +64,10 @@ def transfer(
     from calbench.gates import ARMS
     from calbench.gates import transfer as run_transfer
 
-    names = columns_of(columns, row_ids=row_ids, where=where)
     both = read_pair(
         reference,
         candidate,
-        names,
+        columns,
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,

@@ -1,6 +1,7 @@
 """Named arms on the same items, and what is required of them."""
 
 from calbench.gates._comparison import Comparison, check_against, compare
+from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import Pair, figures, headline, what_moved, where_it_lies
 from calbench.gates._fitted_split import Arm, Side
 from calbench.gates._requirement import Limits, Requirement, requirements
@@ -19,6 +20,7 @@ __all__ = [
     "TransferResult",
     "check_against",
     "compare",
+    "evaluate",
     "figures",
     "headline",
     "metrics_of",

@@ -13,17 +13,31 @@ import numpy as np
 
 from calbench.errors import InputError
 from calbench.interchange._origin import with_origin
-from calbench.records import Predictions, json_document, json_lines
+from calbench.records import Predictions, head_of, json_document, json_rows
 
 Scoring = Literal["sum", "per-character"]
 _SAMPLES = re.compile(r"samples_(?P<task>.+)_(?P<date>\d{4}-\d\d-\d\dT[\d.:-]+)\.jsonl")
+_BEGINS = re.compile(r'\s*\[?\s*\{\s*"doc_id":\s*\d+,\s*"doc":')
 # The harness's own accuracy, for each way to score the options.
 _METRIC = {"sum": "acc", "per-character": "acc_norm"}
 
 
 def is_samples(path: Path) -> bool:
-    """Whether a file is named as the harness names its logs of samples."""
-    return path.suffix == ".jsonl" and path.name.startswith("samples_")
+    """Whether a file is a log of samples, by its name or by how it begins; or a folder that holds one."""
+    return bool(_inside(path)) if path.is_dir() else _is_log(path)
+
+
+def _is_log(path: Path) -> bool:
+    name = path.name.removesuffix(".gz")
+    if not name.endswith((".jsonl", ".json")) or name.startswith("results"):
+        return False
+    return name.startswith("samples_") or _BEGINS.match(head_of(path)) is not None
+
+
+def _inside(folder: Path) -> list[Path]:
+    named = sorted(path for path in folder.rglob("samples_*") if _is_log(path))
+    # Before 0.4.3 the model's name stood where "samples" does.
+    return named or sorted(path for path in folder.glob("*.json*") if _is_log(path))
 
 
 def read_lm_eval(paths: str | Path | Iterable[str | Path], *, scoring: Scoring = "sum") -> Predictions:
@@ -58,7 +72,7 @@ def read_lm_eval(paths: str | Path | Iterable[str | Path], *, scoring: Scoring =
                 f"{path}: {task} is also in {tasks[task].name}; pass the files of one run (say, by its date)"
             )
         tasks[task] = path
-        found = [_row(path, number, task, sample, scoring) for number, sample in json_lines(path)]
+        found = [_row(path, number, task, sample, scoring) for number, sample in json_rows(path)]
         if not found:
             raise InputError(f"{path}: holds no samples")
         results.update(_checked_results(path, task, found, scoring))
@@ -82,7 +96,7 @@ def _files(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     files: list[Path] = []
     for path in given:
         if path.is_dir():
-            files += sorted(path.rglob("samples_*.jsonl"))
+            files += _inside(path)
         elif path.is_file():
             files.append(path)
         else:

@@ -12,19 +12,20 @@ from calbench.interchange._answers import with_answers
 from calbench.interchange._inspect_logs import is_inspect, read_inspect
 from calbench.interchange._lm_eval import Scoring, is_samples, read_lm_eval
 from calbench.interchange._origin import with_origin
-from calbench.interchange._torch_tensors import open_tensors
 from calbench.records import (
     AnyRecord,
     ColumnFile,
     ColumnNames,
     TopLabelPredictions,
+    joined,
     kind_of,
-    open_columns,
+    kind_of_content,
+    parts_of,
     record_of,
+    text_columns,
 )
 
 Format = Literal["auto", "table", "torch", "lm-eval", "inspect"]
-_TORCH = (".pt", ".pth")
 # Under which names tables say what they are of.
 _FACTS = {
     "model": ("model",),
@@ -84,6 +85,8 @@ def read(
         )
     if scorer is not None and kind != "inspect":
         raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
+    if answers_column is not None and answers is None:
+        raise InputError(f"--answers-column {answers_column} names a column of --answers, which is not given")
     if kind in ("lm-eval", "inspect"):
         if columns is not None and columns != ColumnNames():
             raise InputError(
@@ -94,31 +97,30 @@ def read(
         return (
             read_lm_eval(given, scoring=scoring) if kind == "lm-eval" else read_inspect(given, scorer=scorer)
         )
-    if len(given) > 1:
-        raise InputError(
-            f"{len(given)} files cannot be one record, except the samples_*.jsonl of one run of"
-            f" lm-evaluation-harness; pass {given[0].name} alone"
-        )
-    return _table(given[0], columns or ColumnNames(), kind, answers, answers_column)
+    return _table(given, columns or ColumnNames(), kind, answers, answers_column)
 
 
 def _format(paths: list[Path]) -> Format:
-    first = paths[0]
-    if first.is_dir() or all(is_samples(path) for path in paths):
+    if all(is_samples(path) for path in paths):
         return "lm-eval"
-    if all(path.is_file() and is_inspect(path) for path in paths):
+    if all(is_inspect(path) for path in paths):
         return "inspect"
-    return "torch" if first.suffix.lower() in _TORCH else "table"
+    return "torch" if kind_of_content(paths[0]) == "torch" else "table"
 
 
 def _table(
-    path: Path, columns: ColumnNames, kind: Format, answers: Path | None, answers_column: str | None
+    paths: list[Path], columns: ColumnNames, kind: Format, answers: Path | None, answers_column: str | None
 ) -> AnyRecord:
-    file = _opened(path, columns, kind)
+    file = joined(paths, text_columns=text_columns(columns))
     item_id = None if columns.row_ids else columns.item_id or "item_id"
-    sources = [path]
+    sources = [part for path in paths for part in parts_of(path)]
     if answers is not None:
         _check_can_be_judged(file, columns, answers)
+        if columns.correct:
+            raise InputError(
+                f"{answers}: says what is right, and so does --columns correct={columns.correct}; leave out"
+                " one"
+            )
         file = with_answers(file, answers, column=answers_column, item_id=item_id)
         file = replace(file, names=tuple(n for n in file.names if n != (columns.correct or "correct")))
         sources.append(answers)
@@ -135,12 +137,6 @@ def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) 
             f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
             " column that does, as in --columns predicted=NAME, or leave out --answers"
         )
-
-
-def _opened(path: Path, columns: ColumnNames, kind: Format) -> ColumnFile:
-    if kind == "torch":
-        return open_tensors(path)
-    return open_columns(path, text_columns=(columns.item_id or "item_id", *columns.where))
 
 
 def _said(file: ColumnFile, record: AnyRecord) -> dict[str, str]:
@@ -161,7 +157,7 @@ def _said(file: ColumnFile, record: AnyRecord) -> dict[str, str]:
 
 def _mapping(columns: ColumnNames, answers: Path | None) -> dict[str, object]:
     """Return how the columns were read, as far as it differs from their names."""
-    mapped = {name: value for name, value in vars(columns).items() if value}
+    mapped = columns.mapped
     if answers is not None:
         mapped["answers"] = answers.name
     return {"columns": mapped} if mapped else {}

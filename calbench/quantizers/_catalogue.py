@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from calbench.errors import BrokenPluginError
+from calbench.quantizers._kv_cache import with_rounded_cache, without_cache
 from calbench.quantizers._protocol import Quantizer
 from calbench.registry import Registry, Spec
 
@@ -22,6 +23,10 @@ registry: Registry[Callable[..., Quantizer]] = Registry(
         "calbench.quantizers.gptq",
         "calbench.quantizers._hqq",
         "calbench.quantizers._gguf",
+        "calbench.quantizers._fp8",
+        "calbench.quantizers._int8",
+        "calbench.quantizers._fp4",
+        "calbench.quantizers._awq",
     ),
     skip=("id",),
 )
@@ -44,8 +49,10 @@ def arguments(quantizer_id: str) -> dict[str, Any]:
     >>> arguments("bnb-int8[skip=key]")
     {'skip': ['key'], 'include': [], 'threshold': 0.0}
     """
-    _, _, values = registry.bind(quantizer_id)
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    spec, cache = without_cache(Spec.parse(quantizer_id))
+    _, _, values = registry.bind(spec)
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return plain if cache is None else plain | {"kv": cache}
 
 
 def names() -> tuple[str, ...]:
@@ -69,6 +76,7 @@ def get(spec: str | Spec) -> Quantizer:
     InputError
         An argument is unknown or its value cannot be used.
     """
+    spec, cache = without_cache(Spec.parse(spec) if isinstance(spec, str) else spec)
     factory, canonical, arguments = registry.bind(spec)
     for parameter in list(inspect.signature(factory).parameters.values())[1:]:
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
@@ -76,4 +84,5 @@ def get(spec: str | Spec) -> Quantizer:
                 f"quantizer {canonical!r}: the parameter {parameter.name!r} of its factory is not"
                 " keyword-only with a default; write def factory(id, *, bits: int = 4)"
             )
-    return factory(canonical, **arguments)
+    made = factory(canonical, **arguments)
+    return made if cache is None else with_rounded_cache(made, cache)

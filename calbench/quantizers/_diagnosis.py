@@ -24,6 +24,7 @@ PACKAGES = {
     "bitsandbytes": "bitsandbytes",
     "gptqmodel": "gptq",
     "hqq": "hqq",
+    "compressed-tensors": "compressed-tensors",
     "libgguf": "gguf",
     "peft": "embedded",
     "gguf": "embedded",

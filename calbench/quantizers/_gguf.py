@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
+    from calbench.quantizers._samples import QuantizationSamples
+
 Fallback = Literal["refuse", "allow"]
 
 
@@ -59,8 +61,9 @@ class Gguf(SwapsLayers):
         """Linear layers inside the blocks, less ``skip``, plus ``include``, if their rows fit."""
         return tuple(self.plan(model))
 
-    def plan(self, model: nn.Module) -> Mapping[str, str]:
+    def plan(self, model: nn.Module, samples: QuantizationSamples | None = None) -> Mapping[str, str]:
         """The type of each layer."""
+        del samples
         names = select(model, skip=self.skip, include=self.include)
         asked = wanted(self.type_name, model, names)
         widths = {name: int(model.get_submodule(name).in_features) for name in names}  # type: ignore[arg-type]
@@ -86,7 +89,7 @@ class Gguf(SwapsLayers):
         import torch
 
         layer: Any = module
-        weight: torch.Tensor = layer.dequantize()
+        weight: torch.Tensor = layer.decode()
         independent = layer.decoded_by_gguf_py()
         if not torch.equal(weight.cpu(), independent):
             raise QuantizationError(
@@ -120,7 +123,7 @@ def _register(name: str, type_name: str) -> None:
         include: tuple[str, ...] = (),
         fallback: Fallback = "refuse",
     ) -> Gguf:
-        return Gguf(id, skip, include, type_name, fallback)
+        return Gguf(id, skip, include, "none", type_name, fallback)
 
     make.__qualname__ = name.replace("-", "_")
     quantizer(name)(make)

@@ -36,7 +36,7 @@ class GgufLinear(CodedLinear):
         super().__init__(layer, format, tensors)
         self.type_name = type_name
 
-    def dequantize(self) -> torch.Tensor:
+    def decode(self) -> torch.Tensor:
         """Return the weight, ``(out_features, in_features)`` float32."""
         if self.type_name == "F16":
             return self.blocks.float()

@@ -80,10 +80,21 @@ class CodedLinear(DequantizedLinear):
     format
         The grid.
     tensors
-        All that the weight is stored in.
+        All that the weight is stored in. A buffer ``column_scale`` ``(in_features,)`` says that the
+        columns were multiplied before they were rounded; inputs are divided by the same, so that
+        the layer's weight is what :meth:`decode` gives, divided.
+    rounds_inputs
+        Whether :meth:`round_inputs` is applied to what the layer reads, at each call.
     """
 
-    def __init__(self, layer: nn.Module, format: WeightFormat, tensors: Mapping[str, torch.Tensor]) -> None:  # noqa: A002
+    def __init__(
+        self,
+        layer: nn.Module,
+        format: WeightFormat,  # noqa: A002 (the field's name)
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        rounds_inputs: bool = False,
+    ) -> None:
         shape: Any = layer
         super().__init__(
             shape.in_features,
@@ -93,5 +104,28 @@ class CodedLinear(DequantizedLinear):
             bias=shape.bias,
         )
         self.format = format
+        self.rounds_inputs = rounds_inputs
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.contiguous())
+
+    @abstractmethod
+    def decode(self) -> torch.Tensor:
+        """Return the stored weight on its grid, ``(out_features, in_features)`` float32."""
+
+    def dequantize(self) -> torch.Tensor:
+        """Return the weight that the layer has, ``(out_features, in_features)`` float32."""
+        weight = self.decode()
+        scale: torch.Tensor | None = self._buffers.get("column_scale")
+        return weight if scale is None else weight / scale
+
+    def round_inputs(self, x: torch.Tensor) -> torch.Tensor:
+        """Round inputs ``(..., in_features)``, each token by itself."""
+        raise NotImplementedError(f"{type(self).__name__} does not round its inputs")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Compute the layer's output, in the input's type."""
+        if self.rounds_inputs:
+            scale: torch.Tensor | None = self._buffers.get("column_scale")
+            # Rounded as they meet the stored weight, and scaled back to meet the layer's.
+            x = self.round_inputs(x) if scale is None else self.round_inputs(x / scale) * scale
+        return super().forward(x)

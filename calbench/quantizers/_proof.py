@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from calbench.errors import QuantizationError
 from calbench.quantizers._probe import kl_divergence, probe_logits
-from calbench.quantizers._protocol import Quantizer, WeightFormat
+from calbench.quantizers._protocol import Quantizer, ScalesColumns, WeightFormat
 from calbench.quantizers._report import Proof
 from calbench.quantizers._selection import weights_to_cover
 
@@ -59,7 +59,8 @@ def prove(
         weight = quantizer.dequantize(quantized[name])
         n_weights += weight.numel()
         errors[name] = _relative_error(name, weight, originals[name])
-        if not _on_grid(weight, formats[name]):
+        stored = quantizer.stored_weight(quantized[name]) if isinstance(quantizer, ScalesColumns) else weight
+        if not _on_grid(stored, formats[name]):
             off_grid.append(f"{name} ({formats[name].name})")
     # Weights that were published in a floating type are not changed by a cast to it; the logits are.
     unchanged = [name for name, error in errors.items() if error == 0 and formats[name].dtype is None]
@@ -70,8 +71,8 @@ def prove(
     return Proof(
         n_modules=len(targets),
         n_weights=n_weights,
-        min_weight_error=min(errors.values()),
-        max_weight_error=max(errors.values()),
+        min_weight_error=min(errors.values(), default=0.0),
+        max_weight_error=max(errors.values(), default=0.0),
         n_probe=len(probe),
         mean_logit_change=float(change.mean()),
         max_logit_change=float(change.max()),

@@ -130,3 +130,12 @@ class ReadsFiles(Quantizer, Protocol):
     def files_hash(self) -> str:
         """SHA-256 over all that it reads besides the source."""
         ...
+
+
+@runtime_checkable
+class ScalesColumns(Quantizer, Protocol):
+    """What a quantizer has besides, where columns are multiplied before they are rounded to the grid."""
+
+    def stored_weight(self, module: nn.Module) -> torch.Tensor:
+        """Return what is on the grid: the weight, before columns are scaled back; float32."""
+        ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.quantizers._availability import require
 from calbench.quantizers._protocol import WeightFormat
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from calbench.models import ModelSource
     from calbench.quantizers._samples import QuantizationSamples
 
+Activations = Literal["none", "dynamic"]
+
 
 @dataclass(frozen=True)
 class SwapsLayers(ABC):
@@ -29,11 +31,14 @@ class SwapsLayers(ABC):
         Canonical.
     skip, include
         Patterns; see :func:`calbench.quantizers._selection.select`.
+    activations
+        ``"dynamic"`` rounds what the layers read too, each token with a scale of its own.
     """
 
     id: str
     skip: tuple[str, ...]
     include: tuple[str, ...]
+    activations: Activations
 
     n_samples = 0
     stochastic = False
@@ -46,8 +51,9 @@ class SwapsLayers(ABC):
 
     @property
     def kernel(self) -> str:
-        """The weights alone are quantized."""
-        return "codes decoded once to float32, torch linear"
+        """Torch's product of what the codes, and those of the inputs, stand for."""
+        inputs = "inputs rounded per token, " if self.activations == "dynamic" else ""
+        return f"{inputs}codes decoded once to float32, torch linear"
 
     def check_available(self) -> None:
         """Need torch and transformers."""
@@ -59,18 +65,19 @@ class SwapsLayers(ABC):
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in float32 and swap the layers, one at a time."""
-        del samples, seed
+        del seed
         from calbench.quantizers._layers import put
 
         self.check_available()
         model: nn.Module = source.load()
-        plan = self.plan(model)
+        plan = self.plan(model, samples)
         for name, how in plan.items():
             put(model, name, self.swapped(model.get_submodule(name), how))
         return model.eval()
 
-    def plan(self, model: nn.Module) -> Mapping[str, Any]:
+    def plan(self, model: nn.Module, samples: QuantizationSamples | None = None) -> Mapping[str, Any]:
         """Give each target what :meth:`swapped` has to know of it besides the layer."""
+        del samples
         return dict.fromkeys(self.targets(model))
 
     @abstractmethod
@@ -87,6 +94,12 @@ class SwapsLayers(ABC):
         """Decode."""
         layer: Any = module
         weight: torch.Tensor = layer.dequantize()
+        return weight
+
+    def stored_weight(self, module: nn.Module) -> torch.Tensor:
+        """Decode, without undoing what columns were multiplied by before they were rounded."""
+        layer: Any = module
+        weight: torch.Tensor = layer.decode()
         return weight
 
     def weight_tensors(self, module: nn.Module) -> Mapping[str, torch.Tensor]:

@@ -13,10 +13,14 @@ from calbench.records._arrays import (
     check_probs,
     softmax,
 )
-from calbench.records._columns import ColumnFile, by_suffix, json_document, json_lines, open_columns, reading
+from calbench.records._coding import cells
+from calbench.records._columns import ColumnFile, joined, open_columns, parts_of
+from calbench.records._content import Kind, head_of, kind_of_content, reading
+from calbench.records._names import ColumnNames, ConfidenceKind
 from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
-from calbench.records._reading import ColumnNames, kind_of, read_record, record_of
-from calbench.records._writing import SUFFIXES, digest
+from calbench.records._reading import kind_of, read_record, record_of, text_columns
+from calbench.records._texts import json_document, json_rows
+from calbench.records._writing import SUFFIXES, by_suffix, digest
 
 __all__ = [
     "SUFFIXES",
@@ -24,25 +28,33 @@ __all__ = [
     "Bool",
     "ColumnFile",
     "ColumnNames",
+    "ConfidenceKind",
     "Float32",
     "Float64",
     "FloatArray",
     "Int64",
+    "Kind",
     "Predictions",
     "Strings",
     "TopLabelPredictions",
     "by_suffix",
+    "cells",
     "check_confidences",
     "check_correct",
     "check_labels",
     "check_probs",
     "digest",
+    "head_of",
+    "joined",
     "json_document",
-    "json_lines",
+    "json_rows",
     "kind_of",
+    "kind_of_content",
     "open_columns",
+    "parts_of",
     "read_record",
     "reading",
     "record_of",
     "softmax",
+    "text_columns",
 ]

@@ -88,23 +88,27 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
     bad = ~((values >= 0) & (values <= 1 + 1e-9))
     if bad.any():
         row = int(np.argmax(bad))
-        hint = "; divide percents by 100" if 2 <= np.max(values[~np.isnan(values)], initial=0) <= 100 else ""
+        hint = (
+            "; divide percents by 100 (--percent on the command line)"
+            if 2 <= np.max(values[~np.isnan(values)], initial=0) <= 100
+            else ""
+        )
         raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]{hint}")
     return np.minimum(values, 1.0)
 
 
 def check_correct(correct: npt.ArrayLike, n_samples: int) -> Bool:
-    """Return ``correct`` as bool ``(n,)``; the integers 0 and 1 are accepted."""
+    """Return ``correct`` as bool ``(n,)``; the numbers 0 and 1 are accepted."""
     values = np.asarray(correct)
     if values.shape != (n_samples,):
         raise InputError(f"correct has shape {values.shape}; expected ({n_samples},)")
     if values.dtype.kind != "b":
         odd = ~np.isin(values, (0, 1))
-        if values.dtype.kind not in "iu" or odd.any():
+        if values.dtype.kind not in "iuf" or odd.any():
             row = int(np.argmax(odd))
             raise InputError(
                 f"correct has dtype {values.dtype} and correct[{row}] is {values[row]!s:.80}; pass booleans,"
-                " or the integers 0 and 1"
+                " or the numbers 0 and 1"
             )
         values = values.astype(bool)
     return values.copy()
@@ -126,7 +130,9 @@ def _at_fault(values: Any, error: Exception) -> str:
         try:
             np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, RuntimeError):  # noqa: PERF203 (only where something is wrong)
-            hint = "write 48.6% as 0.486" if "%" in str(value) else "mend or drop it"
+            hint = (
+                "write 48.6% as 0.486, or as 48.6 with --percent" if "%" in str(value) else "mend or drop it"
+            )
             return f"row {row} is {str(value)[:80]!r}; {hint}"
     return str(error)
 

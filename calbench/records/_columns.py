@@ -1,13 +1,12 @@
-"""Files of named columns (parquet, jsonl, json, csv, npz, safetensors), read as data and never as code."""
+"""Files of named columns, read as data and never as code, whatever their names say that they are."""
 
 from __future__ import annotations
 
+import difflib
+import io
 import json
-import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,22 +14,13 @@ from typing import Any
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.records._content import Kind, bytes_of, kind_of_content, reading
+from calbench.records._paths import split_path, walk
+from calbench.records._texts import ABSENT, csv_table, json_columns
+from calbench.records._torch_tensors import tensors
 
-# What parsers raise on content that they cannot make sense of.
-_UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    RuntimeError,  # of an encrypted zip, or one packed in a way that zipfile does not know
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-)
+# How parts of one table are numbered: 0000.parquet, part-3.csv, train-00000-of-00002.parquet.
+_PART = re.compile(r"(?:.*[-_.])?(?:part|shard|chunk)[-_.]?\d+|\d+|.*\d+[-_]of[-_]\d+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,90 +48,130 @@ class ColumnFile:
     digest: str = ""
 
     def __contains__(self, name: str) -> bool:
-        return name in self.names
+        return name in self.names or split_path(name, self.names) is not None
 
     def column(self, name: str) -> Any:
-        """Return a column; :class:`InputError` if the file has none of that name."""
-        if name not in self.names:
-            shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
-            raise InputError(
-                f"{self.path}: no column {name!r} (it has {shown}); map it by keyword, as in"
-                " Predictions.read(path, item_id=..., label=..., logits=...), or with --columns"
-            )
+        """Return a column, or what is at a path such as ``doc.gold`` or ``choices[].logprob``, by row.
+
+        Raises
+        ------
+        InputError
+            The file has no such column, or a row has nothing there.
+        """
         with reading(self.path):
-            return self.load(name)
+            if name in self.names:
+                return _complete(self.load(name), name)
+            found = split_path(name, self.names)
+            if found is not None:
+                root, steps = found
+                values = self.load(root)
+                rows = values.tolist() if isinstance(values, np.ndarray) else values
+                return [walk(value, steps, f"row {row}: {name}") for row, value in enumerate(rows)]
+        shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
+        near = difflib.get_close_matches(name, self.names, n=1)
+        meant = f", {near[0]!r} perhaps?" if near else ""
+        raise InputError(
+            f"{self.path}: no column {name!r} (it has {shown}{meant}); say which column it is with --columns,"
+            " as"
+            " in --columns item_id=id,label=gold,logits=scores"
+        )
 
 
-@contextmanager
-def reading(path: Path, kind: str = "") -> Iterator[None]:
-    """Turn whatever a parser raises about a file's content into an :class:`InputError`."""
-    try:
-        yield
-    except InputError:
-        raise
-    except _UNREADABLE as error:
-        kind = kind or path.suffix[1:]
-        text = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{path}: cannot be read as {kind} ({text})") from error
+def _complete(values: Any, name: str) -> Any:
+    if isinstance(values, list) and ABSENT in values:
+        raise InputError(f"row {values.index(ABSENT)}: {name!r} is missing; drop the row, or complete it")
+    return values
 
 
 def open_columns(path: Path, *, text_columns: tuple[str, ...] = ()) -> ColumnFile:
-    """Open a file by its suffix.
+    """Open a file, or a folder of parts of one table, by its content.
 
     Parameters
     ----------
     path
-        The file.
+        The file, or the folder.
     text_columns
         Columns of a csv file that stay text: inferring numbers would turn ``007`` into 7.
 
     Raises
     ------
     InputError
-        There is no such file, its suffix is unknown, or its content does not fit the suffix.
+        There is no such file, or it is no table.
     """
-    reader = by_suffix(path, _READERS)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
-    with reading(path):
-        opened: ColumnFile = reader(path, text_columns)
-    return opened
+    kind = kind_of_content(path)
+    if kind == "folder":
+        return _of_folder(path, text_columns)
+    if kind not in _READERS:
+        raise InputError(f"{path}: is no table; leave out --format table")
+    name = path.suffix[1:] if kind in ("csv", "json") else kind
+    with reading(path, name):
+        return _READERS[kind](path, text_columns)
 
 
-def by_suffix(path: Path, table: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
-    """Return what a table holds for a file's suffix."""
-    try:
-        return table[path.suffix.lower()]
-    except KeyError:
-        raise InputError(f"{path}: unknown format; use one of {', '.join(table)}") from None
+def joined(paths: Sequence[Path], *, text_columns: tuple[str, ...] = ()) -> ColumnFile:
+    """Open the parts of one table, one after another.
+
+    Raises
+    ------
+    InputError
+        They are not named as parts of one table are, one is missing, or their columns differ.
+    """
+    _refuse_missing_parts(paths)
+    if len(paths) == 1:
+        return open_columns(paths[0], text_columns=text_columns)
+    for path in paths:
+        if not _PART.fullmatch(path.name.split(".")[0]):
+            raise InputError(
+                f"{path}: is not named as a part of a table is (part-0, 00000-of-00002), and two tables are"
+                " no"
+                " record: give one file, or compare them with calbench compare"
+            )
+    files = [open_columns(path, text_columns=text_columns) for path in sorted(paths)]
+    for file in files[1:]:
+        if set(file.names) != set(files[0].names):
+            odd = ", ".join(sorted(set(file.names) ^ set(files[0].names)))
+            raise InputError(f"{file.path}: has not the columns of {files[0].path} (only one has {odd})")
+
+    def load(name: str) -> Any:
+        parts = [file.load(name) for file in files]
+        if all(isinstance(part, np.ndarray) for part in parts):
+            widths = {part.shape[1:] for part in parts}
+            if len(widths) == 1:
+                return np.concatenate(parts)
+        return [value for part in parts for value in (part.tolist() if hasattr(part, "tolist") else part)]
+
+    return ColumnFile(paths[0].parent, files[0].names, load, files[0].metadata)
 
 
-def json_document(path: Path) -> Any:
-    """Read a whole JSON file; :class:`InputError` if it is none."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file")
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder, and a JSON file is wanted")
-    with reading(path, "json"):
-        return json.loads(path.read_text(encoding="utf-8"))
+def _refuse_missing_parts(paths: Sequence[Path]) -> None:
+    for path in paths:
+        found = re.search(r"[-_](\d+)[-_]of[-_](\d+)", path.name)
+        if found and len(paths) < int(found[2]):
+            everything = path.name.replace(found[0], f"-*-of-{found[2]}")
+            raise InputError(
+                f"{path}: is one of {int(found[2])} parts of a table, of which {len(paths)} are given; give"
+                " all:"
+                f" {path.with_name(everything)}"
+            )
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the objects of a JSON-lines file with their line numbers; blank lines are left out."""
-    with reading(path, "jsonl"), path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise InputError(f"{path}: cannot be read as jsonl (line {number}: {error})") from None
-            if not isinstance(row, dict):
-                raise InputError(
-                    f"{path}: cannot be read as jsonl (line {number}: expected an object, found"
-                    f" {type(row).__name__})"
-                )
-            yield number, row
+def _of_folder(path: Path, text_columns: tuple[str, ...]) -> ColumnFile:
+    """Open a folder of parts, or what datasets' ``save_to_disk`` wrote."""
+    if (path / "dataset_dict.json").is_file():
+        splits = sorted(p.name for p in path.iterdir() if p.is_dir())
+        raise InputError(f"{path}: holds the splits {', '.join(splits)}; name one, as {path / 'test'}")
+    return joined(parts_of(path), text_columns=text_columns)
+
+
+def parts_of(path: Path) -> list[Path]:
+    """Return the files of a folder that holds one table in parts; a file is its own part."""
+    if not path.is_dir():
+        return [path]
+    hidden = (".", "_", "dataset_info", "state")
+    parts = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(hidden))
+    if not parts:
+        raise InputError(f"{path}: holds no files; name a file of predictions")
+    return parts
 
 
 def _read_parquet(path: Path, _text: tuple[str, ...]) -> ColumnFile:
@@ -164,28 +194,25 @@ def _read_parquet(path: Path, _text: tuple[str, ...]) -> ColumnFile:
 
 
 def _read_csv(path: Path, text: tuple[str, ...]) -> ColumnFile:
+    return _of_arrow(path, csv_table(path, text))
+
+
+def _read_arrow(path: Path, _text: tuple[str, ...]) -> ColumnFile:
     import pyarrow as pa
-    from pyarrow import csv
 
-    _refuse_other_separators(path)
-    options = csv.ConvertOptions(column_types={name: pa.string() for name in text})
-    table = csv.read_csv(path, convert_options=options)
-    names = tuple(table.column_names)
-    if len(set(names)) != len(names):
-        raise InputError(f"{path}: two columns have one name ({', '.join(names)}); rename one")
-    return ColumnFile(path, names, lambda name: _values(table[name], f"{path}: {name}"))
+    source = pa.BufferReader(bytes_of(path))
+    opened = pa.ipc.open_file if bytes_of(path).startswith(b"ARROW1") else pa.ipc.open_stream
+    return _of_arrow(path, opened(source).read_all())
 
 
-def _refuse_other_separators(path: Path) -> None:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        header = file.readline()
-    found = next((mark for mark in ";\t|" if mark in header and "," not in header), None)
-    if found:
-        shown = "tabs" if found == "\t" else repr(found)
-        raise InputError(
-            f"{path}: its columns are separated by {shown}; write it with commas between columns, and points"
-            " in numbers"
-        )
+def _read_feather(path: Path, _text: tuple[str, ...]) -> ColumnFile:
+    from pyarrow import feather
+
+    return _of_arrow(path, feather.read_table(path))
+
+
+def _of_arrow(path: Path, table: Any) -> ColumnFile:
+    return ColumnFile(path, tuple(table.column_names), lambda n: _values(table[n], f"{path}: {n}"))
 
 
 def _values(column: Any, where: str) -> Any:
@@ -228,46 +255,21 @@ def _lists(column: Any, where: str) -> Any:
     return padded
 
 
-def _read_jsonl(path: Path, _text: tuple[str, ...]) -> ColumnFile:
-    columns: dict[str, list[Any]] = {}
-    header: dict[str, Any] = {}
-    n_rows = 0
-    for number, row in json_lines(path):
-        if "calbench_metadata" in row:
-            header = row
-            continue
-        if n_rows and row.keys() != columns.keys():
-            odd = sorted(row.keys() ^ columns.keys())
-            raise InputError(
-                f"{path}: cannot be read as jsonl (line {number}: its fields differ from the first line's"
-                f" in {odd})"
-            )
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-        n_rows += 1
-    metadata = _object(header.get("calbench_metadata", {}))
-    return ColumnFile(
-        path, tuple(columns), columns.__getitem__, metadata, str(header.get("calbench_digest", ""))
-    )
-
-
 def _read_json(path: Path, _text: tuple[str, ...]) -> ColumnFile:
-    """Read a list of objects, or an object whose lists are the columns; the rest describes them."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if isinstance(content, list):
-        rows = [row for row in content if isinstance(row, dict)]
-        if len(rows) != len(content) or any(row.keys() != rows[0].keys() for row in rows):
-            raise InputError(f"{path}: a list must hold objects that all have the same fields")
-        columns = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
-        return ColumnFile(path, tuple(columns), columns.__getitem__)
-    if not isinstance(content, dict):
-        raise InputError(f"{path}: expected an object or a list, found {type(content).__name__}")
-    columns = {name: value for name, value in content.items() if isinstance(value, list)}
-    lengths = {name: len(value) for name, value in columns.items()}
-    if len(set(lengths.values())) > 1:
-        raise InputError(f"{path}: its lists differ in length ({lengths})")
-    metadata = {name: value for name, value in content.items() if isinstance(value, str | int | float)}
+    columns, metadata, digest = json_columns(path)
+    return ColumnFile(path, tuple(columns), columns.__getitem__, metadata, digest)
+
+
+def _read_torch(path: Path, _text: tuple[str, ...]) -> ColumnFile:
+    columns, metadata = tensors(path)
     return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
+
+
+def _read_npy(path: Path, _text: tuple[str, ...]) -> ColumnFile:
+    array = np.load(io.BytesIO(bytes_of(path)), allow_pickle=False)
+    if array.dtype.names:  # a structured array is a table
+        return ColumnFile(path, tuple(array.dtype.names), array.__getitem__)
+    return ColumnFile(path, (path.stem, "logits"), lambda _: array)
 
 
 def _read_npz(path: Path, _text: tuple[str, ...]) -> ColumnFile:
@@ -305,11 +307,14 @@ def _object(content: Any) -> dict[str, Any]:
     return parsed
 
 
-_READERS = {
-    ".parquet": _read_parquet,
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".npz": _read_npz,
-    ".safetensors": _read_safetensors,
+_READERS: dict[Kind, Callable[[Path, tuple[str, ...]], ColumnFile]] = {
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "feather": _read_feather,
+    "json": _read_json,
+    "csv": _read_csv,
+    "npy": _read_npy,
+    "npz": _read_npz,
+    "safetensors": _read_safetensors,
+    "torch": _read_torch,
 }

@@ -264,7 +264,8 @@ class TopLabelPredictions:
         InputError
             The file, the row and the remedy are named.
         """
-        from calbench.records._reading import ColumnNames, read_record
+        from calbench.records._names import ColumnNames
+        from calbench.records._reading import read_record
 
         record = read_record(Path(path), ColumnNames(**columns), kind=cls)  # type: ignore[arg-type]
         assert isinstance(record, cls)  # noqa: S101 (asked for above)

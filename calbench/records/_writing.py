@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calbench.cache import replacing
-from calbench.records._columns import by_suffix
+from calbench.errors import InputError
 from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
+
+
+def by_suffix(path: Path, table: Mapping[str, Callable[..., Any]]) -> Callable[..., Any]:
+    """Return what a table holds for a file's suffix."""
+    try:
+        return table[path.suffix.lower()]
+    except KeyError:
+        raise InputError(
+            f"{path}: unknown format; name it {', '.join(path.stem + s for s in table)}"
+        ) from None
 
 
 def write_record(record: AnyRecord, path: Path) -> None:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from calbench import calibrators
 from calbench.calibrators import (
-    AdaptedCalibrator,
     CalibrationContext,
     Calibrator,
     FittedCalibrator,
     check_component,
-    is_built_in,
 )
 from calbench.errors import CalbenchError, InputError
-from calbench.records import Float64, Int64
+from calbench.records import Float64, Int64, softmax
 
 _EPSILON = 1 / 14
 
@@ -38,7 +37,9 @@ def check_calibrator(
     declares ``preserves_prediction`` does; what can be saved comes back bit for bit from strict
     JSON; ``n_parameters``, ``size_bytes``, ``warnings`` and ``needs`` are well formed. On data that
     cannot be fitted well (one class, a handful of items, NaN) there is a :class:`CalbenchError` or
-    valid probabilities, and never another exception.
+    valid probabilities, and never another exception. One that has ``fit_confidences`` is fitted on
+    confidences too: they are mapped one by one into [0, 1], nearer to how often answers are right, and
+    come back from JSON as well.
 
     Parameters
     ----------
@@ -74,6 +75,8 @@ def check_calibrator(
         _check_round_trip(fitted, calibrator, name, test_logits, probs)
         _check_numbers(fitted, name)
         _check_hard_cases(method, name, k, seed)
+    if hasattr(method, "fit_confidences"):
+        _check_confidences(method, calibrator, name, n_samples, seed)
 
 
 def _resolve(calibrator: Any) -> tuple[Calibrator, str]:
@@ -85,7 +88,7 @@ def _resolve(calibrator: Any) -> tuple[Calibrator, str]:
         check_component(kind.__name__, kind)
     except InputError as error:
         raise AssertionError(str(error)) from None
-    return (instance if is_built_in(kind) else AdaptedCalibrator(kind.__name__, instance)), kind.__name__
+    return calibrators.adapted(instance), kind.__name__
 
 
 def _require(holds: object, name: str, message: str) -> None:
@@ -192,9 +195,56 @@ def _check_prediction(method: Calibrator, name: str, logits: Float64, probs: Flo
     )
 
 
+def _check_confidences(method: Any, calibrator: Any, name: str, n: int, seed: int) -> None:
+    logits, labels = _data(n, 4, seed)
+    probs = softmax(logits)
+    given = probs.max(axis=1), probs.argmax(axis=1) == labels
+    before = given[0].copy(), given[1].copy()
+    try:
+        fitted = method.fit_confidences(*given)
+        mapped = fitted.confidences(given[0])
+    except CalbenchError as error:
+        raise AssertionError(f"{name}: fit_confidences on ordinary data: {error}") from error
+    except ValueError as error:
+        if "read-only" in str(error):
+            raise AssertionError(f"{name}: fit_confidences writes into its inputs; work on a copy") from error
+        raise
+    same = all(np.array_equal(a, b) for a, b in zip(given, before, strict=True))
+    _require(same, name, "fit_confidences changed its inputs; work on a copy")
+    _require(
+        np.allclose(fitted.confidences(given[0][::-2]), mapped[::-2], rtol=0, atol=1e-9),
+        name,
+        "a confidence is mapped differently beside others; map each by itself",
+    )
+    _require_round_trip(
+        fitted,
+        calibrator,
+        name,
+        lambda restored: np.array_equal(getattr(restored, "confidences", restored)(given[0]), mapped),
+    )
+    for case, truth in {
+        "all answers right": np.ones(n, bool),
+        "all answers wrong": np.zeros(n, bool),
+    }.items():
+        try:
+            edge = method.fit_confidences(given[0], truth).confidences(given[0])
+        except CalbenchError:
+            continue
+        except Exception as error:
+            raise AssertionError(
+                f"{name}: fit_confidences with {case} raised {type(error).__name__}: {error}; raise"
+                " calbench.errors.InputError, or return a fit that says so in its warnings"
+            ) from error
+        _require(np.isfinite(edge).all(), name, f"fit_confidences with {case} gives no confidences")
+
+
 def _check_round_trip(
     fitted: FittedCalibrator, calibrator: Any, name: str, logits: Float64, probs: Float64
 ) -> None:
+    _require_round_trip(fitted, calibrator, name, lambda restored: np.array_equal(restored(logits), probs))
+
+
+def _require_round_trip(fitted: Any, calibrator: Any, name: str, is_the_same: Callable[[Any], bool]) -> None:
     function = getattr(fitted, "function", fitted)
     if not hasattr(function, "to_dict"):
         return
@@ -215,7 +265,7 @@ def _check_round_trip(
         except InputError as error:
             raise AssertionError(f"{name}: what to_dict() gave cannot be restored: {error}") from error
     _require(
-        np.array_equal(restored(logits), probs),
+        is_the_same(restored),
         name,
         "a fit restored from to_dict() gives other probabilities; keep every bit (floats survive JSON)",
     )

@@ -1,3 +1,4 @@
+import inspect
 import json
 import subprocess
 import sys
@@ -5,10 +6,12 @@ import sys
 import numpy as np
 import pytest
 
+import calbench
 from calbench import calibrators
 from calbench.calibrators import CalibrationContext
-from calbench.errors import DuplicateNameError, InputError, UnknownNameError
-from calbench.records import softmax
+from calbench.errors import CalbenchError, DuplicateNameError, InputError, UnknownNameError
+from calbench.gates import takes_confidences
+from calbench.records import TopLabelPredictions, softmax
 from calbench.testing import check_calibrator
 
 from .data import overconfident
@@ -201,12 +204,55 @@ def test_a_plugin_that_returns_no_probabilities_is_named(forgets):
 def test_registering_something_else_than_a_calibrator_is_refused():
     with pytest.raises(InputError, match="must be a class with fit"):
         calibrators.calibrator("nothing")(int)
-    with pytest.raises(InputError, match="takes no context"):
 
-        @calibrators.calibrator("no-context")
-        class NoContext:
-            def fit(self, logits, labels):
-                return softmax
+
+def test_an_authors_fit_need_not_take_a_context(forgets):
+    @calibrators.calibrator("no-context")
+    class NoContext:
+        def fit(self, logits, labels):
+            return softmax
+
+    fitted = calibrators.get("no-context").fit(*overconfident(), context=CalibrationContext(epsilon=0.1))
+    np.testing.assert_array_equal(fitted([[1.0, 2.0]]), softmax([[1.0, 2.0]]))
+
+
+class Shrinking:
+    def fit(self, logits, labels):
+        return softmax
+
+    def fit_confidences(self, confidences, correct):
+        share = correct.mean() / confidences.mean()
+        return lambda values: np.minimum(values * share, 1)
+
+
+def test_an_authors_map_of_confidences_works_on_records_of_the_top_answer(forgets):
+    calibrators.calibrator("shrinking")(Shrinking)
+    fitted = calibrators.get("shrinking").fit_confidences([0.9, 0.7], [True, False])
+    np.testing.assert_allclose(fitted.confidences([0.8]), [0.5])
+    assert takes_confidences("shrinking")
+    assert not takes_confidences("temperature")
+    rng = np.random.default_rng(0)
+    confidences = rng.uniform(0.5, 1, 400)
+    record = TopLabelPredictions(range(400), confidences, rng.random(400) < confidences - 0.2)
+    seeded = "seed" in inspect.signature(calbench.transfer).parameters
+    random = {"seed": 0} if seeded else {"rng": np.random.default_rng(0)}
+    assert calbench.transfer(record, record, "shrinking", **random) is not None
+
+
+def test_an_authors_map_out_of_range_is_named(forgets):
+    calibrators.calibrator("wild")(
+        type("Wild", (Shrinking,), {"fit_confidences": lambda self, c, y: lambda values: values + 1})
+    )
+    with pytest.raises(InputError, match="'wild' returned no confidences"):
+        calibrators.get("wild").fit_confidences([0.9, 0.7], [True, False]).confidences([0.9])
+
+
+@pytest.mark.parametrize("name", ["fuzzy", "fuzzy_int4", "vector", "matrix"])
+def test_a_class_missing_in_the_fit_is_said(name):
+    logits, labels = overconfident(400, 3)
+    kept = labels != 1
+    fitted = calibrators.get(name).fit(logits[kept], labels[kept])
+    assert any("no calibration sample is of class 1" in warning for warning in fitted.warnings)
 
 
 def test_two_classes_cannot_share_an_id():
@@ -237,6 +283,65 @@ def test_from_dict_refuses_a_damaged_fit(damage):
     d = calibrators.get("temperature").fit(*overconfident()).to_dict()
     damage(d)
     with pytest.raises(InputError, match="temperature"):
+        calibrators.from_dict(d)
+
+
+def places(value, path=()):
+    """Paths to what is inside a JSON value; of a list, to its first two."""
+    yield path
+    keys = value if isinstance(value, dict) else range(min(len(value), 2) if isinstance(value, list) else 0)
+    for key in keys:
+        yield from places(value[key], (*path, key))
+
+
+def damaged(d, path, value):
+    copy = json.loads(json.dumps(d))
+    inside = copy
+    for key in path[:-1]:
+        inside = inside[key]
+    inside[path[-1]] = value
+    return copy
+
+
+WRONG = (np.nan, np.inf, "0.5", None, True, [], [[1.0]], [0.1, 0.2, 0.3, 0.4], {}, 0, -1, 2.5, 1e300)
+
+
+@pytest.mark.parametrize("name", BUILT_IN + VARIANTS)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of numbers out of all proportion
+def test_a_damaged_fit_is_refused_or_gives_probabilities(name):
+    logits, labels = overconfident(300, 3)
+    d = calibrators.get(name).fit(logits, labels, context=CalibrationContext(epsilon=0.07)).to_dict()
+    n_refused = 0
+    for path in [p for p in places(d) if p]:
+        for value in WRONG:
+            try:
+                probs = calibrators.from_dict(damaged(d, path, value))(logits[:20])
+            except CalbenchError:
+                n_refused += 1
+                continue
+            assert np.isfinite(probs).all(), (path, value)
+            np.testing.assert_allclose(probs.sum(axis=1), 1, atol=1e-6, err_msg=f"{path} {value}")
+            assert probs.min() >= 0, (path, value)
+    assert n_refused > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "message"),
+    [
+        ("temperature", "temperature", 0.0, "temperature is 0.0"),
+        ("temperature", "temperature", -1.0, "temperature is -1.0"),
+        ("temperature", "temperature", np.nan, "temperature is nan"),
+        ("temperature", "temperature", "hot", "temperature is 'hot'"),
+        ("vector", "scale", [1.0, 2.0], "scale and bias are not of 3 classes"),
+        ("isotonic", "values", {"arrays": [[2.0]] * 3}, "a table"),
+        ("pacs", "epsilon", 1.5, "epsilon is 1.5"),
+        ("beta", "a", [-1.0], "a or b is below 0"),
+    ],
+)
+def test_a_damaged_fit_says_what_is_wrong(name, field, value, message):
+    d = calibrators.get(name).fit(*overconfident(300, 3), context=CalibrationContext(epsilon=0.07)).to_dict()
+    d["parameters"][field] = value
+    with pytest.raises(InputError, match=message):
         calibrators.from_dict(d)
 
 

@@ -198,8 +198,8 @@ def test_a_checkpoint_of_another_model_is_refused(autogptq, decoder, encoder, pr
 def test_an_unquantized_folder_and_an_unknown_method_are_refused(encoder, tmp_path, autogptq):
     with pytest.raises(InputError, match="has no quantization_config"):
         get(f"checkpoint[folder={encoder.location}]").check_available()
-    (autogptq / "quantize_config.json").write_text('{"quant_method": "awq", "bits": 4}')
-    with pytest.raises(InputError, match=r"'awq'.*calbench reads bitsandbytes and gptq"):
+    (autogptq / "quantize_config.json").write_text('{"quant_method": "quip", "bits": 4}')
+    with pytest.raises(InputError, match=r"'quip'.*calbench reads bitsandbytes, gptq, awq"):
         get(f"checkpoint[folder={autogptq}]").check_available()
     (autogptq / "quantize_config.json").write_text('{"bits": "four"}')
     with pytest.raises(CorruptRecordError, match="does not describe GPTQ"):

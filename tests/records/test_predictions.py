@@ -135,7 +135,7 @@ def test_top_label_record():
         ([0.5, 1.5], [True, False], r"confidences\[1\]"),
         ([0.5, np.nan], [True, False], r"confidences\[1\]"),
         ([0.5], [True, False], "shape"),
-        ([0.5, 0.5], [0.0, 1.0], "correct has dtype"),
+        ([0.5, 0.5], [0.0, 0.5], "correct has dtype"),
         ([0.5, 0.5], [0, 2], "correct has dtype"),
     ],
 )

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops, filled, finite, log_softmax
-from calbench.calibrators._fitted import Fitted
-from calbench.calibrators._inputs import FitData, check_enough, check_fit, check_logits, check_strength
-from calbench.calibrators._interface import CalibrationContext, Needs
+from calbench.calibrators._fitted import Fitted, Method, Problems
+from calbench.calibrators._inputs import (
+    FitData,
+    check_enough,
+    check_fit,
+    check_logits,
+    check_strength,
+    missing_classes,
+)
+from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._temperature import fit_temperature
 from calbench.calibrators.fuzzy._loss import LossWeights
 from calbench.calibrators.fuzzy._model import N_REGIONS, LabelWise, MatrixWise
@@ -45,6 +52,18 @@ class FittedFuzzy(Fitted):
     widths: Float64
     weights: Float64
     biases: Float64
+
+    def problems(self) -> Problems:
+        """What its parameters must keep."""
+        k, r = self.n_classes, N_REGIONS
+        columns = k if self.weights.ndim == 2 else 1
+        yield (
+            self.centres.shape == self.widths.shape == (r, columns),
+            "centres and widths are not of its form",
+        )
+        yield self.weights.shape in ((r, k), (r, k, k)), f"weights are not of {k} classes"
+        yield self.biases.shape == (r, k), f"biases are not of {k} classes"
+        yield bool((self.widths > 0).all()), "a width is not above 0"
 
     @property
     def n_parameters(self) -> int:
@@ -111,7 +130,7 @@ F = TypeVar("F", bound=FittedFuzzy)
 
 @calibrator("fuzzy")
 @dataclass(frozen=True)
-class Fuzzy:
+class Fuzzy(Method):
     r"""Fuzzy-gated log-space affine calibration.
 
     Each class k has five Gaussian membership functions of its probability, normalised to sum to
@@ -148,11 +167,8 @@ class Fuzzy:
     (60, ['high'])
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedFuzzy.from_dict
+    fit_type = FittedFuzzy
+    source = SOURCE
 
     form: Literal["label_wise", "matrix"] = "label_wise"
     soft_ece: float = 1.0
@@ -173,13 +189,15 @@ class Fuzzy:
 
 @calibrator("fuzzy_int4")
 @dataclass(frozen=True)
-class FuzzyInt4:
+class FuzzyInt4(Method):
     r"""As :class:`Fuzzy`, trained against the noise that quantizing the logits would add.
 
     In every training step a fresh uniform noise of half a quantization step either way is added to
     the logits; a step is max|z̃| / (2^{bits−1} − 1) of the centred logits z̃. Since the objective
     changes at each step the optimiser is Adam, with a falling rate. Nothing is added when the fit is
-    used.
+    used. The noise is drawn row by row from ``context.rng``, so the same rows in another order are another
+    fit, whose confidences can differ by some hundredths: keep an order that means something, as records
+    do, whose rows are sorted by item id.
 
     Parameters
     ----------
@@ -197,11 +215,8 @@ class FuzzyInt4:
     40
     """
 
-    needs: ClassVar[Needs] = "logits"
-    needs_epsilon: ClassVar[bool] = False
-    preserves_prediction: ClassVar[bool] = False
-    source: ClassVar[str] = SOURCE
-    from_dict = FittedFuzzyInt4.from_dict
+    fit_type = FittedFuzzyInt4
+    source = SOURCE
 
     form: Literal["label_wise", "matrix"] = "label_wise"
     soft_ece: float = 1.0
@@ -249,7 +264,7 @@ def _fit(kind: type[F], data: FitData, form: str, weights: LossWeights, *, noise
         weights=parts[2].copy(),
         biases=parts[3].copy(),
         n_classes=k,
-        warnings=warnings,
+        warnings=missing_classes(data) + warnings,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from calbench.errors import BackendUnavailableError, InputError
-from calbench.records import ColumnFile, reading
+from calbench.records._content import bytes_of, reading
 
 _PAIR = ("logits", "label")
 
 
-def open_tensors(path: Path) -> ColumnFile:
-    """Open a ``.pt`` file: a tuple ``(logits, labels)``, or a mapping of names to tensors.
+def tensors(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the columns and the metadata of a ``.pt`` file.
+
+    It holds a tuple ``(logits, labels)``, a mapping of names to tensors, or the logits alone.
 
     Raises
     ------
@@ -31,12 +34,10 @@ def open_tensors(path: Path) -> ColumnFile:
         raise BackendUnavailableError(f"{path}: needs torch; pip install torch") from None
     from pickle import UnpicklingError
 
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
     try:
         with reading(path, "torch tensors"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what is refused just below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(io.BytesIO(bytes_of(path)), map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise InputError(
@@ -48,7 +49,7 @@ def open_tensors(path: Path) -> ColumnFile:
         # A single value, such as the model's name, is of the whole file.
         metadata = {name: value for name, value in named.items() if isinstance(value, str | int | float)}
         columns = {name: _array(value) for name, value in named.items() if name not in metadata}
-    return ColumnFile(path, tuple(columns), columns.__getitem__, metadata)
+    return columns, metadata
 
 
 def _named(path: Path, content: Any) -> Mapping[str, Any]:
@@ -56,6 +57,8 @@ def _named(path: Path, content: Any) -> Mapping[str, Any]:
         return {str(name): value for name, value in content.items()}
     if isinstance(content, tuple | list) and len(content) == len(_PAIR):
         return dict(zip(_PAIR, content, strict=True))
+    if hasattr(content, "detach"):
+        return {"logits": content}
     raise InputError(
         f"{path}: holds a {type(content).__name__}; expected (logits, labels), or a mapping of names to"
         " tensors"
@@ -65,6 +68,5 @@ def _named(path: Path, content: Any) -> Mapping[str, Any]:
 def _array(value: Any) -> Any:
     if not hasattr(value, "detach"):
         return value
-    array = np.asarray(value.detach().float() if value.dtype.is_floating_point else value.detach())
-    # Labels are often saved as a column.
-    return array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    halved = value.dtype.is_floating_point and value.element_size() < 4  # numpy has no bfloat16
+    return np.asarray(value.detach().float() if halved else value.detach())

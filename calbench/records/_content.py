@@ -1,0 +1,193 @@
+"""What a file is, by its content: its name may say otherwise, or nothing."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from calbench.errors import InputError
+
+Kind = Literal[
+    "parquet",
+    "arrow",
+    "feather",
+    "npy",
+    "npz",
+    "safetensors",
+    "torch",
+    "inspect",
+    "llama-logits",
+    "json",
+    "csv",
+    "folder",
+]
+_MAX_UNPACKED_BYTES = 2**32
+_HEAD = 2**16
+_MAX_HEADER = 10**8
+_MAGIC: tuple[tuple[bytes, Kind], ...] = (
+    (b"PAR1", "parquet"),
+    (b"ARROW1", "arrow"),
+    (b"FEA1", "feather"),
+    (b"\x93NUMPY", "npy"),
+    (b"_logits_", "llama-logits"),
+)
+_BY_NAME: dict[str, Kind] = {
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "feather",
+    ".npy": "npy",
+    ".npz": "npz",
+    ".safetensors": "safetensors",
+    ".pt": "torch",
+    ".pth": "torch",
+    ".bin": "torch",
+    ".eval": "inspect",
+}
+# What is text is known by its content; these are only the names that people give it.
+_TEXTS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".ndjson", ".jsonlines", ".log", "")
+SUFFIXES_READ = (*_BY_NAME, *(suffix for suffix in _TEXTS if suffix))
+# What parsers raise on content that they cannot make sense of.
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RuntimeError,  # of an encrypted zip, or one packed in a way that zipfile does not know
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+)
+
+
+@contextmanager
+def reading(path: Path, kind: str = "") -> Iterator[None]:
+    """Turn whatever a parser raises about a file's content into an :class:`InputError`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _UNREADABLE as error:
+        kind = kind or path.suffix[1:] or "a table"
+        text = " ".join(str(error).split())[:300] or type(error).__name__
+        raise InputError(f"{path}: cannot be read as {kind} ({text})") from error
+
+
+def bare_suffix(path: Path) -> str:
+    """Return a file's suffix, in lower case and without the ``.gz`` behind it."""
+    name = path.name.lower().removesuffix(".gz")
+    return Path(name).suffix
+
+
+def kind_of_content(path: Path) -> Kind:
+    """Return what a file holds.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or neither its content nor its name says what it is.
+    """
+    if path.is_dir():
+        return "folder"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    with reading(path):
+        head = _head(path)
+        return _by_magic(path, head) or _by_name(path, head)
+
+
+def _by_magic(path: Path, head: bytes) -> Kind | None:
+    found = next((kind for magic, kind in _MAGIC if head.startswith(magic)), None)
+    if found is None and head.startswith(b"PK\x03\x04"):
+        return _zipped(path)
+    if head.startswith(b"\xff\xff\xff\xff") and bare_suffix(path) in (".arrow", ""):  # datasets' streams
+        return "arrow"
+    # The length of a safetensors header, and where it begins.
+    if found is None and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < _MAX_HEADER:
+        return "safetensors"
+    return found
+
+
+def _by_name(path: Path, head: bytes) -> Kind:
+    suffix = bare_suffix(path)
+    if suffix in _BY_NAME:
+        return _BY_NAME[suffix]
+    if head.startswith(b"\x80"):
+        raise InputError(
+            f"{path}: cannot be read as {suffix[1:] or 'a table'} (it holds a pickle, and calbench never"
+            " unpickles objects); write its columns as csv, jsonl or parquet"
+        )
+    if suffix not in _TEXTS:
+        raise InputError(
+            f"{path}: unknown format; rename it to what it is: {', '.join(SUFFIXES_READ)} (.gz may follow)"
+        )
+    start = _decoded(head, path, whole=False).lstrip()[:1]
+    return "json" if start in ("{", "[") else "csv"
+
+
+def head_of(path: Path) -> str:
+    """Return how a text file begins; ``""`` of a folder."""
+    if path.is_dir():
+        return ""
+    with reading(path):
+        return _decoded(_head(path), path, whole=False)
+
+
+def text_of(path: Path) -> str:
+    """Return a text file's content: UTF-8 or UTF-16, with or without a byte-order mark, packed or not."""
+    return _decoded(bytes_of(path), path)
+
+
+def bytes_of(path: Path) -> bytes:
+    """Return a file's content, unpacked if it is gzip."""
+    content = path.read_bytes()
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    with gzip.open(io.BytesIO(content)) as file:
+        unpacked = file.read(_MAX_UNPACKED_BYTES + 1)
+    if len(unpacked) > _MAX_UNPACKED_BYTES:
+        raise InputError(f"{path}: unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes; divide it")
+    return unpacked
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head.startswith(b"\x1f\x8b"):
+        return head
+    with gzip.open(path) as packed:
+        return packed.read(_HEAD)
+
+
+def _zipped(path: Path) -> Kind:
+    with zipfile.ZipFile(io.BytesIO(bytes_of(path))) as archive:
+        names = archive.namelist()
+    if any(name == "header.json" or name.startswith(("samples/", "_journal/")) for name in names):
+        return "inspect"
+    return "torch" if any(name.endswith("data.pkl") for name in names) else "npz"
+
+
+def _decoded(content: bytes, path: Path, *, whole: bool = True) -> str:
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\x00" in content[:4] and len(content) > 1:  # UTF-16 of a text that begins with ASCII
+        encoding = "utf-16-le" if content[1] == 0 else "utf-16-be"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding, errors="strict" if whole else "ignore")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}: line {line} is not {encoding.upper()} ({error.reason}); save it as UTF-8"
+        ) from None

@@ -1,0 +1,352 @@
+"""The rows that are wanted of a file, as the arrays of a record."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+
+from calbench.errors import InputError
+from calbench.records._coding import Agreement, Declared, agreement, cells, class_indices, truths
+from calbench.records._columns import ColumnFile
+from calbench.records._names import ColumnNames
+from calbench.records._predictions import Predictions, TopLabelPredictions
+from calbench.records._vectors import Scores, named_columns, probabilities, refuse_no_logits, scores_of
+
+# Columns that say of which run a row is; a record is of one.
+_RUN = re.compile(
+    r"(?!.*(answer|output|response|pred|prob|conf|score|label|text|correct))(model|quant).*|tasks?|benchmark|"
+    r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id)?|epoch|"
+    r"checkpoint|dtype|(n_)?bits",
+    re.IGNORECASE,
+)
+_ROUNDED = 0.005  # what a confidence may miss one over the number of classes by, written with two digits
+_VECTORS = ("logits", "probs", "positive")
+
+
+class Rows:
+    """The wanted rows of a file.
+
+    Attributes
+    ----------
+    notes
+        What a reader of the record's numbers must know about how it was read.
+    """
+
+    def __init__(self, file: ColumnFile, names: ColumnNames) -> None:
+        self._file, self._names = file, names
+        self.notes: list[str] = []
+        self._declared = Declared(names.classes, names.label_start)
+        self._refuse_contradictions()
+        self._mask = self._wanted()
+
+    def predictions(self) -> Predictions:
+        """Build a record of class vectors."""
+        names = self._names
+        source = next((name for name in _VECTORS if getattr(names, name)), "logits")
+        scores, shown = self._scores(getattr(names, source) or "logits")
+        binary = scores.values.shape[1:] == (1,)
+        if source == "positive" and not binary:
+            raise InputError(
+                f"positive={shown} has {scores.values.shape[1]} values a row; write --columns probs={shown}"
+            )
+        if source == "logits" and not self._file.digest:
+            refuse_no_logits(scores.values, shown, binary=binary)
+        values = _two_classes(scores.values, source, percent=names.percent) if binary else scores.values
+        labels = self._class_indices(names.label or "label", values.shape[1], scores.classes)
+        if len(values) != len(labels):
+            raise InputError(f"there are {len(labels)} labels for {len(values)} rows")
+        if source != "logits":
+            if not binary:
+                self._refuse_absent(values, labels)
+            values = probabilities(
+                values, shown, percent=names.percent and not binary, renormalise=names.renormalise
+            )
+        if names.predicted:
+            self._check_predicted(values, scores.classes, shown)
+        ids = self._ids(len(values))
+        if source == "logits":
+            return Predictions(ids, values, labels, self._file.metadata)
+        return Predictions.from_probs(ids, values, labels, self._file.metadata)
+
+    def top_label(self) -> TopLabelPredictions:
+        """Build a record of the top answer."""
+        names = self._names
+        confidences = np.asarray(_flat(self._column(names.confidence or "confidence")))
+        if names.percent:
+            confidences = np.asarray(confidences, dtype=np.float64) / 100
+        found = self._agreement()
+        if names.correct or (not names.predicted and "correct" in self._file):
+            correct = truths(self._column(names.correct or "correct"))
+            if found is not None and names.correct and names.predicted and names.label:
+                self._refuse_disagreement(correct, found)
+        elif found is None:
+            missing = next(n for n in ("predicted", "label") if (getattr(names, n) or n) not in self._file)
+            raise InputError(
+                f"no column says what is right (it has {', '.join(self._file.names[:20])}): {missing!r} is"
+                " not"
+                " among them; name it with --columns correct=NAME, or predicted=NAME,label=NAME"
+            )
+        else:
+            correct = found.correct
+            self.notes += found.notes
+        self._refuse_impossible(confidences, len(names.classes) or (found.n_classes if found else 0))
+        if names.confidence_kind != "class":
+            self.notes.append(f"confidences are of the kind {names.confidence_kind}")
+        ids = self._ids(len(confidences))
+        return TopLabelPredictions(
+            ids, confidences, correct, self._file.metadata, answers=self._answers(found)
+        )
+
+    def _agreement(self) -> Agreement | None:
+        """Compare answers with labels, where the file has both; what nobody asked for may be odd."""
+        names = self._names
+        said, right = names.predicted or "predicted", names.label or "label"
+        asked = bool(names.predicted) or not (names.correct or "correct" in self._file)
+        if said not in self._file or right not in self._file:
+            return None
+        try:
+            return agreement(self._column(said), self._column(right), self._declared)
+        except InputError:
+            if asked:
+                raise
+            return None
+
+    def _answers(self, found: Agreement | None) -> list[str] | None:
+        if found is not None:
+            return found.answers
+        name = self._names.predicted or "predicted"
+        if name not in self._file:
+            return None
+        try:
+            return cells(self._column(name))
+        except InputError:
+            if self._names.predicted:
+                raise
+            return None
+
+    def _refuse_disagreement(self, correct: Any, found: Agreement) -> None:
+        odd = correct != found.correct
+        if odd.any():
+            row = int(np.argmax(odd))
+            names = self._names
+            raise InputError(
+                f"{names.correct}[{row}] is {bool(correct[row])}, but {names.predicted} and {names.label} say"
+                f" {bool(found.correct[row])} ({int(odd.sum())} of {len(odd)} rows differ); map one of them:"
+                f" --columns correct={names.correct}, or predicted={names.predicted},label={names.label}"
+            )
+
+    def _refuse_impossible(self, confidences: Any, n_classes: int) -> None:
+        """Refuse what is no largest probability of so many classes."""
+        if self._names.confidence_kind != "class" or n_classes < 2 or confidences.dtype.kind != "f":
+            return
+        low = confidences < 1 / n_classes - _ROUNDED
+        if low.any():
+            row = int(np.argmax(low))
+            name = self._names.confidence or "confidence"
+            binary = f"; if it is the probability of the second class: --columns positive={name}"
+            raise InputError(
+                f"{name}[{row}] = {confidences[row]:g} is no confidence in the best of {n_classes} classes,"
+                " which is"
+                f" 1/{n_classes} at least ({int(low.sum())} rows){binary if n_classes == 2 else ''}; if it is"
+                " verbalised, an open answer's or one token's share of a vocabulary, say so with"
+                " --confidence-kind"
+                " verbalised, answer or vocabulary"
+            )
+
+    def _class_indices(self, name: str, n_classes: int, classes: tuple[str, ...]) -> Any:
+        declared = self._declared
+        if declared.classes and len(declared.classes) != n_classes:
+            raise InputError(
+                f"--classes names {len(declared.classes)} classes ({', '.join(declared.classes[:10])}), and"
+                " there"
+                f" are {n_classes} columns of them"
+            )
+        known = Declared(declared.classes or classes, declared.start)
+        labels, notes = class_indices(self._column(name), n_classes, known)
+        self.notes += notes
+        return labels
+
+    def _refuse_absent(self, values: Any, labels: Any) -> None:
+        absent = np.isneginf(values[np.arange(len(labels)), labels])
+        if absent.any():
+            row = int(np.argmax(absent))
+            raise InputError(
+                f"labels[{row}] = {labels[row]} points at an option that the row has not; the right answer"
+                " must be"
+                " among the item's options"
+            )
+
+    def _check_predicted(self, values: Any, classes: tuple[str, ...], shown: str) -> None:
+        """Refuse scores of which the largest is not the answer that the file names."""
+        known = Declared(self._declared.classes or classes, self._declared.start)
+        name = self._names.predicted or "predicted"
+        said, _ = class_indices(self._column(name), values.shape[1], known, name=name)
+        best = values.max(axis=1)
+        odd = best - values[np.arange(len(said)), said] > 1e-6
+        if odd.any():
+            row = int(np.argmax(odd))
+            raise InputError(
+                f"{name}[{row}] is class {said[row]}, but the largest of {shown} is of class"
+                f" {int(np.argmax(values[row]))} ({int(odd.sum())} of {len(odd)} rows differ); map what is"
+                " meant, or"
+                " leave predicted= out"
+            )
+
+    def _scores(self, names: str | Sequence[str]) -> tuple[Scores, str]:
+        """Return the scores, and how they are mapped."""
+        parts = [names] if isinstance(names, str) else list(names)
+        parts = [column for part in parts for column in self._expanded(part)]
+        shown = "+".join(parts if len(parts) < 6 else [*parts[:2], "..."])
+        if len(parts) > 1:
+            return named_columns({part: self._column(part) for part in parts}), shown
+        return scores_of(self._column(parts[0]), parts[0], self._declared.classes), shown
+
+    def _expanded(self, name: str) -> list[str]:
+        if name in self._file:
+            return [name]
+        if "*" in name:
+            found = [column for column in self._file.names if fnmatchcase(column, name)]
+            if not found:
+                raise InputError(f"no column is like {name!r} (it has {', '.join(self._file.names[:20])})")
+            return sorted(found, key=_naturally) if all(re.search(r"\d", c) for c in found) else found
+        numbered = self._numbered(name)
+        if not numbered:
+            self._recommend_probs(name)
+        return numbered or [name]
+
+    def _recommend_probs(self, missing: str) -> None:
+        """Refuse to look for logits in a file that has probabilities by name."""
+        form = r"(p|prob|probs|probability|probabilities)_?\d*"
+        found = [n for n in self._file.names if re.fullmatch(form, n)]
+        if found:
+            shown = ", ".join(self._file.names[:20])
+            raise InputError(
+                f"no column {missing!r} (it has {shown}); if {found[0]!r} holds probabilities, say so with"
+                f" --columns probs={'+'.join(found)}"
+            )
+
+    def _numbered(self, name: str) -> list[str]:
+        """Return ``name_0``, ``name_1``, ...; a gap would give every later class another's label."""
+        form = re.compile(rf"{re.escape(name)}_(0|[1-9][0-9]{{0,8}})")
+        places = {int(found[1]) for n in self._file.names if (found := form.fullmatch(n))}
+        if places and max(places) >= len(places):
+            missing = next(place for place in range(len(places)) if place not in places)
+            raise InputError(
+                f"there is no column {name}_{missing} beside {name}_{max(places)}; classes are counted from 0"
+                " without a gap: name the columns in their order, as in --columns logits=a+b+c"
+            )
+        return [f"{name}_{place}" for place in sorted(places)]
+
+    def _ids(self, n_rows: int) -> Any:
+        self._refuse_mixed(n_rows)
+        if self._names.row_ids:
+            n_all = n_rows if isinstance(self._mask, slice) else len(self._mask)
+            return np.arange(n_all)[self._mask].astype(str)
+        name = self._names.item_id or "item_id"
+        if name not in self._file and "+" in name:
+            parts = [cells(self._column(part)) for part in name.split("+")]
+            return ["/".join(values) for values in zip(*parts, strict=True)]
+        if name not in self._file:
+            raise InputError(
+                f"no column {name!r} (it has {', '.join(self._file.names[:20])}); map it with --columns"
+                " item_id=NAME, or number the rows with --row-ids if every file has them in the same order"
+            )
+        values = _flat(self._column(name))
+        whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and (values % 1 == 0).all()
+        return values.astype(np.int64) if whole else values
+
+    def _column(self, name: str) -> Any:
+        values = self._file.column(name)
+        if isinstance(self._mask, slice):
+            return values
+        if len(values) != len(self._mask):
+            raise InputError(f"{name} has {len(values)} rows, and the columns of --where {len(self._mask)}")
+        if isinstance(values, np.ndarray):
+            return values[self._mask]
+        return [values[row] for row in np.flatnonzero(self._mask)]
+
+    def _wanted(self) -> Any:
+        mask: Any = slice(None)
+        for name, value in self._names.where.items():
+            column = [_shown(v) for v in self._file.column(name)]
+            same = np.array([value in ("*", v) for v in column])
+            if not same.any():
+                held = sorted(set(column))[:10]
+                raise InputError(
+                    f"{self._file.path}: no row has {name}={value} (there are {', '.join(held)})"
+                )
+            mask = same if isinstance(mask, slice) else mask & same
+        if not isinstance(mask, slice) and not mask.any():
+            raise InputError(f"{self._file.path}: no row has all of {dict(self._names.where)}")
+        return mask
+
+    def _refuse_mixed(self, n_rows: int) -> None:
+        used = {value for value in vars(self._names).values() if isinstance(value, str)}
+        n_all = n_rows if isinstance(self._mask, slice) else len(self._mask)
+        for name in self._file.names:
+            if name in self._names.where or name in used or not _RUN.fullmatch(name):
+                continue
+            column = self._file.load(name)
+            if len(column) != n_all:
+                continue
+            held = {_shown(v) for v, wanted in zip(column, self._flags(n_all), strict=True) if wanted}
+            if len(held) > 1:
+                shown = ", ".join(sorted(held)[:5])
+                raise InputError(
+                    f"{self._file.path}: mixes {len(held)} values of {name} ({shown}); a record is of one:"
+                    " choose"
+                    f" with --where {name}=VALUE (--where '{name}=*' pools them on purpose)"
+                )
+
+    def _flags(self, n_rows: int) -> Any:
+        return np.ones(n_rows, dtype=bool) if isinstance(self._mask, slice) else self._mask
+
+    def _refuse_contradictions(self) -> None:
+        names = self._names
+        vectors = [name for name in _VECTORS if getattr(names, name)]
+        top = [name for name in ("confidence", "correct") if getattr(names, name)]
+        if len(vectors) > 1 or (vectors and top):
+            both = ", ".join([*vectors, *top])
+            raise InputError(
+                f"--columns maps {both}; a record is read from one of them: leave out the others"
+            )
+        if names.row_ids and names.item_id:
+            raise InputError("--row-ids and --columns item_id= contradict each other; leave out one")
+        if names.renormalise and not names.probs:
+            raise InputError("--renormalise is of probabilities; name them with --columns probs=NAME")
+        if names.percent and names.logits:
+            raise InputError("--percent is of probabilities; name them with --columns probs=NAME")
+        for field in ("item_id", "label", "confidence", "correct", "predicted", "positive"):
+            name = getattr(names, field)
+            if name and name not in self._file and not (field == "item_id" and "+" in name):
+                self._file.column(name)  # says what there is
+
+
+def _two_classes(values: Any, source: str, *, percent: bool) -> Any:
+    if source == "logits":
+        return np.column_stack([np.zeros(len(values)), values[:, 0]])
+    positive = values[:, 0] / 100 if percent else values[:, 0]
+    return np.column_stack([1 - positive, positive])
+
+
+def _flat(values: Any) -> Any:
+    """Return a column of single values without the brackets around each."""
+    if isinstance(values, np.ndarray):
+        return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+    return [value[0] if isinstance(value, list) and len(value) == 1 else value for value in values]
+
+
+def _naturally(name: str) -> list[int]:
+    return [int(digits) for digits in re.findall(r"\d+", name)]
+
+
+def _shown(value: Any) -> str:
+    return (
+        str(int(value))
+        if isinstance(value, float | np.floating) and float(value).is_integer()
+        else str(value)
+    )
