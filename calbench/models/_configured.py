@@ -18,6 +18,7 @@ _KEYS: dict[str, Any] = {
     "baseline": str,
     "default_tasks": list,
     "quantization_task": str,
+    "chat": (bool, str),
 }
 
 

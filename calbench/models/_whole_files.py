@@ -11,6 +11,7 @@ from typing import Any
 
 from calbench.errors import InputError
 
+AUTOGPTQ = "quantize_config.json"
 # As safetensors names types: codes of 8 bits and less. Some models keep a table of bool or int64.
 _CODES = re.compile(r"F8_.*|F4.*|F6.*|I8|U8|I4|U4")
 _SCALES = re.compile(
@@ -66,3 +67,28 @@ def check_used(model_id: str, location: str, model: Any, unexpected: Iterable[st
 
 def _pattern(name: str) -> str:
     return re.sub(r"\d+", "#", name)
+
+
+def quantization_settings(folder: Path) -> dict[str, Any] | None:
+    """Read how a folder's weights were quantized, or None if its configuration does not say that.
+
+    From ``quantization_config`` in ``config.json``, or AutoGPTQ's ``quantize_config.json``.
+
+    Raises
+    ------
+    InputError
+        A file is not JSON.
+    """
+    for name in ("config.json", AUTOGPTQ):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            contents = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{file} is not JSON: {error}") from None
+        settings = contents.get("quantization_config") if name == "config.json" else contents
+        if settings:
+            # AutoGPTQ's own file does not name the method.
+            return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
+    return None

@@ -15,7 +15,7 @@ from calbench.gates import Side, TopLabelSide, TransferResult, metrics_of, side_
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import Asking, unreported
+from calbench.runs._inference_run import Asking, noisy, unreported
 from calbench.statistics import Resamples, resamples_for
 from calbench.store import Record, Store, key_of
 from calbench.tasks import Generation, LabelledItem, Split, Task, hash_items, split_evaluation
@@ -63,7 +63,7 @@ class Measured:
         sides = {"reference": self.reference, "quantized": self.candidate}
         if self.reference is self.candidate:
             del sides["quantized"]
-        noted = ((name, unreported(record)) for name, record in sides.items())
+        noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
         return (*self.result.warnings, *(f"{name}: {note}" for name, note in noted if note))
 
 
@@ -169,6 +169,8 @@ class Bench:
             if self.store.get(self.identity(model, quantizer, task)) is not None:
                 return
             source = self.source(model)
+            asked = tasks.get(task)
+            Asking(source.model, source.tokenizer, asked, self.items(source.model, asked)).check()
             quantized = self._load(source, quantizers.get(quantizer), task)
             for name in wanted:
                 # A planned neighbour that fails will say so in a test of its own.
