@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test architectures fuzz check docs oracles test-oracles train-embedded dist clean
+.PHONY: install setup suites suites-adaptation readme test test-gpu quick architectures fuzz check docs oracles test-oracles train-embedded dist clean
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,14 @@ test: setup check
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 	$(BIN)/pytest suites --calbench-profile quick --calbench-baseline baselines
 
+# While working: lint, types, layers, and the tests that need neither torch nor a model.
+quick: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not torch and not embedded and not slow' tests
+
 # New random examples for the property tests; what one finds becomes an explicit example of its test.
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
@@ -42,6 +50,11 @@ fuzz: install
 architectures: install
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/sweep_architectures.py architectures.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/architectures
+
+# On a machine with a GPU: doctor, every format on the embedded models against the CPU, memory, throughput.
+test-gpu: setup
+	-$(BIN)/calbench doctor
+	$(BIN)/pytest tests/gpu -rs
 
 check: install
 	$(BIN)/ruff check .
@@ -81,6 +94,10 @@ dist: install
 	$(BIN)/python -m build
 	$(BIN)/twine check --strict dist/*
 	scripts/check_dist.sh $(PYTHON)
+
+# Whether gates keep their promise in worlds where the truth is known.
+simulate: install
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000
 
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py

@@ -22,11 +22,11 @@ from rich.console import Console
 from tabulate import tabulate
 
 from calbench import Predictions, models, quantizers, tasks
-from calbench.adaptation import ArmBench, Recipe, Student, TrainingData, train
+from calbench.adaptation import AdaptationRunner, Recipe, Student, TrainingData, train
 from calbench.cache import cache_dir
 from calbench.metrics import Outcomes
 from calbench.report import TerminalProgress
-from calbench.runs import PROFILES, Bench
+from calbench.runs import PROFILES, Runner
 from calbench.statistics import Estimate, Resamples, contrast, resample
 from calbench.store import Store
 
@@ -65,16 +65,18 @@ def cost(n_items: int) -> None:
 def recovery(names: Sequence[str], profile: str) -> None:
     """Print the recovered fraction per model, seed and metric."""
     store = Store(cache_dir() / "store")
-    bench = ArmBench(Bench(store, PROFILES[profile], progress=TerminalProgress(Console(stderr=True))))
+    runner = AdaptationRunner(
+        Runner(store, PROFILES[profile], progress=TerminalProgress(Console(stderr=True)))
+    )
     rows = []
     for name in names:
         for seed in SEEDS:
-            compared = bench.compare(name, TASK, QUANTIZER, seed=seed, arms=ARMS)
+            compared = runner.compare(name, TASK, QUANTIZER, seed=seed, arms=ARMS).comparison
             for metric in ("ece", "brier", "nll"):
-                found = compared.recovery(
+                found = compared.recovered(
                     metric, reference="base", quantized="base-ptq", restored="base-distilled"
                 )
-                values = [f"{compared.measured(arm, metric).value:.3f}" for arm in ARMS]
+                values = [f"{compared.estimate(metric, arm=arm).value:.3f}" for arm in ARMS]
                 shown = _shown(found.fraction) if found.fraction else f"refused: {found.refused}"
                 rows.append([name, seed, metric, *values, _shown(found.cost), shown])
     headers = ["model", "seed", "metric", *ARMS, "cost", "recovered"]

@@ -21,14 +21,13 @@ from tabulate import tabulate
 
 from calbench import Predictions, calibrators, models, tasks
 from calbench.cache import cache_dir
-from calbench.gates import Side, transfer_between
+from calbench.gates import FittedSplit, split_items, transfer_between
 from calbench.inference import _classification as classification
 from calbench.inference import score
-from calbench.runs import PROFILES, Bench
+from calbench.runs import PROFILES, Runner
 from calbench.runs._runner import METRICS
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
-from calbench.tasks import split_evaluation
 
 CELLS = [("minilm", task) for task in ("amazon", "movie", "nyt", "tweets")]
 CELLS += [("smollm2", task) for task in ("amazon", "tweets")]
@@ -67,11 +66,10 @@ def nulls(record, floor, rng):
 
 
 def side(record, sizes, seed):
-    split = split_evaluation(record.item_ids.tolist(), n_calibration=sizes, seed=seed)
-    return Side.of(
+    split = split_items(record.item_ids.tolist(), n_calibration=sizes, seed=seed)
+    return FittedSplit.of(
         record,
-        calibration_ids=split.calibration,
-        test_ids=split.test,
+        split,
         metrics=METRICS,
         resamples=resamples_for(split.test, n_resamples=N_RESAMPLES, seed=seed),
         epsilon=1 / 254,
@@ -79,20 +77,20 @@ def side(record, sizes, seed):
     )
 
 
-def judged(result):
+def judged(compared):
     """Yield each margin, and whether its gate failed and with which p-value."""
-    both = [result.measured(arm, "ece") for arm in ("transferred", "calibrated_reference")]
+    both = [compared.arm(arm).resampled("ece") for arm in ("transferred", "calibrated_reference")]
     for margin in (0.0, MARGIN):
-        failed = result.decide("ece", margin=margin).outcome == "fail"
+        failed = compared.decide("ece", max_increase=margin).outcome == "fail"
         yield margin, (failed, exceedance_p_value(*both, limit=margin) if failed else 1.0)
 
 
-def run(bench, floor, repetition):
+def run(runner, floor, repetition):
     """Return, for each null, the decisions of one run of the whole suite at both margins."""
     found = {}
     for model, task in CELLS:
-        record = bench.record(model, "fp32", task).predictions
-        n_calibration = bench.profile.sizes(models.get(model).architecture, len(record))[0]
+        record = runner.record(model, "fp32", task).predictions
+        n_calibration = runner.profile.sizes(models.get(model).architecture, len(record))[0]
         for quantizer in range(N_QUANTIZERS):
             rng = np.random.default_rng([repetition, quantizer, len(found)])
             for null, reference, candidate in nulls(record, floor, rng):
@@ -104,10 +102,10 @@ def run(bench, floor, repetition):
 
 
 def main(repetitions):
-    bench = Bench(Store(cache_dir() / "store"), PROFILES["default"])
+    runner = Runner(Store(cache_dir() / "store"), PROFILES["default"])
     floor = noise_floor()
     print(f"measured noise floor: {floor:.1e} (largest change of a logit, other batches)\n")
-    runs = [run(bench, floor, repetition) for repetition in range(repetitions)]
+    runs = [run(runner, floor, repetition) for repetition in range(repetitions)]
     rows = []
     for null, margin in runs[0]:
         gates = [r[null, margin] for r in runs]

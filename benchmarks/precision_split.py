@@ -15,7 +15,7 @@ import numpy as np
 from tabulate import tabulate
 
 from calbench import metrics, quantizers
-from calbench.runs import PROFILES, Bench, Selection, grid_of
+from calbench.runs import PROFILES, Runner, Selection, grid_of
 from calbench.store import Store
 
 
@@ -41,7 +41,7 @@ def row(bench, cell):
 
 
 def main(profile):
-    bench = Bench(Store.at(), PROFILES[profile], replay=True)
+    bench = Runner(Store.at(), PROFILES[profile], replay=True)
     grid = grid_of(quantizers="not fp32", calibrators="identity")
     rows = [row(bench, cell) for cell in grid.cells(Selection(), PROFILES[profile])]
     print(tabulate(rows, headers="keys", tablefmt="github", floatfmt=".3g"))

@@ -83,6 +83,45 @@ def _calbench(request: pytest.FixtureRequest) -> CalbenchFixture:
     return _session(request.config).fixture(request)
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Learn that the run takes a part of the tests only."""
+    if items and _SESSION in items[0].config.stash:
+        items[0].config.stash[_SESSION].deselected()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Turn what calbench raises in a test into its fate; refuse a test of a grid that demands nothing."""
+    fixture: Any = pyfuncitem.funcargs.get("calbench")
+    if _SESSION not in pyfuncitem.config.stash or fixture is None:
+        return (yield)
+    session = pyfuncitem.config.stash[_SESSION]
+    try:
+        outcome = yield
+    except Exception as error:
+        if not session.is_own(fixture, error):
+            raise
+        problem = error
+    else:
+        session.conclude(pyfuncitem, fixture, None)
+        return outcome
+    # Outside of the handler, or pytest would show the traceback as well.
+    session.conclude(pyfuncitem, fixture, problem)
+    return None
+
+
+def pytest_report_teststatus(
+    report: pytest.TestReport | pytest.CollectReport,
+) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+    """Show a test of which a gate could not be decided as what it is: neither passed nor failed."""
+    found = getattr(report, "calbench", None)
+    if found is None or not report.passed or found["inconclusive"] == "pass":
+        return None
+    from calbench._pytest import is_undecided
+
+    return ("inconclusive", "?", ("INCONCLUSIVE", {"yellow": True})) if is_undecided(found) else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
@@ -129,13 +168,17 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         return (yield)
     ours = session.config.stash[_SESSION]
     stopped = session.shouldstop or session.shouldfail
-    ours.finish.accept(
+    ours.summary.accept(
         session.config.stash[_RESULTS].reports, complete=exitstatus == pytest.ExitCode.OK and not stopped
     )
-    ours.finish.look_for_stale(ours.collected)
+    ours.summary.look_for_stale(ours.collected)
+    is_stale = ours.summary.look_for_accepted(session.config.stash[_RESULTS].reports)
     outcome = yield  # the terminal's summary, which writes the report
-    if ours.finish.could_not_write and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    if session.exitstatus == pytest.ExitCode.OK:
+        if ours.summary.could_not_write:
+            session.exitstatus = pytest.ExitCode.USAGE_ERROR
+        elif is_stale:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
     return outcome
 
 
@@ -145,7 +188,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         return
     results = config.stash[_RESULTS]
     if results.reports or _SESSION in config.stash:
-        _session(config).finish.summarize(terminalreporter, results.reports)
+        _session(config).summary.summarize(terminalreporter, results.reports)
 
 
 class _Results:

@@ -20,15 +20,15 @@ def test_pacs_is_calibrated_no_worse_than_a_temperature(calbench):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @calbench.grid(quantizers="fp32", calibrators="pacs")
 def test_rounding_the_logits_moves_confidence_within_the_bound(calbench, dtype):
-    found = metrics.shift_by_rounding(calbench.transfer().measured.reference.predictions, dtype=dtype)
+    found = metrics.shift_by_rounding(calbench.measured().reference.predictions, dtype=dtype)
     second_order = 1 + 2 * found.logit_error
     assert (found.shift <= found.bound * second_order + 1e-7).all()
 
 
 @calbench.grid(quantizers="not fp32", calibrators="pacs")
 def test_pacs_takes_less_than_a_thousandth_of_inference(calbench, benchmark):
-    candidate = calbench.transfer().measured.candidate
-    fitted = calbench.transfer().result.fitted
+    candidate = calbench.measured().candidate
+    fitted = calbench.transfer().arm("transferred").fitted
     benchmark.group = "calibrators, against inference"
     logits = candidate.predictions.logits
     benchmark.pedantic(fitted, (logits,), rounds=20, warmup_rounds=2)  # for pytest-benchmark's table

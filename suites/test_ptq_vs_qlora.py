@@ -21,9 +21,9 @@ def test_qlora_answers_no_worse_than_quantizing_after_tuning(calbench):
 
 def test_a_temperature_leaves_qlora_no_worse_calibrated_than_quantizing_after_tuning(calbench):
     calbench.arms().require(
-        "ece", arm="qlora", against="tuned-ptq", max_increase=0.02, calibrator="temperature"
+        "ece", arm="qlora+temperature", against="tuned-ptq+temperature", max_increase=0.02
     )
 
 
 def test_quantization_costs_the_tuned_model_no_more_likelihood_than_the_untuned(calbench):
-    calbench.arms().require_effect("tuning × quantization", "nll", max_increase=0.05)
+    calbench.arms().require("nll", contrast="tuning × quantization", max_increase=0.05)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,25 @@ settings.load_profile("calbench")
 
 # The network is off for every test, and for every process that a test starts.
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+_TORCH = re.compile(r"\b(torch|transformers|tiny_encoder|tiny_decoder|tiny_models|build_tiny|write_tiny)\b")
+_MODELS = re.compile(r"\b(minilm|smollm2|embedded)\b")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what a test needs, by what its file speaks of, so that `make quick` can leave it out."""
+    for item in items:
+        text = _text(item.path)
+        if _TORCH.search(text):
+            item.add_marker(pytest.mark.torch)
+        if _MODELS.search(text):
+            item.add_marker(pytest.mark.embedded)
+
+
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 

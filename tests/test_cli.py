@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -71,16 +72,45 @@ def test_transfer_prints_every_part(run, files):
     code, out, _ = run("transfer", files["fp32"], files["int4"], "--json", "--calibrator", "temperature")
     shown = json.loads(out)
     assert code == 0
-    assert {"degradation", "regret", "benefit", "transferred", "native"} <= shown.keys()
+    assert {"degradation", "regret", "benefit", "transferred", "refitted"} <= shown.keys()
     code, out, _ = run("transfer", files["fp32"], files["int4"])
     assert (code, "degradation" in out) == (0, True)
 
 
-@pytest.mark.parametrize(("first", "second", "code"), [("int4", "fp32", 1), ("fp32", "int4", 0)])
+@pytest.mark.parametrize(("first", "second", "code"), [("fp32", "int4", 1), ("int4", "fp32", 0)])
 def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
-    found, out, _ = run("compare", files[first], files[second], "--metric", "nll", "--margin", "0.02")
+    """The reference comes first; both sides are named with their values."""
+    found, out, _ = run("compare", files[first], files[second], "--metric", "nll,brier", "--margin", "0.02")
     assert found == code
-    assert "Δ nll" in out
+    assert out.startswith(f"reference {files[first]}, candidate {files[second]}\n")
+    assert re.search(r"nll reference \d\.\d+ -> candidate \d\.\d+: Δ = [+-]\d\.\d+ \[", out)
+    assert "brier reference" in out
+
+
+@pytest.mark.parametrize(("option", "code"), [((), 3), (("--inconclusive", "pass"), 0)])
+def test_compare_exits_3_when_it_cannot_tell(run, files, tmp_path, option, code):
+    for name in ("fp32", "int4"):
+        record = Predictions.read(files[name])
+        record.take(record.item_ids[:60]).write(tmp_path / f"{name}.parquet")
+    pair = tmp_path / "fp32.parquet", tmp_path / "int4.parquet"
+    found, out, _ = run("compare", *pair, "--metric", "ece", "--margin", "0.1", *option)
+    assert (found, out.split("\n")[1].split(":")[0]) == (code, "inconclusive")
+
+
+@pytest.mark.parametrize("command", ["compare", "transfer"])
+def test_a_swapped_pair_is_refused_where_the_records_tell_their_bits(run, files, tmp_path, command):
+    """A swap made a broken int4 pass: the reference has more bits than its candidate, or --force is given."""
+    for name, quantizer in (("fp32", "fp32"), ("int4", "gptq-int4")):
+        record = Predictions.read(files[name])
+        told = Predictions(record.item_ids, record.logits, record.labels, metadata={"quantizer": quantizer})
+        told.write(tmp_path / f"{name}.parquet")
+    pair = tmp_path / "int4.parquet", tmp_path / "fp32.parquet"
+    code, _, err = run(command, *pair)
+    assert code == 2
+    assert "more effective bits (32) than the reference (4)" in err
+    assert run(command, *reversed(pair))[0] in (0, 1, 3)
+    with pytest.warns(UserWarning, match="more effective bits"):
+        assert run(command, *pair, "--force")[0] in (0, 1, 3)
 
 
 def test_list_names_what_is_registered(run):

@@ -71,4 +71,4 @@ def test_commands_on_files_run(command, files, monkeypatch):
 
 def test_the_library_example_runs(files, capsys):
     exec(compile(block("calbench.transfer(fp32"), "README.md", "exec"), {})
-    assert "Estimate" in capsys.readouterr().out
+    assert "Change" in capsys.readouterr().out

@@ -8,14 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from calbench import baselines
-from calbench._pytest._evidence import needed, whom
-from calbench._pytest._log import TestLog
-from calbench._pytest._measurement import MeasuredCell
-from calbench.baselines import Baseline, cell_id_of, changed_versions
+from calbench.baselines import Baseline, cell_id_of
 from calbench.errors import BaselineRefusedError
-from calbench.gates import Pair, Requirement, figures, headline, what_moved
-from calbench.metrics import Outcomes
-from calbench.statistics import Change, GateDecision, Resampled, change, resample
+from calbench.runs import Cell
 
 UPDATE = "--calbench-update-baseline"
 
@@ -38,69 +33,28 @@ class Baselines:
     suite: str
     updating: bool
 
-    def evidence(self, cell: MeasuredCell, today: Baseline, wanted: Requirement) -> BaselineEvidence:
-        """Return what was accepted beside today's result.
+    def accepted(self, cell: Cell, today: Baseline, metric: str) -> Baseline:
+        """Return what was accepted of a cell.
 
         Raises
         ------
         BaselineRefusedError
-            There is nothing to compare with.
+            There is nothing to compare a metric of today's result with.
         """
         assert self.folder is not None  # noqa: S101 (asked before)
-        path = baselines.path_of(self.folder, self.suite, cell.cell.id)
+        path = baselines.path_of(self.folder, self.suite, cell.id)
         try:
-            accepted = baselines.read(path)
-            baselines.check_comparable(accepted, today, metric=wanted.metric.id)
+            found = baselines.read(path)
+            baselines.check_comparable(found, today, metric=metric)
         except BaselineRefusedError as error:
             shown = str(error)
             named = shown if str(path.parent) in shown else f"{path}: {shown}"
             raise BaselineRefusedError(f"{named}; to accept today's result, add {UPDATE}") from None
-        return BaselineEvidence(cell, accepted, today)
+        return found
 
-    def offer(self, log: TestLog, today: Baseline) -> None:
-        """Leave today's result to be accepted at the end of the run."""
-        log.baselines.append(baselines.payload_of(today))
-
-
-@dataclass(frozen=True, eq=False)
-class BaselineEvidence:
-    """Today's answers beside those that were accepted, item by item."""
-
-    cell: MeasuredCell
-    accepted: Baseline
-    today: Baseline
-    candidate: str = "transferred"
-    reference: str | None = "baseline"
-
-    def change(self, requirement: Requirement) -> Change:
-        """Return the numbers."""
-        level = requirement.level or self.cell.bench.level
-        return change(*self.resampled(requirement), relative=requirement.relative, level=level)
-
-    def resampled(self, requirement: Requirement) -> tuple[Resampled, Resampled | None]:
-        """Return the metric today and when it was accepted."""
-        return self._measure(requirement, self.today.rows), self._measure(requirement, self.accepted.rows)
-
-    def explain(self, requirement: Requirement, decision: GateDecision) -> str:
-        """Say what happened since the baseline, and what to do."""
-        measured = self.cell.measured
-        pair = Pair(self.cell.resamples.item_ids, self.today.rows, self.accepted.rows)
-        versions = changed_versions(self.accepted, self.today)
-        lines = [
-            headline(decision, requirement.keyword),
-            whom(self.cell.cell),
-            f"{figures(decision, 'today', 'baseline')}, seed {measured.seed}",
-            *what_moved(pair),
-            *needed(decision),
-            f"since the baseline: {'; '.join(versions) or 'no version changed'}",
-            f"records: baseline {self.accepted.records['candidate']}",
-            f"         today    {measured.candidate.key}",
-            f"to accept it, run the test again with {UPDATE}",
-        ]
-        return "\n  ".join(lines)
-
-    def _measure(self, requirement: Requirement, items: Outcomes) -> Resampled:
-        return resample([requirement.metric], items, self.cell.resamples)[requirement.metric.id]
+    def offered(self, today: Baseline) -> dict[str, Any]:
+        """Return today's result as it rides on a report, to be accepted at the end of the run."""
+        return baselines.payload_of(today)
 
 
 def update(folder: Path, payloads: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

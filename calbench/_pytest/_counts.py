@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from calbench._pytest._baseline_update import UPDATE
-from calbench._pytest._log import Gate, TestLog
+from calbench._pytest._log import TestLog
 from calbench._pytest._options import Options
+from calbench.gates import Gate
 from calbench.report import Row
 from calbench.report import gate_lines as comparison_gates
 from calbench.statistics import expected_false_alarms
+
+_MAX_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,38 @@ def gate_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
         text = f"inconclusive: too few test items to tell; {_deciding(needed, counts['inconclusive'])}{where}"
         lines.append(Line(text, is_warning=True))
     return lines
+
+
+def undecided_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
+    """Name what is undecided, the nearest to a decision first, with what would decide it."""
+    still = [gate for gate in gates if gate["outcome"] == "inconclusive" and not gate["accepted"]]
+    if options.inconclusive == "pass" or not still:
+        return []
+    still.sort(key=lambda gate: gate["items_needed"] or math.inf)
+    lines = []
+    for gate in still[:_MAX_NAMED]:
+        needed = gate["items_needed"]
+        what = f"about {needed:,} items would decide it" if needed else "more items, or another limit"
+        name = gate["test"].split("::", 1)[-1]
+        lines.append(Line(f"? {name}: {gate['metric']} {gate['limit']}={gate['margin']:g}: {what}"))
+    if len(still) > _MAX_NAMED:
+        lines.append(
+            Line(f"? and {len(still) - _MAX_NAMED} more" + (", in report/" if options.report else ""))
+        )
+    return lines
+
+
+def stale_lines(stale: Sequence[tuple[str, str, bool]]) -> list[Line]:
+    """Say which accepted globs accept nothing."""
+    return [
+        Line(
+            f"accepted {glob!r} of {test} "
+            + ("accepts nothing: all its gates pass; delete it" if fits else "fits no cell; correct it")
+            + " (an error)",
+            is_warning=True,
+        )
+        for test, glob, fits in stale
+    ]
 
 
 def _deciding(needed: Sequence[int], n_open: int) -> str:

@@ -2,25 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, Protocol
 
 import numpy.typing as npt
 import pytest
 
 import calbench
-from calbench._pytest._arms import ArmsUnderTest
-from calbench._pytest._evidence import ComparisonEvidence
-from calbench._pytest._judge import Judge
-from calbench._pytest._log import Gate, TestLog
-from calbench._pytest._transfer import TransferUnderTest
-from calbench.gates import Comparison, Limits, check_against, compare, requirements
+from calbench._pytest._baseline_update import UPDATE, Baselines
+from calbench._pytest._court import TestCourt
+from calbench._pytest._log import TestLog
+from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
+from calbench._pytest._options import Options
+from calbench.adaptation import VariantStudy
+from calbench.baselines import changed_versions
+from calbench.gates import TRANSFER_CONTRASTS, Comparison, Decision, Gate, Requirement, compare
 from calbench.records import AnyRecord
-from calbench.runs import Cell, Grid
+from calbench.report import Row
+from calbench.runs import Cell, Grid, Measured, Unavailable
 
-if TYPE_CHECKING:
-    from calbench._pytest._session import Session
+
+class Provider(Protocol):
+    """What a test's cell is measured by."""
+
+    @property
+    def options(self) -> Options:
+        """What the run was asked for."""
+        ...
+
+    def measured(self, cell: Cell) -> MeasuredCell:
+        """Return a cell, to be measured when it is asked about."""
+        ...
+
+    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+        """Return a cell's variants for the first seed, and a row of results without gates."""
+        ...
+
+    def baselines(self, suite: str) -> Baselines:
+        """Return the baselines that a suite compares with."""
+        ...
+
+    def excused(self, cell: Cell, grid: Grid) -> Unavailable | None:
+        """Return what keeps a cell of a grid from being measured here."""
+        ...
 
 
 class CalbenchFixture:
@@ -32,30 +57,78 @@ class CalbenchFixture:
     ----------
     cell
         The ids of the model, task, quantizer and calibrator; None in a test without a grid.
+    log
+        What the test leaves behind.
     """
 
     def __init__(
-        self, session: Session, test: str, suite: str, grid: Grid, cell: Cell | None, log: TestLog
+        self, provider: Provider, test: str, suite: str, grid: Grid, cell: Cell | None, log: TestLog
     ) -> None:
-        self.cell = cell
-        self._session, self._test, self._suite, self._grid, self._log = session, test, suite, grid, log
+        self.cell, self.log = cell, log
+        self._provider, self._test, self._suite, self._grid = provider, test, suite, grid
 
-    def transfer(self) -> TransferUnderTest:
-        """Fit the cell's calibrator on the full-precision model and use it on the quantized one."""
-        cell = self._given_cell("transfer a calibrator")
-        judge = Judge(self._session.options, self._test, cell.id)
-        return TransferUnderTest(
-            self._session.measured(cell), judge, self._log, self._session.baselines(self._suite)
+    @property
+    def subject(self) -> str:
+        """What messages name: the cell, or the test."""
+        return self.cell.id if self.cell else self._test.split("::", 1)[-1]
+
+    def transfer(self) -> Comparison:
+        """Fit the cell's calibrator on the full-precision model and use it on the quantized one.
+
+        Returns
+        -------
+        calbench.gates.Comparison
+            Of the five arms of :func:`calbench.transfer`; ``against`` takes besides ``"baseline"`` and
+            ``"quantizer:ID"``.
+        """
+        found = self._provider.measured(self._given_cell("transfer a calibrator"))
+        row = found.row
+        self.log.rows.append(row)
+        lines = _CellLines(found, self._provider.baselines(self._suite), self.log)
+        court = replace(
+            self._court(row["gates"]),
+            whom=f"{whom(found.cell)}, seed {row['seed']}",
+            details=lines.details,
+            admits=lines.admits,
+        )
+        return Comparison(
+            CellArms(found, lines.kept, self._look),
+            "calibrated_reference",
+            "transferred",
+            TRANSFER_CONTRASTS,
+            row["level"],
+            row["n_calibration"],
+            row["n_test"],
+            tuple(row["arms"]["transferred"]),
+            row["calibrator"],
+            court,
+            lambda _: iter(row["warnings"]),
         )
 
-    def arms(self) -> ArmsUnderTest:
-        """Compare tuning, quantization and distillation as arms on the same items, for the first seed."""
+    def measured(self) -> Measured:
+        """Return the cell's comparison with the records of the reference and of the quantized model."""
+        self._look()
+        return self._provider.measured(self._given_cell("measure")).measured
+
+    def arms(self) -> Comparison:
+        """Compare tuning, quantization and distillation as arms on the same items, for the first seed.
+
+        Returns
+        -------
+        calbench.gates.Comparison
+            Of the variants of :data:`calbench.adaptation.VARIANTS`. A collapsed arm fails whatever its metric
+            says: the calibration of a model that knows nothing is no achievement.
+        """
         cell = self._given_cell("compare arms")
-        judge = Judge(self._session.options, self._test, cell.id)
-        result, row = judge.guarded(lambda: self._session.arms(cell))
-        self._log.arms.append(row)
-        fails = self._session.options.inconclusive == "fail"
-        return ArmsUnderTest(result, cell, test=self._test, row=row, inconclusive_fails=fails)
+        study, row = self._provider.variants(cell)
+        self.log.arms.append(row)
+        records = [f"record of {name}: {record.key}" for name, record in study.records.items()]
+        court = replace(
+            self._court(row["gates"]),
+            whom=f"{whom(cell)}, seed {study.seed}",
+            details=lambda *_: (records, []),
+        )
+        return replace(study.comparison, court=court)
 
     def compare(
         self,
@@ -63,8 +136,9 @@ class CalbenchFixture:
         candidate: npt.ArrayLike | AnyRecord,
         labels: npt.ArrayLike | None = None,
         *,
+        clusters: Iterable[object] | None = None,
         name: str | None = None,
-    ) -> ComparisonUnderTest:
+    ) -> Comparison:
         """Put a candidate's answers beside a reference's; see :func:`calbench.compare`.
 
         Parameters
@@ -73,26 +147,36 @@ class CalbenchFixture:
             Logits ``(n, k)`` of the same items in the same order, or two records.
         labels : (n,) int
             The right classes, for logits only.
+        clusters : (n,)
+            Which items were sampled together.
         name
             What the summary calls it; by default the test's name.
         """
         name = name or self._test.split("::", 1)[-1]
-        judge = Judge(self._session.options, self._test, name)
-        options = self._session.options
-        comparison = judge.guarded(
-            lambda: compare(
-                reference,
-                candidate,
-                labels,
-                level=options.level,
-                n_resamples=options.resamples,
-                seed=options.bootstrap_seed or 0,
-            )
+        options = self._provider.options
+        compared = compare(
+            reference,
+            candidate,
+            labels,
+            clusters=clusters,
+            level=options.level,
+            n_resamples=options.resamples,
+            seed=options.seeds[0] if options.bootstrap_seed is None else options.bootstrap_seed,
         )
-        return ComparisonUnderTest(comparison, name, judge, self._log)
+        gates: list[Gate] = []
+        self.log.comparisons.append(
+            {"name": name, "n_test": compared.n_test, "level": compared.level, "gates": gates}
+        )
+        return replace(compared, court=replace(self._court(gates), subject=name))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(calbench, name)
+
+    def _court(self, gates: list[Gate]) -> TestCourt:
+        return TestCourt(self._provider.options, self._test, self.subject, gates, self.log)
+
+    def _look(self) -> None:
+        self.log.asked = True
 
     def _given_cell(self, purpose: str) -> Cell:
         """Return the cell; fail without one, skip where a pattern picked what cannot be had here."""
@@ -102,60 +186,68 @@ class CalbenchFixture:
                 " put pytestmark = calbench.grid() at the top of its module",
                 pytrace=False,
             )
-        obstacle = self._session.excused(self.cell, self._grid)
-        if obstacle is not None:
-            self._log.skipped.append((obstacle.what, obstacle.reason))
-            pytest.skip(obstacle.reason)
+        unavailable = self._provider.excused(self.cell, self._grid)
+        if unavailable is not None:
+            self.log.skipped.append((unavailable.what, unavailable.reason))
+            pytest.skip(unavailable.reason)
         return self.cell
 
 
-class ComparisonUnderTest:
-    """Two of the user's own records, on which a test states what must hold.
+class _CellLines:
+    """What a cell's court must know: whether the baseline is asked, and what explains a failure."""
 
-    Attributes
-    ----------
-    comparison
-        The records and the numbers.
-    """
+    def __init__(self, cell: MeasuredCell, baselines: Baselines, log: TestLog) -> None:
+        self._cell, self._baselines, self._log = cell, baselines, log
 
-    def __init__(self, comparison: Comparison, name: str, judge: Judge, log: TestLog) -> None:
-        self.comparison = comparison
-        self._name, self._judge = name, judge
-        self._gates: list[Gate] = []
-        log.comparisons.append(
-            {
-                "name": name,
-                "n_test": len(comparison.reference),
-                "level": comparison.level,
-                "gates": self._gates,
-            }
-        )
-
-    def require(  # noqa: PLR0913 (a sentence names one limit)
-        self,
-        *metrics: str,
-        at_most: float | None = None,
-        at_least: float | None = None,
-        max_increase: float | None = None,
-        max_decrease: float | None = None,
-        max_relative_increase: float | None = None,
-        max_relative_decrease: float | None = None,
-        level: float | None = None,
-        against: None = None,
-        accepted: Mapping[str, str] = MappingProxyType({}),
-    ) -> ComparisonUnderTest:
-        """Fail the test if a metric is shown to break its limit.
-
-        Parameters are those of :meth:`calbench.gates._comparison.Comparison.require`; ``accepted`` names
-        regressions that were looked at, by the comparison's name or a glob, and why.
-        """
-        self._judge.guarded(lambda: check_against(against))
-        limits = Limits(
-            at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
-        )
-        for wanted in self._judge.guarded(lambda: requirements(metrics or ("ece",), limits, level=level)):
-            evidence = ComparisonEvidence(
-                self.comparison, self._name, reference=None if wanted.is_limit else "reference"
+    def admits(self, requirement: Requirement) -> bool:
+        """Leave out what is required against a baseline where none is named; offer it where one is made."""
+        if requirement.reference != BASELINE:
+            return True
+        if self._baselines.folder is None:
+            self._log.unasked += 1
+            return False
+        if self._baselines.updating:
+            self._log.baselines.append(
+                self._baselines.offered(self._cell.snapshot(self._baselines.suite, (requirement.metric.id,)))
             )
-            self._judge.judge(wanted, evidence, self._gates, accepted)
-        return self
+            return False
+        return True
+
+    def kept(self, metric: str) -> Any:
+        """Return today's answers and those that were accepted."""
+        today = self._cell.snapshot(self._baselines.suite, (metric,))
+        return today, self._baselines.accepted(self._cell.cell, today, metric)
+
+    def details(self, _: Comparison, decision: Decision) -> tuple[list[str], list[str]]:
+        """Return what is known of the cell, and how to accept a failure."""
+        measured = self._cell.measured
+        keys = measured.reference.key, measured.candidate.key
+        if decision.requirement.reference == BASELINE:
+            today, before = self.kept(decision.requirement.metric.id)
+            versions = changed_versions(before, today)
+            return [], [
+                f"since the baseline: {'; '.join(versions) or 'no version changed'}",
+                f"records: baseline {before.records['candidate']}",
+                f"         today    {keys[1]}",
+                f"to accept it, run the test again with {UPDATE}",
+            ]
+        metric = decision.requirement.metric
+        values = (
+            f"{said} {measured.comparison.arm(arm).resampled(metric).value:.4f}"
+            for said, arm in (
+                ("raw: reference", "raw_reference"),
+                ("quantized", "raw_candidate"),
+                ("refitted on the quantized model", "refitted"),
+            )
+        )
+        return [", ".join(values)], [
+            *(f"note: {warning}" for warning in measured.warnings),
+            f"records: reference {keys[0]}",
+            f"         candidate {keys[1]}",
+            f"to accept it, give this requirement accepted={{{self._cell.cell.id!r}: 'why'}}",
+        ]
+
+
+def whom(cell: Cell) -> str:
+    """Name a cell's parts."""
+    return f"model {cell.model}, task {cell.task}, quantizer {cell.quantizer}, calibrator {cell.calibrator}"

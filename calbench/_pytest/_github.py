@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from calbench._pytest._log import Gate
+from calbench.gates import Gate
 from calbench.report import Row, markdown
 
 VARIABLE = "GITHUB_STEP_SUMMARY"

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
+from calbench.gates import Gate
 from calbench.report import Row
 
-Gate = dict[str, Any]
 LOG = pytest.StashKey["TestLog"]()
 
 
@@ -33,6 +33,12 @@ class TestLog:
         Quantizers that cannot run here, or models and tasks that cannot be had, and why.
     unasked
         How many requirements against a baseline were not asked because none was named.
+    accepted
+        Globs that requirements name as accepted, each with the outcome of the gate that it fits, or ``""``.
+    asked
+        Whether the test required anything, or looked at the numbers.
+    whole
+        Whether the run took all of the test's cells.
     """
 
     __test__ = False  # no test class, whatever its name says
@@ -43,6 +49,9 @@ class TestLog:
     baselines: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unasked: int = 0
+    accepted: list[tuple[str, str]] = field(default_factory=list)
+    asked: bool = False
+    whole: bool = False
 
     def gates(self) -> Iterator[Gate]:
         """Return every gate of the test."""
@@ -58,13 +67,12 @@ def properties(gates: Iterable[Gate]) -> Iterator[tuple[str, object]]:
     """Return what JUnit is to hold of a test's gates, each under a name of its own."""
     seen = Counter[str]()
     for gate in gates:
-        # A gate on arms says what it is about in one text.
-        about = ("what",) if "what" in gate else ("limit", "candidate", "reference")
-        name = ".".join(filter(None, ("calbench.gate", gate["metric"], *(gate[part] for part in about))))
+        about = gate["metric"], gate["limit"], gate["candidate"], gate["reference"]
+        name = ".".join(filter(None, ("calbench.gate", *about)))
         seen[name] += 1
         if seen[name] > 1:
             name = f"{name}.{seen[name]}"
-        alone = "reference_value" in gate and gate["reference_value"] is None
+        alone = gate["limit"] in ("at_most", "at_least")
         yield name, gate["outcome"]
         yield f"{name}.{'value' if alone else 'delta'}", gate["delta"]
         yield f"{name}.interval", "{} {}".format(*gate["interval"])
@@ -73,4 +81,15 @@ def properties(gates: Iterable[Gate]) -> Iterator[tuple[str, object]]:
 def log_of(report: object) -> TestLog | None:
     """Return what a test left on its report."""
     plain = getattr(report, "calbench", None)
-    return None if plain is None else TestLog(**plain)
+    if plain is None:
+        return None
+    return TestLog(**{name: value for name, value in plain.items() if name != "inconclusive"})
+
+
+def is_undecided(plain: Mapping[str, Any]) -> bool:
+    """Whether some gate of a test is inconclusive and none of them failed."""
+    gates = [
+        gate for part in ("rows", "arms", "comparisons") for each in plain[part] for gate in each["gates"]
+    ]
+    outcomes = {gate["outcome"] for gate in gates if not gate["accepted"]}
+    return "inconclusive" in outcomes and "fail" not in outcomes

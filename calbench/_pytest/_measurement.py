@@ -1,20 +1,22 @@
-"""One cell, measured when it is asked about, and from memory where that gives the same."""
+"""One cell, measured when it is asked about, and from the result cache where that gives the same."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 from calbench.baselines import Baseline, snapshot
 from calbench.errors import InputError
-from calbench.gates import ARMS, Pair, Requirement, TransferResult
+from calbench.gates import TRANSFER_ARMS, Arm, Comparison, Requirement, no_arm, other_calibrator
 from calbench.metrics import Metric
-from calbench.registry import unknown
 from calbench.report import Row, row_of
-from calbench.runs import Bench, Cell, ImportedBench, Measured, Memory, about
-from calbench.statistics import Change, Resampled, Resamples, change, resample
+from calbench.runs import Cell, ImportedRunner, Measured, ResultCache, Runner, about
+from calbench.statistics import Change
+
+BASELINE = "baseline"
+QUANTIZER = "quantizer:"
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,7 @@ class MeasuredCell:
 
     Attributes
     ----------
-    bench
+    runner
         Gives the results.
     cell
         The cell.
@@ -31,112 +33,127 @@ class MeasuredCell:
         Of the divisions.
     """
 
-    bench: Bench | ImportedBench
+    runner: Runner | ImportedRunner
     cell: Cell
     seeds: tuple[int, ...]
 
     @cached_property
     def row(self) -> Row:
         """The results as plain JSON."""
-        row: Row = self._memory.recall(
-            _part(self._about, row=True),
-            lambda: row_of([self.bench.transfer(self.cell, seed=seed) for seed in self.seeds]),
+        row: Row = self.recall(
+            lambda: row_of([self.runner.transfer(self.cell, seed=seed) for seed in self.seeds]),
+            self.about,
+            row=True,
         )
         return row
 
     @cached_property
     def measured(self) -> Measured:
-        """The first seed's result and records."""
-        return self.bench.transfer(self.cell, seed=self.seeds[0])
+        """The first seed's comparison and records."""
+        return self.runner.transfer(self.cell, seed=self.seeds[0])
 
     @property
-    def result(self) -> TransferResult:
-        """The first seed's result."""
-        return self.measured.result
+    def comparison(self) -> Comparison:
+        """The first seed's arms."""
+        return self.measured.comparison
 
-    def change(self, requirement: Requirement, arm: str, against: str | None) -> Change:
-        """Return a metric's change from ``against`` to an arm, or where the arm's own metric lies."""
-        level = requirement.level or self.bench.level
-        known = self._about
-        if against is not None and against not in ARMS:
-            other = about(self.bench, replace(self.cell, calibrator=against), self.seeds)
-            known = other and known and {**known, "other": other}
-        if not _is_own(requirement.metric):
-            known = None
-        plain = self._memory.recall(
-            _part(
-                known,
-                arm=arm,
-                against=against,
-                metric=requirement.metric.fingerprint,
-                relative=requirement.relative,
-                at=level,
-            ),
-            lambda: asdict(
-                change(*self.resampled(requirement, arm, against), relative=requirement.relative, level=level)
-            ),
-        )
-        return Change(**{**plain, "interval": tuple(plain["interval"])})
+    def instead(self, **ids: str) -> MeasuredCell:
+        """Return another cell that differs in these ids."""
+        return replace(self, cell=replace(self.cell, **ids))
 
-    def resampled(
-        self, requirement: Requirement, arm: str, against: str | None
-    ) -> tuple[Resampled, Resampled | None]:
-        """Return a metric of an arm and of what it is compared with."""
-        candidate = _resampled(self.result, arm, requirement.metric)
-        if against is None:
-            return candidate, None
-        return candidate, _resampled(*self._place(against), requirement.metric)
+    @cached_property
+    def about(self) -> dict[str, Any] | None:
+        """What its results depend on; None where they are not kept."""
+        return about(self.runner, self.cell, self.seeds)
 
-    def pair(self, arm: str, against: str | None) -> Pair:
-        """Return the answers of an arm and of what it is compared with."""
-        candidate = self.result.arm(arm)
-        if against is None:
-            return Pair(candidate.resamples.item_ids, candidate.items, candidate.items)
-        result, reference = self._place(against)
-        return Pair(candidate.resamples.item_ids, candidate.items, result.arm(reference).items)
-
-    @property
-    def resamples(self) -> Resamples:
-        """Resamples that all arms share."""
-        return self.result.arm("raw_candidate").resamples
+    def recall(self, make: Callable[[], Any], known: dict[str, Any] | None, **part: Any) -> Any:
+        """Return plain JSON that was made before from the same, or make it."""
+        cache = ResultCache(self.runner.store)
+        return cache.recall(None if known is None else {**known, "part": part}, make)
 
     def snapshot(self, suite: str, metrics: Iterable[str]) -> Baseline:
         """Return what would be accepted as a baseline today."""
-        return snapshot(self.measured, suite=suite, profile=self.bench.profile.name, metrics=metrics)
+        return snapshot(self.measured, suite=suite, profile=self.runner.profile.name, metrics=metrics)
 
-    def _place(self, against: str) -> tuple[TransferResult, str]:
-        """Return where to find an arm, or the transferred arm of another calibrator."""
-        if against in ARMS:
-            return self.result, against
-        other = self.bench.transfer(replace(self.cell, calibrator=against), seed=self.seeds[0])
-        return other.result, "transferred"
+
+@dataclass(frozen=True, eq=False)
+class CellArms:
+    """A cell's five arms, another calibrator's or quantizer's transferred one, and the accepted answers.
+
+    Parameters
+    ----------
+    cell
+        What is measured.
+    accepted
+        Gives today's answers, as they would be kept, and those that were accepted, for metrics.
+    look
+        Is told that a test looks at the numbers.
+    """
+
+    cell: MeasuredCell
+    accepted: Callable[[str], tuple[Baseline, Baseline]]
+    look: Callable[[], None]
 
     @property
-    def _memory(self) -> Memory:
-        return Memory(self.bench.store)
+    def names(self) -> tuple[str, ...]:
+        """The five arms."""
+        return TRANSFER_ARMS
 
-    @cached_property
-    def _about(self) -> dict[str, Any] | None:
-        return about(self.bench, self.cell, self.seeds)
+    def arm(self, name: str) -> Arm:
+        """Return an arm by its name, another calibrator's id, or ``"quantizer:ID"``."""
+        self.look()
+        if name.startswith(QUANTIZER):
+            return self._other(name).comparison.arm("transferred")
+        if name == BASELINE:
+            raise InputError("the baseline is something to compare with: against='baseline'")
+        return self.cell.comparison.arm(name)
 
+    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:
+        """Return two arms; beside a baseline, both as they are kept."""
+        if reference != BASELINE:
+            return self.arm(candidate), self.arm(reference)
+        today, before = self.accepted(metric.id)
+        resamples = self.cell.comparison.arm("raw_candidate").resamples
+        return Arm(today.rows, resamples), Arm(before.rows, resamples)
 
-def check_arm(name: str) -> str:
-    """Return the name of an arm, or refuse another."""
-    if name not in ARMS:
-        raise InputError(unknown("arm", name, ARMS))
-    return name
+    def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm of a transfer has one)
+        """See :class:`calbench.gates.Arms`."""
+        return ""
 
+    def recall(self, requirement: Requirement, level: float, make: Callable[[], Change]) -> Change:
+        """Return what was measured, from the result cache where nothing it follows from has changed."""
+        self.look()
+        names = tuple(requirement.of.weights)
+        self._check(names)
+        plain = self.cell.recall(
+            lambda: asdict(make()),
+            self._known(requirement.metric, names),
+            of=dict(requirement.of.weights),
+            metric=requirement.metric.fingerprint,
+            relative=requirement.relative,
+            at=level,
+        )
+        return Change(**{**plain, "interval": tuple(plain["interval"])})
 
-def _resampled(result: TransferResult, arm: str, metric: Metric) -> Resampled:
-    found = result.arm(arm)
-    if metric.id in found.metrics:
-        return found.measured[metric.id]
-    return resample([metric], found.items, found.resamples)[metric.id]
+    def _check(self, names: tuple[str, ...]) -> None:
+        arm = names[0]
+        if arm not in TRANSFER_ARMS:
+            raise no_arm(arm, TRANSFER_ARMS)
+        if BASELINE in names and arm != "transferred":
+            raise InputError(f"baselines are of the transferred calibrator; leave arm={arm!r} out")
 
+    def _known(self, metric: Metric, names: tuple[str, ...]) -> dict[str, Any] | None:
+        known = self.cell.about
+        if BASELINE in names or not metric.function.__module__.startswith("calbench.metrics."):
+            return None
+        for name in names:
+            if known is not None and name not in TRANSFER_ARMS:
+                other = self._other(name).about
+                known = None if other is None else {**known, "other": other}
+        return known
 
-def _is_own(metric: Metric) -> bool:
-    return metric.function.__module__.startswith("calbench.metrics.")
-
-
-def _part(known: dict[str, Any] | None, **part: Any) -> dict[str, Any] | None:
-    return None if known is None else {**known, "part": part}
+    def _other(self, name: str) -> MeasuredCell:
+        if name.startswith(QUANTIZER):
+            return self.cell.instead(quantizer=name.removeprefix(QUANTIZER))
+        other_calibrator(name)  # or it is refused here
+        return self.cell.instead(calibrator=name)

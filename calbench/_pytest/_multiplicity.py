@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from calbench._pytest._log import Gate
+from calbench._pytest._log import is_undecided
 from calbench._pytest._options import Options
+from calbench.gates import Gate
 from calbench.statistics import survivors
 
 
@@ -27,9 +28,10 @@ def correct(config: pytest.Config, options: Options, reports: Sequence[pytest.Te
         if str(i) not in kept:
             gate["outcome"] = "inconclusive"
             if options.inconclusive != "fail":
+                _recount(config, report, options)
                 continue
         if not gate["accepted"] and not report.failed:
-            failed.setdefault(id(report), (report, []))[1].append(gate["explanation"])
+            failed.setdefault(id(report), (report, []))[1].append(gate["explanation"] or "")
     for report, explanations in failed.values():
         _replace(config, report, "\n".join(explanations))
 
@@ -37,7 +39,19 @@ def correct(config: pytest.Config, options: Options, reports: Sequence[pytest.Te
 def _gates(report: pytest.TestReport) -> list[Gate]:
     # The very dictionaries that the summary will read.
     plain = report.calbench
-    return [gate for part in (*plain["rows"], *plain["comparisons"]) for gate in part["gates"]]
+    return [
+        gate for part in (*plain["rows"], *plain["arms"], *plain["comparisons"]) for gate in part["gates"]
+    ]
+
+
+def _recount(config: pytest.Config, report: pytest.TestReport, options: Options) -> None:
+    """Count a test that passed for the time being as undecided."""
+    terminal = config.pluginmanager.getplugin("terminalreporter")
+    if terminal is None or options.inconclusive == "pass" or not is_undecided(report.calbench):
+        return
+    if report in terminal.stats.get("passed", ()):
+        terminal.stats["passed"].remove(report)
+        terminal.stats.setdefault("inconclusive", []).append(report)
 
 
 def _replace(config: pytest.Config, report: pytest.TestReport, explanation: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime, timezone
@@ -16,26 +17,26 @@ from rich.console import Console
 from calbench import devices, models
 from calbench._pytest._baseline_update import Baselines
 from calbench._pytest._fixture import CalbenchFixture
-from calbench._pytest._log import LOG, TestLog, properties
+from calbench._pytest._log import LOG, TestLog, is_undecided, properties
 from calbench._pytest._measurement import MeasuredCell
 from calbench._pytest._multiplicity import correct
 from calbench._pytest._options import Options, check_writable, read_options
-from calbench._pytest._summary import Finish
-from calbench.adaptation import ArmBench, ArmsResult
-from calbench.errors import CalbenchError, InputError
-from calbench.pytest_options import MARKER
+from calbench._pytest._summary import Summary
+from calbench.adaptation import AdaptationRunner, VariantStudy
+from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
+from calbench.pytest_options import MARKER, flag_of
 from calbench.report import Row, TerminalProgress, arms_row
 from calbench.runs import (
     AXES,
     PROFILES,
-    Bench,
+    Availability,
     Cell,
     Grid,
-    ImportedBench,
-    Obstacle,
-    Obstacles,
+    ImportedRunner,
+    Runner,
     Selection,
     Silence,
+    Unavailable,
     grid_of,
     read_records,
 )
@@ -43,17 +44,19 @@ from calbench.store import Store, size_limit
 
 
 class Session:
-    """Cells, their bench, and what becomes of the results."""
+    """Cells, their runner, and what becomes of the results."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._started = datetime.now(timezone.utc)
-        self._obstacles = Obstacles()
+        self._availability = Availability()
         self._planned: list[Cell] = []
+        self._grids = 0
+        self._whole = True
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
-        self._arms: dict[Cell, tuple[ArmsResult, Row] | CalbenchError] = {}
+        self._variants: dict[Cell, tuple[VariantStudy, Row] | CalbenchError] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -61,11 +64,11 @@ class Session:
         return read_options(self._config)
 
     @cached_property
-    def bench(self) -> Bench | ImportedBench:
-        """The bench that serves this process."""
+    def runner(self) -> Runner | ImportedRunner:
+        """The runner that serves this process."""
         if self.imported is not None:
             return self.imported
-        return Bench(
+        return Runner(
             self.store,
             PROFILES[self.options.profile],
             n_resamples=self.options.resamples,
@@ -77,11 +80,11 @@ class Session:
         )
 
     @cached_property
-    def imported(self) -> ImportedBench | None:
+    def imported(self) -> ImportedRunner | None:
         """The records from elsewhere that are gated instead of running models, if there are any."""
         if self.options.records is None:
             return None
-        return ImportedBench.of(
+        return ImportedRunner.of(
             read_records([self.options.records]),
             n_resamples=self.options.resamples,
             level=self.options.level,
@@ -95,9 +98,9 @@ class Session:
         return Store.at(self.options.store)
 
     @cached_property
-    def finish(self) -> Finish:
+    def summary(self) -> Summary:
         """What is done with all results at the end of the run."""
-        return Finish(self._config, self.options, self.imported or self.store, self._started)
+        return Summary(self._config, self.options, self.imported or self.store, self._started)
 
     def check_options(self) -> None:
         """Refuse values that cannot be used, and selections that match nothing."""
@@ -123,6 +126,15 @@ class Session:
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
 
+    @property
+    def _narrowed(self) -> bool:
+        """Whether the command line or the ini file selects some of the cells."""
+        return any(getattr(self.options, axis) for axis in AXES)
+
+    def deselected(self) -> None:
+        """Learn that some tests will not run, so that nothing can be said of what all of them need."""
+        self._whole = False
+
     def _choose(self, device: str) -> None:
         """Ask for a device until the run ends; worker processes read the option themselves."""
         before = os.environ.get(devices.ENVIRONMENT_VARIABLE, "")
@@ -140,6 +152,9 @@ class Session:
             cells = self._cells(grid_of(**mark.kwargs))
         except CalbenchError as error:
             raise pytest.Collector.CollectError(f"{place}: calbench.grid: {error}") from None
+        self._grids += 1
+        if not cells and not self._narrowed:
+            raise pytest.Collector.CollectError(f"{place}: calbench.grid picks no cell; name less in it")
         self.collected.setdefault(path.stem, []).extend(cell.id for cell in cells)
         # With --dist loadgroup, one worker gets all cells of a model.
         groups = {name: pytest.mark.xdist_group(name) for name in {cell.model for cell in cells}}
@@ -150,7 +165,11 @@ class Session:
         )
 
     def plan(self, items: Sequence[pytest.Item]) -> None:
-        """Remember the selected cells; stop at once if the device or an embedded model is not here."""
+        """Remember the selected cells; stop at once if there are none, or what they need is not here."""
+        if self._grids and self._narrowed and not any(self.collected.values()):
+            named = " ".join(f"{flag_of(a)}={v}" for a in AXES if (v := getattr(self.options, a)))
+            raise pytest.UsageError(f"{named}: this selects no cell of any grid here")
+        self._whole &= not (self._narrowed or any("::" in str(a) for a in self._config.args))
         cells = [c for item in items if (c := _cell_of(item)) is not None]
         self._planned[:] = dict.fromkeys(cells)
         worker = getattr(self._config, "workeroutput", None)
@@ -168,7 +187,7 @@ class Session:
 
     def fixture(self, request: pytest.FixtureRequest) -> CalbenchFixture:
         """Return what the fixture gives a test."""
-        log = request.node.stash.setdefault(LOG, TestLog())
+        log = request.node.stash.setdefault(LOG, TestLog(whole=self._whole))
         cell = getattr(request, "param", None)
         # pytest-xdist appends the group to the id; serial and parallel runs are to read alike.
         test = request.node.nodeid
@@ -177,37 +196,39 @@ class Session:
         grid = grid_of(**mark.kwargs) if mark else Grid()
         return CalbenchFixture(self, test, request.node.path.stem, grid, cell, log)
 
-    def excused(self, cell: Cell, grid: Grid) -> Obstacle | None:
+    def excused(self, cell: Cell, grid: Grid) -> Unavailable | None:
         """Return what keeps a cell of a grid from being measured here, if only a pattern picked it."""
         if self.imported is not None:
             missing = self.imported.missing(cell)
             named = grid.names("calibrators", cell.calibrator, self._selection())
-            return None if missing is None or named else Obstacle(cell.calibrator, missing, ("calibrators",))
-        return self._obstacles.excused(cell, grid, self._selection())
+            return (
+                None if missing is None or named else Unavailable(cell.calibrator, missing, ("calibrators",))
+            )
+        return self._availability.excused(cell, grid, self._selection())
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
-        return MeasuredCell(self.bench, cell, self.options.seeds)
+        return MeasuredCell(self.runner, cell, self.options.seeds)
 
-    def arms(self, cell: Cell) -> tuple[ArmsResult, Row]:
-        """Return a cell's arms for the first seed, and a row of results without gates."""
-        if cell not in self._arms:
-            if isinstance(self.bench, ImportedBench):
+    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+        """Return a cell's variants for the first seed, and a row of results without gates."""
+        if cell not in self._variants:
+            if isinstance(self.runner, ImportedRunner):
                 raise InputError(
                     "arms are trained here, and no record holds them; run without --calbench-records"
                 )
             try:
-                result = ArmBench(self.bench).compare(
+                study = AdaptationRunner(self.runner).compare(
                     cell.model, cell.task, cell.quantizer, seed=self.options.seeds[0]
                 )
-                self._arms[cell] = result, arms_row(result)
+                self._variants[cell] = study, arms_row(study)
             except CalbenchError as error:
-                self._arms[cell] = error  # every other test of the cell would meet it again
-        found = self._arms[cell]
+                self._variants[cell] = error  # every other test of the cell would meet it again
+        found = self._variants[cell]
         if isinstance(found, CalbenchError):
             raise found
-        result, row = found
-        return result, {**row, "gates": []}
+        study, row = found
+        return study, {**row, "gates": []}
 
     def baselines(self, suite: str) -> Baselines:
         """Return the baselines that a suite compares with."""
@@ -221,15 +242,40 @@ class Session:
         cell = _cell_of(item)
         if cell is not None and report.skipped and isinstance(report.longrepr, tuple) and not log.skipped:
             log.skipped.append((cell.quantizer, report.longrepr[2].removeprefix("Skipped: ")))
-        report.calbench = log.to_plain()  # type: ignore[attr-defined]
+        report.calbench = {**log.to_plain(), "inconclusive": self.options.inconclusive}  # type: ignore[attr-defined]
         accepted = [gate["accepted"] for gate in log.gates() if gate["accepted"]]
         if accepted and report.passed:  # only now: a later requirement of the test may have failed
             report.outcome = "skipped"
             report.wasxfail = f"accepted: {accepted[0]}"
+        if is_undecided(log.to_plain()):
+            item.user_properties.append(("calbench.outcome", "inconclusive"))
         for row in log.rows:
             for metric, estimate in row["arms"]["transferred"].items():
                 item.user_properties.append((f"calbench.transferred.{metric}", estimate["value"]))
         item.user_properties.extend(properties(log.gates()))
+
+    def is_own(self, fixture: object, error: Exception) -> bool:
+        """Whether an error is one that calbench raises on purpose, in a test of its fixture."""
+        return isinstance(fixture, CalbenchFixture) and isinstance(error, CalbenchError)
+
+    def conclude(self, item: pytest.Item, fixture: CalbenchFixture, error: Exception | None) -> None:
+        """Turn what a test raised through the fixture into its fate; refuse one that required nothing.
+
+        What cannot run here skips; bad input fails, with the place and without calbench's own frames.
+        """
+        if isinstance(error, BackendUnavailableError):
+            pytest.skip(str(error))
+        if isinstance(error, GateFailedError):
+            pytest.fail(str(error), pytrace=False)
+        if error is not None:
+            problem = f"{fixture.subject}: {type(error).__name__}: {error}"
+            pytest.fail(f"{problem}\n  {_place_of(error, item.path)}", pytrace=False)
+        if fixture.cell is not None and not fixture.log.asked:
+            pytest.fail(
+                f"{fixture.subject}: this test of a grid requires nothing and looks at no number; state what"
+                " must hold, as in calbench.transfer().require('ece', max_increase=0.02)",
+                pytrace=False,
+            )
 
     def correct(self, reports: Sequence[pytest.TestReport]) -> None:
         """Correct all gates for their number, where that was asked for."""
@@ -254,6 +300,12 @@ class Session:
 
     def _selection(self) -> Selection:
         return grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
+
+
+def _place_of(error: Exception, file: Path) -> str:
+    """Return where in a test's file an error was raised."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == file]
+    return f"{file.name}:{frames[-1].lineno}" if frames else file.name
 
 
 def _cell_of(item: pytest.Item) -> Cell | None:

@@ -23,12 +23,13 @@ from calbench.runs import ALL_ITEMS
 from calbench.store import Store, keep_limit
 
 
-class Finish:
+class Summary:
     """What is done with all results, in the process that has them all."""
 
     def __init__(self, config: pytest.Config, options: Options, store: Describes, started: datetime) -> None:
         self._config, self._options, self._store, self._started = config, options, store, started
         self._baseline_notes: list[str] = []
+        self._stale: list[tuple[str, str, bool]] = []
         # Whether a folder that could be written when the run began cannot be any more.
         self.could_not_write = False
 
@@ -71,6 +72,25 @@ class Finish:
                 " delete them"
             )
 
+    def look_for_accepted(self, reports: Sequence[pytest.TestReport]) -> bool:
+        """Note globs that requirements accept and that accept nothing; returns whether there are any.
+
+        A glob of a test is in use if a gate that it fits is not shown to hold. Nothing is said of tests of
+        which this run took a part.
+        """
+        fits: dict[tuple[str, str], set[str]] = {}
+        for report in reports:
+            log = log_of(report)
+            if log is not None and log.whole:
+                for glob, outcome in log.accepted:
+                    fits.setdefault((report.nodeid.partition("[")[0], glob), set()).add(outcome)
+        self._stale = [
+            (test, glob, bool(outcomes - {""}))
+            for (test, glob), outcomes in sorted(fits.items())
+            if not outcomes & {"fail", "inconclusive"}
+        ]
+        return bool(self._stale)
+
     def summarize(self, reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
         """Print the leaderboard and what the gates decided; write the report if one is wanted."""
         logs = _logs(reports)
@@ -81,9 +101,11 @@ class Finish:
         comparisons = sorted(
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
-        gates = [gate for part in (*rows, *comparisons) for gate in part["gates"]]
+        gates = [gate for part in (*rows, *arms, *comparisons) for gate in part["gates"]]
         notes = [
             *_counts.gate_lines(gates, self._options),
+            *_counts.undecided_lines(gates, self._options),
+            *_counts.stale_lines(self._stale),
             *_counts.harm_lines(rows),
             *_counts.skip_lines(logs),
             *(_counts.Line(note, is_warning=True) for note in self._baseline_notes),
@@ -99,14 +121,20 @@ class Finish:
         for line in notes:
             reporter.write_line(line.text, yellow=line.is_warning)
         if self._options.report:
-            reporter.write_line(self._write_report(self._options.report, rows, comparisons))
+            reporter.write_line(self._write_report(self._options.report, rows, arms, comparisons))
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
         page = os.environ.get(_github.VARIABLE)
         if page:
             _github.append(Path(page), rows, gates, [line.text for line in notes])
 
-    def _write_report(self, folder: Path, rows: list[Row], comparisons: Sequence[Mapping[str, Any]]) -> str:
+    def _write_report(
+        self,
+        folder: Path,
+        rows: list[Row],
+        arms: list[Row],
+        comparisons: Sequence[Mapping[str, Any]],
+    ) -> str:
         settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
@@ -115,7 +143,7 @@ class Finish:
         }
         contents = document(rows, settings=settings, store=self._store)
         try:
-            write(folder, {**contents, "comparisons": list(comparisons)})
+            write(folder, {**contents, "comparisons": list(comparisons), "variants": arms})
         except OSError as error:
             self.could_not_write = True
             return f"report not written, or not all of it: {error}"

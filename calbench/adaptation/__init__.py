@@ -11,28 +11,25 @@ from calbench.adaptation._effects import METRICS
 from calbench.adaptation._lora import attach, set_adapter
 from calbench.adaptation._merged import merged_source
 from calbench.adaptation._recipe import Distillation, Recipe
-from calbench.adaptation._recovery import Recovery
-from calbench.adaptation._result import ArmsResult
-from calbench.adaptation._runner import ArmBench
+from calbench.adaptation._result import VariantStudy
+from calbench.adaptation._runner import AdaptationRunner
 from calbench.adaptation._stored import StoredAdapter, adapter_identity, folder_of
 from calbench.adaptation._training import Teacher, compute_dtype, train
-from calbench.adaptation._variants import ARMS, CONTRASTS, ArmDesign, Contrast
+from calbench.adaptation._variants import CONTRASTS, VARIANTS, Variant
 
 __all__ = [
-    "ARMS",
     "CONTRASTS",
     "METRICS",
-    "ArmBench",
-    "ArmDesign",
-    "ArmsResult",
-    "Contrast",
+    "VARIANTS",
+    "AdaptationRunner",
     "Distillation",
     "Recipe",
-    "Recovery",
     "StoredAdapter",
     "Student",
     "Teacher",
     "TrainingData",
+    "Variant",
+    "VariantStudy",
     "adapter_identity",
     "attach",
     "compute_dtype",

@@ -47,16 +47,16 @@ def collapse_of(arm: Arm, *, level: float = 0.95) -> Collapse | None:
     A model that answers at random with a confidence of 1/k, or always the same with the confidence of
     that label's share, has an ECE near 0. No calibration error can be read without this check.
     """
-    accuracy = arm.measured["accuracy"]
+    accuracy = arm.resampled("accuracy")
     constant = _commonest(arm)
     advantage = difference(accuracy, constant, level)
     if advantage.interval[0] > 0:
         return None
-    return Collapse(accuracy.value, constant.value, advantage, arm.measured["ece"].value)
+    return Collapse(accuracy.value, constant.value, advantage, arm.resampled("ece").value)
 
 
 def _commonest(arm: Arm) -> Resampled:
-    labels = arm.items.labels
+    labels = arm.outcomes.labels
     correct = labels == np.bincount(labels).argmax()
     items = Outcomes.from_top_label(np.ones(len(labels)), correct)
     return resample(["accuracy"], items, arm.resamples)["accuracy"]

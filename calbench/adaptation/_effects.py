@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from calbench.adaptation._variants import Contrast
 from calbench.errors import InputError
+from calbench.gates import Comparison, Contrast
 from calbench.statistics import Estimate, Resampled, contrast, contrast_p_value, holm
 
 METRICS = ("ece", "brier", "nll", "overconfidence_rate", "overconfidence_error_rate", "accuracy")
@@ -40,22 +40,19 @@ class Effect:
 
 
 def effects(
-    measured: Mapping[str, Mapping[str, Resampled]],
+    comparison: Comparison,
     contrasts: Sequence[Contrast],
     metrics: Sequence[str] = METRICS,
-    *,
-    level: float = 0.95,
 ) -> tuple[Effect, ...]:
     """Estimate contrasts of metrics over arms that were resampled together.
 
     Parameters
     ----------
-    measured
-        By arm, each metric on the items and on shared resamples.
+    comparison
+        Of the arms.
     contrasts, metrics
-        What is asked; the correction is for all of it.
-    level
-        Of each interval, which is not corrected.
+        What is asked; the correction is for all of it. The level of each interval is the comparison's, and
+        is not corrected.
 
     Raises
     ------
@@ -65,18 +62,18 @@ def effects(
     found: list[tuple[Contrast, str, Estimate | None]] = []
     p_values: dict[str, float] = {}
     for asked in contrasts:
-        missing = sorted(set(asked.weights) - set(measured))
+        missing = sorted(set(asked.weights) - set(comparison.arms.names))
         if missing:
             raise InputError(
                 f"the contrast {asked.id!r} needs the arm {missing[0]!r}, which was not measured"
             )
         for metric in metrics:
-            terms = [(weight, measured[arm][metric]) for arm, weight in asked.weights.items()]
+            terms = [(w, comparison.arm(arm).resampled(metric)) for arm, w in asked.weights.items()]
             if not _defined([result for _, result in terms]):
                 found.append((asked, metric, None))
                 continue
             p_values[f"{asked.id}/{metric}"] = contrast_p_value(terms)
-            found.append((asked, metric, contrast(terms, level)))
+            found.append((asked, metric, contrast(terms, comparison.level)))
     adjusted = holm(p_values)
     return tuple(
         Effect(asked, metric, estimate, adjusted.get(f"{asked.id}/{metric}"))

@@ -1,4 +1,4 @@
-"""The bench of arms: trains what is missing, asks each arm the same items, keeps every record."""
+"""The runner of arms: trains what is missing, asks each arm the same items, keeps every record."""
 
 from __future__ import annotations
 
@@ -16,37 +16,37 @@ from calbench.adaptation._effects import METRICS
 from calbench.adaptation._lora import attach, set_adapter
 from calbench.adaptation._merged import merged_source
 from calbench.adaptation._recipe import Recipe
-from calbench.adaptation._result import ArmsResult
+from calbench.adaptation._result import VariantStudy
 from calbench.adaptation._stored import StoredAdapter, adapter_identity, folder_of
 from calbench.adaptation._training import Teacher, compute_dtype, train
-from calbench.adaptation._variants import ARMS, Adapter, ArmDesign, designs
+from calbench.adaptation._variants import VARIANTS, Adapter, Variant, variants
 from calbench.errors import InputError, ModelLoadingForbiddenError
-from calbench.gates import Side
+from calbench.gates import FittedSplit, Split, split_items
 from calbench.models import Architecture, ModelSource
 from calbench.quantizers import QuantizedModel
-from calbench.runs import N_PROBE, QUANTIZATION_SEED, REFERENCE, Asking, Bench, Profile
-from calbench.store import Record, key_of
-from calbench.tasks import ClosedTask, LabelledItem, MultipleChoice, Split, hash_items, split_evaluation
+from calbench.runs import N_PROBE, QUANTIZATION_SEED, REFERENCE, InferenceRun, Profile, Runner
+from calbench.store import StoredPredictions, key_of
+from calbench.tasks import ClosedTask, LabelledItem, MultipleChoice, hash_items
 
 
 @dataclass(eq=False)
-class ArmBench:
+class AdaptationRunner:
     """Compares arms, training and running a model only where nothing stored answers.
 
     Parameters
     ----------
-    bench
+    runner
         Serves the arms without an adapter, and everything that both benches share.
     budgets
-        Per architecture; by default those of the bench's profile.
+        Per architecture; by default those of the runner's profile.
     """
 
-    bench: Bench
+    runner: Runner
     budgets: Mapping[str, Budget] = field(default_factory=dict)
 
     def compare(
-        self, model: str, task: str, quantizer: str, *, seed: int, arms: Sequence[str] = tuple(ARMS)
-    ) -> ArmsResult:
+        self, model: str, task: str, quantizer: str, *, seed: int, arms: Sequence[str] = tuple(VARIANTS)
+    ) -> VariantStudy:
         """Measure arms on one division of the items.
 
         The division decides which calibration items stop the training, so every seed has adapters of
@@ -57,16 +57,16 @@ class ArmBench:
         CalbenchError
             Any of what a model, a quantizer, a task, training or the store may raise.
         """
-        setting = _Setting(self.bench, model, task, quantizers.get(quantizer).id, seed, self._budget(model))
-        chosen = designs(arms)
+        setting = _Setting(self.runner, model, task, quantizers.get(quantizer).id, seed, self._budget(model))
+        chosen = variants(arms)
         records = {arm.id: setting.record(arm) for arm in chosen}
-        return ArmsResult(
+        return VariantStudy(
             model=model,
             task=task,
             quantizer=setting.quantizer,
             seed=seed,
-            arms=chosen,
-            sides={arm.id: setting.side(records[arm.id], arm) for arm in chosen},
+            variants=chosen,
+            splits={arm.id: setting.divided(records[arm.id], arm) for arm in chosen},
             records=records,
             training={
                 name: record.provenance["training"]
@@ -74,16 +74,16 @@ class ArmBench:
                 if "training" in record.provenance
             },
             n_training=len(setting.data.training),
-            level=self.bench.level,
+            level=self.runner.level,
         )
 
     def _budget(self, model: str) -> Budget:
-        architecture = self.bench.source(model).model.architecture
-        own, profile = self.budgets.get(architecture), self.bench.profile.name
+        architecture = self.runner.source(model).model.architecture
+        own, profile = self.budgets.get(architecture), self.runner.profile.name
         if own is None and profile not in BUDGETS:
             raise InputError(
                 f"the profile {profile!r} has no budget for training adapters of a {architecture}; give one:"
-                f" ArmBench(bench, budgets={{{architecture!r}: Budget(...)}})"
+                f" AdaptationRunner(runner, budgets={{{architecture!r}: Budget(...)}})"
             )
         return own or BUDGETS[profile][architecture]
 
@@ -97,7 +97,7 @@ def _with_sizes(profile: Profile, architecture: Architecture, sizes: tuple[int, 
 class _Setting:
     """One model, task, quantizer and seed, in which all arms live."""
 
-    bench: Bench
+    runner: Runner
     model: str
     task_name: str
     quantizer: str
@@ -105,13 +105,13 @@ class _Setting:
     budget: Budget
 
     def __post_init__(self) -> None:
-        self.open = self.bench.source(self.model)
+        self.open = self.runner.source(self.model)
         self.source: ModelSource = self.open.model
         self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
         self.request = self.task.request(self.source)
         n_calibration = self._narrow()
-        self.items: tuple[LabelledItem, ...] = self.bench.items(self.source, self.task)
-        self.split: Split = split_evaluation(
+        self.items: tuple[LabelledItem, ...] = self.runner.items(self.source, self.task)
+        self.split: Split = split_items(
             [item.id for item in self.items], n_calibration=n_calibration, seed=self.seed
         )
         by_id = {item.id: item for item in self.items}
@@ -123,15 +123,15 @@ class _Setting:
 
     def _narrow(self) -> int:
         """Ask no more than the budget says, and leave items to train on; returns the calibration's size."""
-        architecture, profile = self.source.architecture, self.bench.profile
+        architecture, profile = self.source.architecture, self.runner.profile
         if self.budget.n_asked is not None:
             profile = _with_sizes(profile, architecture, self.budget.n_asked)
         n_items, n_training = len(self.task.partition.evaluation), len(self._training_part())
         wanted = self.budget.n_training
         missing = n_items // 5 * (not n_training) if wanted is None else max(0, wanted - n_training)
         sizes = profile.sizes(architecture, n_items - min(missing, n_items // 3))
-        if sizes != self.bench.profile.sizes(architecture, n_items):
-            self.bench = self.bench.narrowed(_with_sizes(profile, architecture, sizes))
+        if sizes != self.runner.profile.sizes(architecture, n_items):
+            self.runner = self.runner.narrowed(_with_sizes(profile, architecture, sizes))
         return sizes[0]
 
     def _training_part(self) -> tuple[LabelledItem, ...]:
@@ -142,34 +142,33 @@ class _Setting:
         """Return what may be trained on: the task's training part, and evaluation items nobody is asked."""
         return (*self._training_part(), *self.task.partition.evaluation[len(self.items) :])
 
-    def record(self, arm: ArmDesign) -> Record:
+    def record(self, arm: Variant) -> StoredPredictions:
         """Return an arm's predictions of all evaluation items, making them if need be."""
         if arm.adapter == "none":
             quantizer = REFERENCE if arm.weights == "full" else self.quantizer
-            return self.bench.record(self.model, quantizer, self.task_name)
+            return self.runner.record(self.model, quantizer, self.task_name)
         return self._stored_or_made(self._arm_identity(arm), arm, self.items)
 
-    def side(self, record: Record, arm: ArmDesign) -> Side:
+    def divided(self, record: StoredPredictions, arm: Variant) -> FittedSplit:
         """Return an arm's calibration and test parts."""
         quantizer = quantizers.get(REFERENCE if arm.weights == "full" else self.quantizer)
-        return Side.of(
+        return FittedSplit.of(
             record.class_vectors,
-            calibration_ids=self.split.calibration,
-            test_ids=self.split.test,
+            self.split,
             metrics=METRICS,
-            resamples=self.bench.resamples(self.split, self.seed),
+            resamples=self.runner.resamples(self.split, self.seed),
             epsilon=quantizer.epsilon,
             fit_seed=self.seed,
         )
 
     def _stored_or_made(
-        self, identity: dict[str, Any], arm: ArmDesign, items: Sequence[LabelledItem]
-    ) -> Record:
-        store = self.bench.store
+        self, identity: dict[str, Any], arm: Variant, items: Sequence[LabelledItem]
+    ) -> StoredPredictions:
+        store = self.runner.store
         found = store.get(identity)
         if found is not None:
             return found
-        if self.bench.replay:
+        if self.runner.replay:
             raise ModelLoadingForbiddenError(
                 f"there is no stored record of the arm {arm.id!r} of {self.model} on {self.task_name} (key"
                 f" {key_of(identity)}), and only stored records may be used; run once without"
@@ -186,7 +185,7 @@ class _Setting:
             gc.collect()
         return record
 
-    def _loaded(self, arm: ArmDesign) -> tuple[QuantizedModel, StoredAdapter]:
+    def _loaded(self, arm: Variant) -> tuple[QuantizedModel, StoredAdapter]:
         """Return an arm's model, with its adapter in place, training that if need be."""
         recipe = self._recipe(arm.adapter)
         if arm.weights == "merged-quantized":
@@ -195,7 +194,7 @@ class _Setting:
                 self.source,
                 adapter,
                 recipe,
-                parent=self.bench.store.root / "merged",
+                parent=self.runner.store.root / "merged",
                 identity=self._adapter_identity(arm.adapter),
             )
             return self._quantized(merged, self.quantizer, f"{arm.id}: quantize and prove"), adapter
@@ -231,7 +230,7 @@ class _Setting:
         over, recipe = self._trained_over(kind), self._recipe(kind)
         what = f"{self.model} × {over} × {self.task_name}: train {kind} adapter, seed {self.seed}"
         total = recipe.epochs * len(self.data.training)
-        with self.bench.progress.step(what, total) as advance:
+        with self.runner.progress.step(what, total) as advance:
             return train(
                 Student(loaded.module, self.open.tokenizer, self.source, self.request),
                 quantizers.get(over),
@@ -247,12 +246,12 @@ class _Setting:
         """Return the teacher's answers to the training items, which it gives once."""
         if self._recipe(kind).distillation is None:
             return None
-        arm = ARMS["tuned" if kind == "distilled" else "base"]
+        arm = VARIANTS["tuned" if kind == "distilled" else "base"]
         identity = {
             **self._identity(self.data.training),
             "teacher": self._teacher_identity(kind),
         }
-        store = self.bench.store
+        store = self.runner.store
         found = store.get(identity)
         if found is None:
             if arm.adapter == "none":
@@ -268,29 +267,29 @@ class _Setting:
 
     def _quantized(self, source: ModelSource, quantizer: str, what: str) -> QuantizedModel:
         method = quantizers.get(quantizer)
-        with self.bench.progress.step(f"{self.model} × {quantizer}: {what}"):
+        with self.runner.progress.step(f"{self.model} × {quantizer}: {what}"):
             probe = self.open.tokens(tasks.get(source.quantization_task or self.task_name), N_PROBE)
             return quantizers.quantize(
                 method,
                 source,
                 samples=self.open.samples(self.task_name) if method.n_samples else None,
                 probe=probe,
-                checkpoint_dir=self.bench.store.checkpoints,
+                checkpoint_dir=self.runner.store.checkpoints,
                 seed=QUANTIZATION_SEED,
             )
 
     def _scored(
         self,
         identity: dict[str, Any],
-        arm: ArmDesign,
+        arm: Variant,
         loaded: QuantizedModel,
         adapter: StoredAdapter | None,
         items: Sequence[LabelledItem],
-    ) -> Record:
+    ) -> StoredPredictions:
         training = None if adapter is None else {**adapter.history, "adapter": adapter.tensors_hash}
-        return Asking(self.source, self.open.tokenizer, self.task, items).ask(
+        return InferenceRun(self.source, self.open.tokenizer, self.task, items).ask(
             loaded,
-            self.bench.store,
+            self.runner.store,
             identity,
             metadata={
                 "model": self.model,
@@ -298,11 +297,11 @@ class _Setting:
                 "task": self.task_name,
                 "arm": arm.id,
             },
-            step=self.bench.progress.step(f"{self.model} × {self.task_name}: ask {arm.id}", len(items)),
+            step=self.runner.progress.step(f"{self.model} × {self.task_name}: ask {arm.id}", len(items)),
             provenance={} if training is None else {"training": training},
         )
 
-    def _arm_identity(self, arm: ArmDesign) -> dict[str, Any]:
+    def _arm_identity(self, arm: Variant) -> dict[str, Any]:
         return {
             **self._identity(self.items),
             "adapter": self._adapter_identity(arm.adapter),
@@ -311,8 +310,8 @@ class _Setting:
         }
 
     def _identity(self, items: Sequence[LabelledItem]) -> dict[str, Any]:
-        """Return what the bench's own records are identified by, less the model."""
-        identity = self.bench.identity(self.model, self.quantizer, self.task_name)
+        """Return what the runner's own records are identified by, less the model."""
+        identity = self.runner.identity(self.model, self.quantizer, self.task_name)
         del identity["model"]
         return {**identity, "task": {**identity["task"], "items": hash_items(items)}}
 
@@ -347,5 +346,5 @@ class _Setting:
         return REFERENCE if kind == "full" else self.quantizer
 
     def _folder(self, kind: Adapter) -> Path:
-        root = self.bench.store.root / "adapters"
+        root = self.runner.store.root / "adapters"
         return folder_of(root, self.source, self._adapter_identity(kind))

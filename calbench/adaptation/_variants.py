@@ -1,4 +1,4 @@
-"""Arms: how a model came to be, and the contrasts between arms that answer a question.
+"""Variants: how a model came to be, and the contrasts between arms that answer a question.
 
 All adapters of one comparison are trained on the same items with the same budget, and all arms are
 measured on the same items, so that two arms differ in one thing only. The comparison of a tuned and
@@ -7,12 +7,12 @@ quantized model with an untuned one mixes two effects; it is among the contrasts
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Literal
 
 from calbench.errors import UnknownNameError
+from calbench.gates import Contrast
 from calbench.registry import unknown
 
 Adapter = Literal["none", "full", "quantized", "distilled", "distilled-base"]
@@ -20,7 +20,7 @@ Weights = Literal["full", "quantized", "merged-quantized"]
 
 
 @dataclass(frozen=True)
-class ArmDesign:
+class Variant:
     """One way to a model that is measured.
 
     Parameters
@@ -45,39 +45,17 @@ class ArmDesign:
     description: str
 
 
-@dataclass(frozen=True)
-class Contrast:
-    """A question to arms: a weighted sum of their metrics.
-
-    Parameters
-    ----------
-    id
-        Short name.
-    weights
-        By arm.
-    question
-        In words, for reports.
-    """
-
-    id: str
-    weights: Mapping[str, float]
-    question: str
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
-
-
-ARMS = {
+VARIANTS = {
     arm.id: arm
     for arm in (
-        ArmDesign("base", "none", "full", "untuned, full precision"),
-        ArmDesign("base-ptq", "none", "quantized", "untuned, quantized"),
-        ArmDesign("base-distilled", "distilled-base", "quantized", "quantized, distilled from base"),
-        ArmDesign("tuned", "full", "full", "LoRA at full precision, unmerged"),
-        ArmDesign("tuned-ptq", "full", "merged-quantized", "LoRA merged at full precision, then quantized"),
-        ArmDesign("ptq-lora", "full", "quantized", "the same LoRA beside quantized weights"),
-        ArmDesign("qlora", "quantized", "quantized", "LoRA trained over the quantized weights"),
-        ArmDesign("tuned-distilled", "distilled", "quantized", "quantized, distilled from tuned"),
+        Variant("base", "none", "full", "untuned, full precision"),
+        Variant("base-ptq", "none", "quantized", "untuned, quantized"),
+        Variant("base-distilled", "distilled-base", "quantized", "quantized, distilled from base"),
+        Variant("tuned", "full", "full", "LoRA at full precision, unmerged"),
+        Variant("tuned-ptq", "full", "merged-quantized", "LoRA merged at full precision, then quantized"),
+        Variant("ptq-lora", "full", "quantized", "the same LoRA beside quantized weights"),
+        Variant("qlora", "quantized", "quantized", "LoRA trained over the quantized weights"),
+        Variant("tuned-distilled", "distilled", "quantized", "quantized, distilled from tuned"),
     )
 }
 
@@ -86,7 +64,7 @@ def _interaction(arm: str, name: str, question: str) -> Contrast:
     return Contrast(name, {arm: 1, "tuned": -1, "base-ptq": -1, "base": 1}, question)
 
 
-CONTRASTS = (
+_CONTRASTS = (
     Contrast(
         "tuning",
         {"tuned": 0.5, "tuned-ptq": 0.5, "base": -0.5, "base-ptq": -0.5},
@@ -132,22 +110,25 @@ CONTRASTS = (
 )
 
 
-def designs(names: Iterable[str]) -> tuple[ArmDesign, ...]:
-    """Return arms by their ids, in the order of :data:`ARMS`.
+CONTRASTS = {contrast.id: contrast for contrast in _CONTRASTS}
+
+
+def variants(names: Iterable[str]) -> tuple[Variant, ...]:
+    """Return variants by their ids, in the order of :data:`VARIANTS`.
 
     Raises
     ------
     UnknownNameError
-        There is no such arm.
+        There is no such variant.
     """
     wanted = list(names)
     for name in wanted:
-        if name not in ARMS:
-            raise UnknownNameError(unknown("arm", name, ARMS))
-    return tuple(arm for arm in ARMS.values() if arm.id in wanted)
+        if name not in VARIANTS:
+            raise UnknownNameError(unknown("arm", name, VARIANTS))
+    return tuple(arm for arm in VARIANTS.values() if arm.id in wanted)
 
 
 def contrasts_of(names: Iterable[str]) -> tuple[Contrast, ...]:
     """Return the contrasts that these arms can answer."""
     present = set(names)
-    return tuple(contrast for contrast in CONTRASTS if set(contrast.weights) <= present)
+    return tuple(contrast for contrast in CONTRASTS.values() if set(contrast.weights) <= present)

@@ -13,7 +13,7 @@ from calbench.errors import BaselineRefusedError
 from calbench.metrics import Outcomes, evaluate, get
 from calbench.records import TopLabelPredictions
 from calbench.runs import Measured
-from calbench.store import Record
+from calbench.store import StoredPredictions
 
 # What each item's confidence and correctness are enough for.
 METRICS = ("accuracy", "brier_toplabel", "ece")
@@ -80,11 +80,11 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
     InputError
         A metric needs more than the confidence and correctness of each answer.
     """
-    arm = measured.result.arm("transferred")
+    arm = measured.comparison.arm("transferred")
     ids = arm.resamples.item_ids
     # Kept as float32; what is compared is what is kept, so that the same answers differ by nothing.
-    confidences = arm.items.confidences.astype(np.float32).astype(np.float64)
-    answers = TopLabelPredictions(ids, confidences, arm.items.correct)
+    confidences = arm.outcomes.confidences.astype(np.float32).astype(np.float64)
+    answers = TopLabelPredictions(ids, confidences, arm.outcomes.correct)
     items = Outcomes.from_record(answers)
     predictions = measured.candidate.predictions
     calibration = sorted(set(predictions.item_ids.tolist()) - set(ids.tolist()))
@@ -102,7 +102,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
             "n_test": len(ids),
             "n_calibration": len(calibration),
             "test_sha256": predictions.take(ids).items_hash,
-            "calibration_sha256": predictions.take(calibration).items_hash,
+            "calibration_sha256": predictions.take(calibration).items_hash if calibration else "",
         },
         metrics={
             name: {"value": round(evaluate(name, items), 6), "fingerprint": get(name).fingerprint}
@@ -151,7 +151,7 @@ def check_comparable(accepted: Baseline, today: Baseline, *, metric: str) -> Non
         raise BaselineRefusedError(f"its {metric} was defined differently ({shown})")
 
 
-def _scoring(record: Record) -> Mapping[str, Any]:
+def _scoring(record: StoredPredictions) -> Mapping[str, Any]:
     """How the model was asked; of a record from elsewhere, what it says of that."""
     if "task" in record.identity:
         request: Mapping[str, Any] = record.identity["task"]["request"]
@@ -160,7 +160,7 @@ def _scoring(record: Record) -> Mapping[str, Any]:
     return {"imported": True, **{name: said[name] for name in ("scoring", "confidence") if name in said}}
 
 
-def _made_with(record: Record) -> dict[str, str]:
+def _made_with(record: StoredPredictions) -> dict[str, str]:
     """Versions, and the device where that is not the CPU: it changes the last digits as a version does.
 
     A record from elsewhere does not say what computed it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy.typing as npt
 
@@ -48,6 +48,7 @@ class Identity(Method):
     source = "the model's own softmax"
     preserves_prediction = True
     needs = "top-label"
+    needs_items: ClassVar[bool] = False
 
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None

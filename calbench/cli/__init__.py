@@ -9,6 +9,7 @@ import typer
 
 import calbench
 from calbench.cli import (  # noqa: F401 (importing a command's file registers it)
+    _check,
     _compare,
     _doctor,
     _evaluate,
@@ -18,6 +19,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _listing,
     _monitor,
     _plot,
+    _recommend,
     _report,
     _run,
     _sensitivity,
@@ -49,7 +51,7 @@ def _main(
 
 
 def main() -> NoReturn:
-    """Run the command line: exit status 0 fine, 1 a gate failed, 2 bad usage or input."""
+    """Run the command line: exit status 0 fine, 1 a gate failed, 2 bad usage or input, 3 undecided."""
     debug = "--debug" in sys.argv[1:]
     # A flag of the whole program: it may stand before the command or after it.
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]

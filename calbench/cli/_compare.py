@@ -10,53 +10,61 @@ import typer
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
+    MARGIN,
+    SEED,
     Answers,
     AnswersColumn,
     AsJson,
     FileFormat,
+    Force,
     Format,
+    Inconclusive,
     Resamples,
     Seed,
+    Undecided,
     read_pair,
+    status_of,
 )
 from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
+    from calbench.gates import Decision
     from calbench.records import ColumnNames
 
 
 @app.command()
 @reads_tables
 def compare(
-    candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate.")],
-    reference: Annotated[Path, typer.Argument(help="Predictions of the reference, of the same items.")],
+    reference: Annotated[Path, typer.Argument(help="Predictions of the reference.")],
+    candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate, of the same items.")],
     *,
     columns: ColumnNames,
     answers: Answers = None,
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
-    metric: Annotated[str, typer.Option(help="Id of the metric.")] = "ece",
-    margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = 0.0,
+    metric: Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")] = "ece",
+    margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = MARGIN,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
+    inconclusive: Inconclusive = Undecided.report,
+    force: Force = False,
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     as_json: AsJson = False,
 ) -> None:
-    """Gate a candidate against a reference: exit status 1 if it is shown to be worse.
+    """Gate a candidate against a reference: exit status 1 if it is shown to be worse, 3 if undecided.
 
-    Items are matched by id; those that only one file has are left out, counted and named. How far
-    the two models' answers lie apart is printed too.
+    The reference comes first. Items are matched by id; those that only one file has are left out, counted
+    and named. How far the two models' answers lie apart is printed too.
 
-    Example: calbench compare int4.parquet fp32.parquet --metric ece --margin 0.02
+    Example: calbench compare fp32.parquet int4.parquet --metric ece,nll --margin 0.02
 
-    Example: calbench compare int4/ fp16/ --metric nll --json   (folders of lm-eval samples)
+    Example: calbench compare fp16/ int4/ --metric nll --json   (folders of lm-eval samples)
     """
     from dataclasses import asdict
 
-    import numpy as np
-
-    from calbench import statistics
-    from calbench.metrics import precision_split
+    from calbench import gates
+    from calbench.metrics import get, precision_split
+    from calbench.registry import split_patterns
 
     both = read_pair(
         reference,
@@ -65,33 +73,30 @@ def compare(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        force=force,
     )
-    decision = statistics.compare(
-        both.candidate,
-        both.reference,
-        metric=metric,
-        margin=margin,
-        relative=relative,
-        n_resamples=n_resamples,
-        rng=np.random.default_rng(seed),
-    )
+    compared = gates.compare(both.reference, both.candidate, n_resamples=n_resamples, seed=seed)
+    decisions = []
+    for name in split_patterns(metric):
+        worse = "decrease" if get(name).direction == "higher" else "increase"
+        limit = {f"max_{'relative_' if relative else ''}{worse}": margin}
+        decisions.append(compared.decide(name, **limit))  # type: ignore[arg-type]
     split = precision_split(both.candidate, both.reference)
     if as_json:
         print_json(
             {
-                **asdict(decision),
+                "reference": str(reference),
+                "candidate": str(candidate),
+                "gates": [decision.to_plain(test="calbench compare") for decision in decisions],
                 "precision_split": asdict(split),
                 "only_reference": list(both.only_reference),
                 "only_candidate": list(both.only_candidate),
             }
         )
     else:
-        low, high = decision.interval
-        needed = f"; about {decision.items_needed:,} items would decide" if decision.items_needed else ""
-        typer.echo(
-            f"{decision.outcome}: Δ {metric} = {decision.delta:+.4f} [{low:+.4f}, {high:+.4f}],"
-            f" margin {margin:+g}{' relative' if relative else ''}, n = {decision.n:,}{needed}"
-        )
+        typer.echo(f"reference {reference}, candidate {candidate}")
+        for decision in decisions:
+            typer.echo(_line(decision))
         flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
         typer.echo(
             f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
@@ -99,4 +104,16 @@ def compare(
         )
         for note in both.notes:
             say(f"note: {note}")
-    raise typer.Exit(1 if decision.outcome == "fail" else 0)
+    raise typer.Exit(status_of((d.outcome for d in decisions), inconclusive))
+
+
+def _line(decision: Decision) -> str:
+    measured = decision.change
+    low, high = measured.interval
+    unit = " relative" if measured.relative else ""
+    needed = f"; about {decision.items_needed:,} items would decide" if decision.items_needed else ""
+    return (
+        f"{decision.outcome}: {measured.metric} reference {measured.reference_value:.4f} -> candidate"
+        f" {measured.candidate_value:.4f}: Δ = {measured.value:+.4f} [{low:+.4f}, {high:+.4f}],"
+        f" margin {decision.limit:+g}{unit}, n = {measured.n:,}{needed}"
+    )

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables, remapped
-from calbench.cli._options import AsJson, FileFormat, Format, Resamples, Seed, read_record
+from calbench.cli._options import (
+    MARGIN,
+    SEED,
+    AsJson,
+    FileFormat,
+    Format,
+    Inconclusive,
+    Resamples,
+    Seed,
+    Undecided,
+    read_record,
+    status_of,
+)
 from calbench.cli._output import print_json
 
 if TYPE_CHECKING:
@@ -31,16 +43,19 @@ def monitor(
         str, typer.Option(help="Names of the baseline's columns, if they are not those of --columns.")
     ] = "",
     file_format: Format = FileFormat.auto,
-    margin: Annotated[float, typer.Option(help="By how much the ECE may rise.")] = 0.02,
+    margin: Annotated[float, typer.Option(help="By how much the ECE may rise.")] = MARGIN,
     threshold: Annotated[
         float, typer.Option(help="Confidence from which on a wrong answer is a sure mistake.")
     ] = 0.9,
     level: Annotated[float, typer.Option(help="Of intervals and tests, for each check.")] = 0.99,
+    inconclusive: Inconclusive = Undecided.report,
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     as_json: AsJson = False,
 ) -> None:
     """Compare a sample from production with a baseline: exit status 1 if anything is flagged.
+
+    3 if nothing is, and the calibration error is undecided.
 
     Flagged are a calibration error that rose, confidences that drifted, and mistakes made with high
     confidence that became more frequent.
@@ -49,12 +64,12 @@ def monitor(
 
     Example: calbench monitor today.csv --baseline june.parquet --columns confidence=p,correct=hit
     """
-    from calbench.studies import _monitoring as monitoring
+    from calbench import studies
 
     accepted = remapped(columns, baseline_columns) if baseline_columns else columns
-    found = monitoring.monitor(
-        read_record(record, columns, file_format=file_format),
+    found = studies.monitor(
         _accepted(baseline, accepted, file_format),
+        read_record(record, columns, file_format=file_format),
         margin=margin,
         threshold=threshold,
         level=level,
@@ -65,7 +80,8 @@ def monitor(
         print_json(_plain(found))
     else:
         _show(found)
-    raise typer.Exit(1 if found.flags else 0)
+    outcomes = ["fail" if found.flags else "pass", found.ece.outcome]
+    raise typer.Exit(status_of(outcomes, inconclusive))
 
 
 def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRecord:
@@ -77,12 +93,12 @@ def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRec
 
 
 def _show(found: Monitoring) -> None:
-    e, drift, sure = found.ece, found.drift, found.sure_mistakes
+    e, drift, sure = found.ece.change, found.drift, found.sure_mistakes
     low, high = e.interval
     typer.echo(f"{found.n_sample:,} items, against a baseline of {found.n_baseline:,}")
     typer.echo(
-        f"ECE {e.reference_value:.4f} -> {e.candidate_value:.4f}: Δ = {e.delta:+.4f}"
-        f" [{low:+.4f}, {high:+.4f}], margin {e.margin:+g}: {e.outcome}"
+        f"ECE baseline {e.reference_value:.4f} -> sample {e.candidate_value:.4f}: Δ = {e.value:+.4f}"
+        f" [{low:+.4f}, {high:+.4f}], margin {found.ece.limit:+g}: {found.ece.outcome}"
     )
     typer.echo(
         f"confidences: KS {drift.ks_statistic:.3f} (p = {drift.ks_p_value:.2g}), PSI {drift.psi:.3f}"
@@ -98,7 +114,9 @@ def _show(found: Monitoring) -> None:
     typer.echo(f"flagged: {', '.join(found.flags) or 'nothing'}")
 
 
-def _plain(found: Monitoring) -> dict[str, object]:
-    from dataclasses import asdict
+def _plain(found: Monitoring) -> dict[str, Any]:
+    from dataclasses import asdict, fields
 
-    return {**asdict(found), "flags": list(found.flags)}
+    parts: dict[str, Any] = {f.name: getattr(found, f.name) for f in fields(found) if f.name != "ece"}
+    plain = {n: part if isinstance(part, int) else asdict(part) for n, part in parts.items()}
+    return {**plain, "ece": found.ece.to_plain(test="calbench monitor"), "flags": list(found.flags)}

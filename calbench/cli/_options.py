@@ -11,6 +11,8 @@ import typer
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from calbench.interchange import Paired
     from calbench.records import AnyRecord, ColumnNames, Predictions
 
@@ -46,6 +48,26 @@ class ProfileName(str, Enum):
 
 
 Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
+
+SEED = 42  # calbench.gates.SEED and MARGIN, without importing them for a page of help
+MARGIN = 0.02
+UNDECIDED = 3
+
+
+class Undecided(str, Enum):
+    """What becomes of a gate that cannot be decided."""
+
+    report = "report"
+    allow = "pass"
+
+
+Inconclusive = Annotated[
+    Undecided,
+    typer.Option(help="What an undecided gate makes of the exit status: report (3), or pass (0)."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Go on where the candidate has more bits than the reference.")
+]
 
 VECTOR_METRICS = "ece,nll,brier,accuracy"
 TOP_LABEL_METRICS = "ece,brier_toplabel,accuracy"
@@ -84,17 +106,33 @@ def read_record(
     )
 
 
-def read_pair(reference: Path, candidate: Path, columns: ColumnNames, **options: Any) -> Paired:
-    """Read two records, by the same options, and match their items."""
+def status_of(outcomes: Iterable[str], inconclusive: Undecided) -> int:
+    """Return the exit status: 0 all passed, 1 a gate failed, 3 nothing failed but something is undecided."""
+    found = set(outcomes)
+    if "fail" in found:
+        return 1
+    return UNDECIDED if "inconclusive" in found and inconclusive is Undecided.report else 0
+
+
+def read_pair(
+    reference: Path, candidate: Path, columns: ColumnNames, *, force: bool = False, **options: Any
+) -> Paired:
+    """Read two records, by the same options, and match their items; refuse a pair that seems swapped."""
     from calbench import interchange
+    from calbench.gates import order_problem
     from calbench.statistics import check_same_items
 
     records = read_record(reference, columns, **options), read_record(candidate, columns, **options)
     try:
         both = interchange.pair(*records)
-        check_same_items(both.candidate, both.reference)
+        check_same_items(both.reference, both.candidate)
     except InputError as error:
-        raise InputError(f"{candidate} and {reference} (the reference): {error}") from None
+        raise InputError(f"{reference} (the reference) and {candidate}: {error}") from None
+    problem = order_problem(both.reference, both.candidate)
+    if problem and not force:
+        raise InputError(
+            f"{reference} (the reference) and {candidate}: {problem} Swap them, or go on with --force"
+        )
     return both
 
 

@@ -9,7 +9,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import Resamples, Seed
+from calbench.cli._options import MARGIN, SEED, Resamples, Seed
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def report(
         str | None,
         typer.Option(help="Of records: the full-precision quantizer; default fp32, bf16 or fp16."),
     ] = None,
-    margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = 0.02,
+    margin: Annotated[float, typer.Option(help="Of records: by how much ECE may rise.")] = MARGIN,
     *,
     columns: ColumnNames,
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
 ) -> None:
     """Write a report: one page that works offline, markdown, csv and JSON.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
+from calbench.cli._options import SEED, AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
 from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(
     calibrators: Annotated[str, typer.Option(help="Likewise: fitted besides; none if left out.")] = "",
     profile: Profile = ProfileName.default,
     store: StoreFolder = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = SEED,
     n_resamples: Resamples = 2000,
     device: Device = "auto",
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
@@ -55,7 +55,7 @@ def run(
 
     from calbench import devices
     from calbench.report import TerminalProgress, precision_json, precision_markdown
-    from calbench.runs import PROFILES, REFERENCE, Bench, Cell, Obstacles, Selection, grid_of
+    from calbench.runs import PROFILES, REFERENCE, Availability, Cell, Runner, Selection, grid_of
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
 
@@ -67,7 +67,7 @@ def run(
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     found = grid.cells(Selection(), PROFILES[profile.value])
-    picked, excused = Obstacles().sorted_out(found, grid, Selection())
+    picked, excused = Availability().sorted_out(found, grid, Selection())
     references = {Cell(cell.model, cell.task, REFERENCE, RAW) for cell in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
@@ -79,7 +79,7 @@ def run(
             ray_address or None,
         )
         replay = True  # what the cluster could not do is not tried again here
-    bench = Bench(
+    runner = Runner(
         kept,
         PROFILES[profile.value],
         n_resamples=n_resamples,
@@ -87,7 +87,7 @@ def run(
         progress=TerminalProgress(Console(stderr=True)),
         replay=replay,
     )
-    rows = sorted(precision_rows(bench, cells, calibrators=fitted, seed=seed), key=place)
+    rows = sorted(precision_rows(runner, cells, calibrators=fitted, seed=seed), key=place)
     rows += [MissingRow(cell.model, cell.task, cell.quantizer, o.reason, skipped=True) for cell, o in excused]
     if as_json:
         print_json(precision_json(rows))

@@ -55,19 +55,19 @@ def sensitivity(
 
     from calbench import devices
     from calbench.report import TerminalProgress
-    from calbench.runs import PROFILES, Bench
+    from calbench.runs import PROFILES, Runner
     from calbench.store import Store
     from calbench.studies import Sensitivity
 
     devices.choose(device)
     devices.device()
-    bench = Bench(
+    runner = Runner(
         Store.at(store),
         PROFILES[profile.value],
         n_resamples=n_resamples,
         progress=TerminalProgress(Console(stderr=True)),
     )
-    study = Sensitivity(bench, model, quantizer, task, seed, keep_at.value)
+    study = Sensitivity(runner, model, quantizer, task, seed, keep_at.value)
     costs = list(study.costs())
     budget = None if budget_mib is None else round(budget_mib * 2**20)
     suggestion = study.suggest(costs, budget_bytes=budget)

@@ -10,10 +10,12 @@ import typer
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
+    SEED,
     Answers,
     AnswersColumn,
     AsJson,
     FileFormat,
+    Force,
     Format,
     Metrics,
     Resamples,
@@ -25,6 +27,7 @@ from calbench.cli._output import interval, plain, print_json, say, table
 
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
+    from calbench.statistics import Change, Estimate
 
 
 @app.command()
@@ -39,15 +42,15 @@ def transfer(
     answers_column: AnswersColumn = "",
     file_format: Format = FileFormat.auto,
     metrics: Metrics = "",
-    calibration_fraction: Annotated[float, typer.Option(help="Share of the items to fit on.")] = 0.5,
     reference_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the reference's precision, for pacs.")
     ] = None,
     candidate_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the candidate's precision, for pacs.")
     ] = None,
+    force: Force = False,
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     as_json: AsJson = False,
 ) -> None:
     """Fit a calibrator on the reference, use it on the candidate, and say what was lost.
@@ -59,10 +62,7 @@ def transfer(
 
     Example: calbench transfer bf16.parquet 3bit.parquet --columns label=answer_idx,logits=logprobs
     """
-    import numpy as np
-
-    from calbench.gates import ARMS
-    from calbench.gates import transfer as run_transfer
+    from calbench import gates
 
     both = read_pair(
         reference,
@@ -71,40 +71,45 @@ def transfer(
         answers=answers,
         answers_column=answers_column,
         file_format=file_format,
+        force=force,
     )
     wanted = metric_names(metrics, both.reference)
-    result = run_transfer(
+    moved = gates.transfer(
         both.reference,
         both.candidate,
         calibrator,
-        calibration_fraction=calibration_fraction,
-        metrics=wanted,
         n_resamples=n_resamples,
         reference_epsilon=reference_epsilon,
         candidate_epsilon=candidate_epsilon,
-        rng=np.random.default_rng(seed),
+        seed=seed,
     )
-    parts = {name: getattr(result, name) for name in (*ARMS, "degradation", "regret", "benefit")}
+    parts: dict[str, dict[str, Estimate | Change]] = {
+        arm: {m: moved.estimate(m, arm=arm) for m in wanted} for arm in gates.TRANSFER_ARMS
+    }
+    parts |= {name: {m: moved.contrast(name, m) for m in wanted} for name in gates.TRANSFER_CONTRASTS}
     if as_json:
         return print_json(
             {
+                "reference": str(reference),
+                "candidate": str(candidate),
                 "calibrator": calibrator,
-                "n_calibration": result.n_calibration,
-                "n_test": result.n_test,
+                "n_calibration": moved.n_calibration,
+                "n_test": moved.n_test,
                 **{part: {n: plain(e) for n, e in values.items()} for part, values in parts.items()},
-                "warnings": list(result.warnings),
+                "warnings": list(moved.warnings),
                 "only_reference": list(both.only_reference),
                 "only_candidate": list(both.only_candidate),
             }
         )
     table(
-        f"{calibrator}: fitted on {result.n_calibration:,} items, scored on {result.n_test:,}",
+        f"{calibrator}, {reference.name} -> {candidate.name}: fitted on {moved.n_calibration:,} items, scored"
+        f" on {moved.n_test:,}",
         ["", *wanted],
         [
             [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]
             for part, values in parts.items()
         ],
     )
-    for warning in (*result.warnings, *both.notes):
+    for warning in (*moved.warnings, *both.notes):
         say(f"note: {warning}")
     return None

@@ -1,34 +1,73 @@
 """Named arms on the same items, and what is required of them."""
 
-from calbench.gates._comparison import Comparison, check_against, compare
+from calbench.gates._bits import order_problem
+from calbench.gates._compare import compare
+from calbench.gates._comparison import (
+    MARGIN,
+    NOTHING,
+    Arms,
+    Comparison,
+    Court,
+    NamedArms,
+    Raising,
+    no_arm,
+)
+from calbench.gates._decision import Decision, Gate
 from calbench.gates._evaluate import evaluate
-from calbench.gates._explanation import Pair, figures, headline, what_moved, where_it_lies
-from calbench.gates._fitted_split import Arm, Side
-from calbench.gates._requirement import Limits, Requirement, requirements
-from calbench.gates._top_label_split import TopLabelSide, metrics_of, side_of, takes_confidences
-from calbench.gates._transfer import ARMS, TransferResult, transfer, transfer_between
+from calbench.gates._explanation import shown
+from calbench.gates._fitted_split import (
+    CALIBRATION_SHARE,
+    SEED,
+    Arm,
+    FittedSplit,
+    Split,
+    metrics_of,
+    split_items,
+    takes_confidences,
+)
+from calbench.gates._recovery import Recovery
+from calbench.gates._requirement import Contrast, Requirement
+from calbench.gates._transfer import (
+    TRANSFER_ARMS,
+    TRANSFER_CONTRASTS,
+    division,
+    n_calibration_of,
+    other_calibrator,
+    transfer,
+    transfer_between,
+)
 
 __all__ = [
-    "ARMS",
+    "CALIBRATION_SHARE",
+    "MARGIN",
+    "NOTHING",
+    "SEED",
+    "TRANSFER_ARMS",
+    "TRANSFER_CONTRASTS",
     "Arm",
+    "Arms",
     "Comparison",
-    "Limits",
-    "Pair",
+    "Contrast",
+    "Court",
+    "Decision",
+    "FittedSplit",
+    "Gate",
+    "NamedArms",
+    "Raising",
+    "Recovery",
     "Requirement",
-    "Side",
-    "TopLabelSide",
-    "TransferResult",
-    "check_against",
+    "Split",
     "compare",
+    "division",
     "evaluate",
-    "figures",
-    "headline",
     "metrics_of",
-    "requirements",
-    "side_of",
+    "n_calibration_of",
+    "no_arm",
+    "order_problem",
+    "other_calibrator",
+    "shown",
+    "split_items",
     "takes_confidences",
     "transfer",
     "transfer_between",
-    "what_moved",
-    "where_it_lies",
 ]

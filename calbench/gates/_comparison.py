@@ -1,78 +1,270 @@
-"""Two models on the same items, from arrays or records: what changed, and what is required of it."""
+"""Named arms on the same items: what each is worth, what tells them apart, and what is required of them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from calbench.errors import CalbenchError, GateFailedError, InputError
-from calbench.gates._explanation import Pair, figures, headline, what_moved
-from calbench.gates._requirement import Limits, Requirement, requirements
-from calbench.metrics import Metric, Outcomes
-from calbench.records import AnyRecord, Predictions, TopLabelPredictions
+from calbench.errors import GateFailedError, InputError, UnknownNameError
+from calbench.gates._decision import Decision
+from calbench.gates._explanation import figures, what_moved, where_it_lies
+from calbench.gates._fitted_split import Arm
+from calbench.gates._recovery import Recovery, recovered_fraction
+from calbench.gates._requirement import Contrast, Limits, Requirement, requirements
+from calbench.metrics import Metric, get
+from calbench.registry import unknown
 from calbench.statistics import (
     Change,
-    GateDecision,
+    Estimate,
     Resampled,
-    Resamples,
     change,
-    check_same_items,
-    resample,
-    resamples_for,
+    contrast,
+    contrast_exceedance,
+    exceedance_p_value,
 )
 
-LEVEL, N_RESAMPLES = 0.95, 2000
+LEVEL, N_RESAMPLES, MARGIN = 0.95, 2000, 0.02
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+class Arms(Protocol):
+    """Gives arms by their names, each measured when it is first asked for."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arms, in the order of tables."""
+        ...
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm; raises :class:`UnknownNameError` for a name that means nothing."""
+        ...
+
+    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:
+        """Return two arms as a metric of them is to be compared."""
+        ...
+
+    def flaw(self, name: str) -> str:
+        """Say why an arm fails whatever its metrics are; ``""`` if it does not."""
+        ...
+
+    def recall(self, requirement: Requirement, level: float, make: Callable[[], Change]) -> Change:
+        """Return what was measured, perhaps from an earlier run in which nothing was different."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class NamedArms:
+    """Arms that a function makes; see :class:`Arms`."""
+
+    names: tuple[str, ...]
+    make: Callable[[str], Arm] = field(repr=False)
+
+    def arm(self, name: str) -> Arm:
+        """See :class:`Arms`."""
+        return self.make(name)
+
+    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:  # noqa: ARG002
+        """See :class:`Arms`."""
+        return self.arm(candidate), self.arm(reference)
+
+    def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm has one)
+        """See :class:`Arms`."""
+        return ""
+
+    def recall(
+        self,
+        requirement: Requirement,  # noqa: ARG002 (nothing is kept)
+        level: float,  # noqa: ARG002
+        make: Callable[[], Change],
+    ) -> Change:
+        """See :class:`Arms`."""
+        return make()
+
+
+class Court(Protocol):
+    """What becomes of a requirement once it is decided."""
+
+    def asks(self, requirement: Requirement) -> bool:
+        """Whether a requirement is to be decided at all."""
+        ...
+
+    def settle(self, comparison: Comparison, decision: Decision, accepted: Mapping[str, str]) -> None:
+        """Keep the decision, or raise."""
+        ...
+
+
+class Raising:
+    """Outside of a test: what is shown not to hold raises."""
+
+    def asks(self, requirement: Requirement) -> bool:  # noqa: ARG002 (everything is asked)
+        """See :class:`Court`."""
+        return True
+
+    def settle(self, comparison: Comparison, decision: Decision, accepted: Mapping[str, str]) -> None:
+        """See :class:`Court`."""
+        if accepted:
+            raise InputError("accepted= is for tests, which have names; leave it out here")
+        if decision.outcome == "fail":
+            raise GateFailedError(comparison.explain(decision))
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """A candidate's answers beside a reference's, item by item.
+    """Named arms on the same items and resamples, on which it can be required what must hold.
 
     Attributes
     ----------
+    arms
+        Gives each arm by its name.
     reference, candidate
-        Records of the same items.
-    level, n_resamples, seed
+        The pair that is compared where nothing else is named.
+    contrasts
+        Weighted sums of arms that have names.
+    level
         Of the intervals.
+    n_calibration, n_test
+        Items that calibrators were fitted on, and those that every arm is measured on.
+    metrics
+        Ids of what reports show: what the records hold is enough for each.
+    calibrator
+        What was fitted, if anything was.
+    court
+        What becomes of requirements.
+    notes
+        Gives :attr:`warnings`.
     """
 
-    reference: AnyRecord
-    candidate: AnyRecord
+    arms: Arms = field(repr=False)
+    reference: str = "reference"
+    candidate: str = "candidate"
+    contrasts: Mapping[str, Contrast] = field(default_factory=dict, repr=False)
     level: float = LEVEL
-    n_resamples: int = N_RESAMPLES
-    seed: int = 0
+    n_calibration: int = 0
+    n_test: int = 0
+    metrics: tuple[str, ...] = ()
+    calibrator: str = ""
+    court: Court = field(default_factory=Raising, repr=False)
+    notes: Callable[[Comparison], Iterator[str]] = field(default=lambda _: iter(()), repr=False)
 
-    def require(
+    @property
+    def brier(self) -> str:
+        """Id of the Brier score that the records allow: of every class, or of the top answer alone."""
+        return "brier" if "brier" in self.metrics else "brier_toplabel"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader of the numbers must know."""
+        return tuple(self.notes(self))
+
+    def arm(self, name: str) -> Arm:
+        """Return an arm's probabilities and metrics.
+
+        Raises
+        ------
+        UnknownNameError
+            There is none of that name.
+        """
+        return self.arms.arm(name)
+
+    def estimate(self, metric: str | Metric, *, arm: str | None = None) -> Estimate:
+        """Return one metric of an arm (the candidate) with its interval, which allows for the bias of ECE."""
+        return self.arm(arm or self.candidate).resampled(metric).estimate(self.level, method="bounds")
+
+    def difference(
         self,
-        *metrics: str,
+        metric: str | Metric,
+        *,
+        arm: str | None = None,
+        against: str | None = None,
+        relative: bool = False,
+        level: float | None = None,
+    ) -> Change:
+        """Return how a metric differs between two arms: ``arm`` (the candidate) minus ``against``.
+
+        Parameters
+        ----------
+        metric
+            Its id.
+        arm, against
+            Names of arms; by default the candidate and the reference.
+        relative
+            Return it as a share of ``against``.
+        level
+            Of the interval, if not the comparison's.
+        """
+        pair = self.arms.pair(arm or self.candidate, against or self.reference, get(metric))
+        return change(
+            *(side.resampled(metric) for side in pair), relative=relative, level=level or self.level
+        )
+
+    def contrast(self, name: str, metric: str | Metric) -> Change:
+        """Return a named contrast of a metric, such as ``"regret"`` of a transfer."""
+        return self._measured(Requirement(get(metric), "max_increase", 0.0, self._named(name)))
+
+    def decide(  # noqa: PLR0913 (a sentence names one limit)
+        self,
+        metric: str | Metric = "ece",
+        *,
         at_most: float | None = None,
         at_least: float | None = None,
         max_increase: float | None = None,
         max_decrease: float | None = None,
         max_relative_increase: float | None = None,
         max_relative_decrease: float | None = None,
+        arm: str | None = None,
+        against: str | None = None,
+        contrast: str | None = None,
         level: float | None = None,
-        against: None = None,
+    ) -> Decision:
+        """Say whether a requirement holds, does not, or cannot be told; see :meth:`require`."""
+        limits = Limits(
+            at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
+        )
+        (wanted,) = self._requirements((metric,), limits, arm, against, contrast, level)
+        return self._decided(wanted)
+
+    def require(  # noqa: PLR0913 (a sentence names one limit)
+        self,
+        *metrics: str | Metric,
+        at_most: float | None = None,
+        at_least: float | None = None,
+        max_increase: float | None = None,
+        max_decrease: float | None = None,
+        max_relative_increase: float | None = None,
+        max_relative_decrease: float | None = None,
+        arm: str | None = None,
+        against: str | None = None,
+        contrast: str | None = None,
+        level: float | None = None,
+        accepted: Mapping[str, str] = NOTHING,
     ) -> Comparison:
-        """Raise unless the candidate keeps a limit, as far as the items can show.
+        """Raise, in a test fail, unless an arm keeps a limit, as far as the items can show.
 
         Parameters
         ----------
         metrics
             Ids such as ``"ece"``, which is also what is required if none is named.
         at_most, at_least
-            The candidate's own value: a ceiling (or a floor, for ``accuracy``).
+            The metric itself: a ceiling (or a floor, for ``accuracy``).
         max_increase, max_decrease
-            How much worse than the reference, in the metric's unit.
+            How much worse than ``against``, in the metric's unit; negative asks for an improvement.
         max_relative_increase, max_relative_decrease
-            How much worse as a share of the reference's value.
+            The same as a share of what it is compared with, 0.05 for 5%.
+        arm
+            What is judged, if not the candidate.
+        against
+            What it is compared with, if not the reference: another arm. Of a transfer also the id of
+            another calibrator, transferred likewise; in a test's grid also ``"baseline"`` (what was accepted
+            last time, where the run names it) and ``"quantizer:ID"``, another quantizer's transferred arm.
+        contrast
+            In place of the two, a named contrast, which may be at most ``max_increase``.
         level
             Of the interval, for this requirement.
-        against
-            Not for comparisons, which have their reference: it is refused with the reason.
+        accepted
+            Failures that were looked at and accepted: a cell's id, or a glob of ids, and the reason. In a
+            test such a cell is measured and shown as failed, but the test counts as an expected failure.
 
         Returns
         -------
@@ -83,132 +275,170 @@ class Comparison:
         ------
         GateFailedError
             It is shown not to hold; the message says where to look. What cannot be decided with
-            these items passes: ask :meth:`decide` to tell the two apart.
+            these items passes here: ask :meth:`decide` to tell the two apart.
         InputError
             The sentence makes no sense, or the records cannot give the metric.
         """
-        check_against(against)
         limits = Limits(
             at_most, at_least, max_increase, max_decrease, max_relative_increase, max_relative_decrease
         )
-        for wanted in requirements(metrics or ("ece",), limits, level=level):
-            decision = self.decide(wanted)
-            if decision.outcome == "fail":
-                raise GateFailedError(self.explain(wanted, decision))
+        for wanted in self._requirements(metrics or ("ece",), limits, arm, against, contrast, level):
+            if self.court.asks(wanted):
+                self.court.settle(self, self._decided(wanted), accepted)
         return self
 
-    def decide(self, requirement: Requirement) -> GateDecision:
-        """Return whether the requirement holds, does not, or cannot be told."""
-        return requirement.judge(self.change(requirement))
+    def require_recovered(
+        self,
+        metric: str = "ece",
+        *,
+        reference: str,
+        quantized: str,
+        restored: str,
+        min_fraction: float,
+        accepted: Mapping[str, str] = NOTHING,
+    ) -> Comparison:
+        """Require that an arm gives back at least a share of what quantization cost.
 
-    def change(self, requirement: Requirement) -> Change:
-        """Return what the requirement is judged by."""
-        candidate, reference = self.resampled(requirement)
-        return change(
-            candidate, reference, relative=requirement.relative, level=requirement.level or self.level
+        Where quantization is not shown to have cost anything the fraction is refused, and the gate is
+        inconclusive.
+        """
+        found = self.recovered(metric, reference=reference, quantized=quantized, restored=restored)
+        weights = {restored: 1.0, quantized: min_fraction - 1.0, reference: -min_fraction}
+        what = Contrast(f"{restored} recovers of {quantized}", weights)
+        wanted = Requirement(get(metric), "min_fraction", min_fraction, what)
+        estimate = found.fraction or found.cost
+        measured = Change(
+            estimate.value,
+            estimate.interval,
+            self.n_test,
+            found.metric,
+            estimate.level,
+            candidate_value=estimate.value,
+            lower_is_better=False,
         )
+        decision = (
+            Decision("inconclusive", measured, min_fraction, None, found.refused, wanted)
+            if found.fraction is None
+            else Decision.of(wanted, measured)
+        )
+        self.court.settle(self, decision, accepted)
+        return self
 
-    def resampled(self, requirement: Requirement) -> tuple[Resampled, Resampled | None]:
-        """Return the metric of the candidate and, unless the metric itself is limited, the reference."""
-        candidate = self._measure(requirement.metric, self.pair.candidate)
-        if requirement.is_limit:
-            return candidate, None
-        return candidate, self._measure(requirement.metric, self.pair.reference)
+    def recovered(self, metric: str, *, reference: str, quantized: str, restored: str) -> Recovery:
+        """Return how much of quantization's cost an arm gives back; a flawed arm has nothing to give."""
+        names = (reference, quantized, restored)
+        found = recovered_fraction(*(self.arm(n).resampled(metric) for n in names), level=self.level)
+        flaws = [flaw for name in (reference, restored) if (flaw := self.arms.flaw(name))]
+        if found.fraction is None or not flaws:
+            return found
+        return Recovery(metric, found.cost, found.gain, None, flaws[0])
 
-    def explain(self, requirement: Requirement, decision: GateDecision) -> str:
-        """Say what happened, by how much, with what certainty, and what to look at."""
-        reference = None if requirement.is_limit else "reference"
-        lines = [headline(decision, requirement.keyword), figures(decision, "candidate", reference)]
-        lines += what_moved(self.pair)
+    def explain(self, decision: Decision, *, whom: str = "", further: tuple[str, ...] = ()) -> str:
+        """Say what happened, by how much, with what certainty, and what to look at.
+
+        Parameters
+        ----------
+        decision
+            What is explained.
+        whom
+            A line on what was measured.
+        further
+            Lines to follow the figures.
+        """
+        wanted = decision.requirement
+        needed = decision.items_needed
+        lines = [
+            decision.why,
+            *filter(None, [whom]),
+            figures(wanted, decision.change),
+            *further,
+            *self._where(wanted),
+            *([f"about {needed:,} test items would decide it"] if needed else []),
+        ]
         return "\n  ".join(lines)
 
-    @cached_property
-    def pair(self) -> Pair:
-        """The answers, rows sorted by item id."""
-        return Pair(
-            np.sort(self.reference.item_ids),
-            Outcomes.from_record(self.candidate),
-            Outcomes.from_record(self.reference),
+    def p_value(self, decision: Decision) -> float:
+        """Return the smallest p at which a failed requirement still fails, to correct it for their number.
+
+        What fails for a flaw of its arm fails at any.
+        """
+        wanted = decision.requirement
+        if self._flaw(wanted):
+            return 0.0
+        if wanted.of.id:
+            limit = wanted.limit if wanted.kind == "change" else 0.0
+            return contrast_exceedance(self._terms(wanted), limit=limit)
+        candidate, reference = self._pair(wanted)
+        return exceedance_p_value(candidate, reference, limit=wanted.limit, relative=wanted.relative)
+
+    def _requirements(
+        self,
+        metrics: tuple[str | Metric, ...],
+        limits: Limits,
+        arm: str | None,
+        against: str | None,
+        contrast: str | None,
+        level: float | None,
+    ) -> list[Requirement]:
+        if contrast is not None and (arm or against):
+            raise InputError(f"contrast={contrast!r} names its arms; leave arm and against out")
+        return requirements(
+            metrics,
+            limits,
+            arm=arm or self.candidate,
+            against=against or self.reference,
+            contrast=None if contrast is None else self._named(contrast),
+            level=level,
         )
 
-    @cached_property
-    def resamples(self) -> Resamples:
-        """Resamples that both models share."""
-        return resamples_for(self.reference.item_ids, n_resamples=self.n_resamples, seed=self.seed)
+    def _named(self, contrast: str) -> Contrast:
+        if contrast not in self.contrasts:
+            raise UnknownNameError(unknown("contrast", contrast, self.contrasts))
+        return self.contrasts[contrast]
 
-    def _measure(self, metric: Metric, items: Outcomes) -> Resampled:
-        return resample([metric], items, self.resamples)[metric.id]
+    def _decided(self, wanted: Requirement) -> Decision:
+        level = wanted.level or self.level
+        measured = self.arms.recall(wanted, level, lambda: self._measured(wanted))
+        if flaw := self._flaw(wanted):
+            return Decision("fail", measured, wanted.limit, None, flaw, wanted)
+        return Decision.of(wanted, measured)
 
+    def _flaw(self, wanted: Requirement) -> str:
+        judged = list(wanted.of.weights) if wanted.of.id else [wanted.candidate]
+        return next((flaw for name in judged if (flaw := self.arms.flaw(name))), "")
 
-def compare(
-    reference: npt.ArrayLike | AnyRecord,
-    candidate: npt.ArrayLike | AnyRecord,
-    labels: npt.ArrayLike | None = None,
-    *,
-    level: float = LEVEL,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = 0,
-) -> Comparison:
-    """Put a candidate's answers beside a reference's.
+    def _measured(self, wanted: Requirement) -> Change:
+        level = wanted.level or self.level
+        if wanted.of.id:
+            terms = self._terms(wanted)
+            found = contrast(terms, level)
+            better = terms[0][1].metric.direction != "higher"
+            return Change(
+                found.value, found.interval, found.n, wanted.metric.id, level, lower_is_better=better
+            )
+        candidate, reference = self._pair(wanted)
+        return change(candidate, reference, relative=wanted.relative, level=level)
 
-    Parameters
-    ----------
-    reference, candidate
-        Logits (or log-probabilities) ``(n, k)`` of the same items in the same order, with
-        ``labels``; or two records, whose rows are matched by item id.
-    labels : (n,) int
-        The right classes, from 0, for logits only.
-    level, n_resamples, seed
-        Of the intervals.
+    def _terms(self, wanted: Requirement) -> list[tuple[float, Resampled]]:
+        return [(w, self.arm(name).resampled(wanted.metric)) for name, w in wanted.of.weights.items()]
 
-    Raises
-    ------
-    InputError
-        The arrays or records do not belong together.
+    def _pair(self, wanted: Requirement) -> tuple[Resampled, Resampled | None]:
+        if wanted.reference is None:
+            return self.arm(wanted.candidate).resampled(wanted.metric), None
+        first, second = self.arms.pair(wanted.candidate, wanted.reference, wanted.metric)
+        return first.resampled(wanted.metric), second.resampled(wanted.metric)
 
-    Examples
-    --------
-    >>> rng = np.random.default_rng(0)
-    >>> fp32 = 2 * rng.normal(size=(2000, 2))
-    >>> labels = (rng.random(2000) < 1 / (1 + np.exp(fp32[:, 0] - fp32[:, 1]))).astype(int)
-    >>> both = compare(fp32, fp32 + 0.01 * rng.normal(size=fp32.shape), labels)
-    >>> both.require("ece", "brier", max_increase=0.02).require("accuracy", at_least=0.6) is both
-    True
-    >>> compare(fp32, 3 * fp32, labels).require("ece", max_increase=0.02)  # doctest: +ELLIPSIS
-    Traceback (most recent call last):
-        ...
-    calbench.errors.GateFailedError: ece got worse by more than the margin +0.02
-    ...
-    """
-    records = [isinstance(value, Predictions | TopLabelPredictions) for value in (reference, candidate)]
-    if any(records) and not all(records):
-        raise InputError(
-            "one side is a record and the other is not; pass two records, or two arrays of logits"
-        )
-    if all(records):
-        if labels is not None:
-            raise InputError("records bring their own labels; leave labels out")
-        first, second = reference, candidate
-    else:
-        if labels is None:
-            raise InputError("labels are missing: pass compare(reference_logits, candidate_logits, labels)")
-        first, second = _record(reference, labels, "reference"), _record(candidate, labels, "candidate")
-    check_same_items(second, first)  # type: ignore[arg-type]
-    return Comparison(first, second, level, n_resamples, seed)  # type: ignore[arg-type]
+    def _where(self, wanted: Requirement) -> list[str]:
+        """Return lines on where to look: of one arm, or of two."""
+        if wanted.kind == "limit":
+            alone = self.arm(wanted.candidate)
+            return where_it_lies(alone.resamples.item_ids, alone.outcomes)
+        if wanted.reference is None:
+            return []
+        candidate, reference = self.arms.pair(wanted.candidate, wanted.reference, wanted.metric)
+        return what_moved(candidate.resamples.item_ids, reference.outcomes, candidate.outcomes)
 
 
-def check_against(against: object) -> None:
-    """Refuse ``against``, which requirements on ``calbench.transfer()`` have."""
-    if against is not None:
-        raise InputError(
-            f"against={against!r}: calbench.compare compares with its first argument; leave against out"
-            " (baselines and other arms are for calbench.transfer(), in a grid)"
-        )
-
-
-def _record(logits: npt.ArrayLike | AnyRecord, labels: npt.ArrayLike, side: str) -> Predictions:
-    values = np.asarray(logits)
-    try:
-        return Predictions(range(len(np.atleast_1d(values))), values, labels)
-    except CalbenchError as error:
-        raise InputError(f"{side}: {error}") from None
+def no_arm(name: str, known: Iterable[str]) -> UnknownNameError:
+    """Word the error for an arm that does not exist."""
+    return UnknownNameError(unknown("arm", name, known))

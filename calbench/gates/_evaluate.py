@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from calbench.gates._fitted_split import SEED
 from calbench.metrics import Metric
 from calbench.records import AnyRecord
 from calbench.statistics import Estimate, bootstrap
@@ -17,7 +18,7 @@ def evaluate(
     *,
     level: float = 0.95,
     n_resamples: int = 2000,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> dict[str, Estimate]:
     """Return metrics of a record with their intervals: of calibration errors those that gates use.
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from calbench.gates._requirement import Requirement
 from calbench.metrics import Outcomes, ReliabilityBins
 from calbench.records import Bool, Float64, Strings
-from calbench.statistics import GateDecision
+from calbench.statistics import Change
 
 SURE = 0.9
 _N_BINS_SHOWN = 3
@@ -16,53 +15,53 @@ _N_MISTAKES_SHOWN = 5
 _SMALLEST_MOVE = 5e-4
 
 
-@dataclass(frozen=True, eq=False)
-class Pair:
-    """What two models said about the same items, row by row.
-
-    Attributes
-    ----------
-    item_ids : (n,) strings
-        Of the items.
-    candidate, reference
-        The answers.
-    """
-
-    item_ids: Strings
-    candidate: Outcomes
-    reference: Outcomes
-
-
-def headline(decision: GateDecision, keyword: str) -> str:
-    """Say in one line what happened, and how sure that is."""
-    d = decision
-    unit = " (relative)" if d.relative else ""
-    if d.reference_value is None:
-        side = "above" if keyword == "at_most" else "below"
-        verb = "is" if d.outcome == "fail" else "may be"
-        return f"{d.metric} {verb} {side} the limit {d.margin:g}"
-    verb = "got worse" if d.outcome == "fail" else "may have got worse"
-    return f"{d.metric} {verb} by more than the margin {d.margin:+g}{unit}"
+def headline(requirement: Requirement, outcome: str) -> str:
+    """Say in one line what is decided of a requirement, and how sure that is."""
+    metric, limit = requirement.metric.id, requirement.limit
+    kept, unsure = outcome == "pass", outcome == "inconclusive"
+    if requirement.kind == "limit":
+        side = "above" if requirement.keyword == "at_most" else "below"
+        verb = "is not" if kept else "may be" if unsure else "is"
+        return f"{metric} {verb} {side} the limit {limit:g}"
+    if requirement.kind == "fraction":
+        verb = "is at least" if kept else "may be below" if unsure else "is below"
+        return f"the share of the lost {metric} that {requirement.of.id} {verb} {limit:g}"
+    unit = " (relative)" if requirement.relative else ""
+    verb = "did not get worse" if kept else "may have got worse" if unsure else "got worse"
+    return f"{metric} {verb} by more than the margin {limit:+g}{unit}"
 
 
-def figures(decision: GateDecision, candidate: str, reference: str | None) -> str:
-    """Say by how much, with what certainty."""
-    d = decision
-    low, high = d.interval
-    if reference is None or d.reference_value is None:
-        value = f"{candidate} {d.candidate_value:.4f}, {d.level:.0%} interval [{low:.4f}, {high:.4f}]"
+def figures(requirement: Requirement, change: Change) -> str:
+    """Name both sides and their values, the change, and with what certainty it is known."""
+    low, high = change.interval
+    sign = "" if requirement.kind == "limit" else "+"
+    around = f"{change.level:.0%} interval [{low:{sign}.4f}, {high:{sign}.4f}]"
+    candidate = shown(requirement.candidate)
+    if requirement.kind == "limit":
+        value = f"{candidate} {change.value:.4f}, {around}"
+    elif requirement.reference is None:
+        value = f"{candidate}: {change.value:+.4f}, {around}"
     else:
-        unit = " (relative)" if d.relative else ""
+        unit = " (relative)" if change.relative else ""
         value = (
-            f"{reference} {d.reference_value:.4f} -> {candidate} {d.candidate_value:.4f}:"
-            f" Δ = {d.delta:+.4f}{unit}, {d.level:.0%} interval [{low:+.4f}, {high:+.4f}]"
+            f"{shown(requirement.reference)} {change.reference_value:.4f} -> {candidate}"
+            f" {change.candidate_value:.4f}: Δ = {change.value:+.4f}{unit}, {around}"
         )
-    return f"{value}, n = {d.n:,} test items"
+    return f"{value}, n = {change.n:,} test items{change.sampling}"
 
 
-def what_moved(pair: Pair) -> list[str]:
+def shown(arm: str) -> str:
+    """Write an arm's name as words."""
+    return arm.replace("_", " ")
+
+
+def what_moved(item_ids: Strings, reference: Outcomes, candidate: Outcomes) -> list[str]:
     """Return lines on the reliability bins that moved most and on new mistakes made with confidence."""
-    return [*_bins(pair), *_mistakes(pair)]
+    new = new_sure_mistakes(reference, candidate)
+    return [
+        *_bins(reference, candidate),
+        *_list_mistakes("new mistakes", item_ids, candidate, reference, new),
+    ]
 
 
 def where_it_lies(item_ids: Strings, items: Outcomes) -> list[str]:
@@ -75,7 +74,7 @@ def where_it_lies(item_ids: Strings, items: Outcomes) -> list[str]:
     return [*lines, *_list_mistakes("mistakes", item_ids, items, None, _sure_and_wrong(items))]
 
 
-def new_sure_mistakes(candidate: Outcomes, reference: Outcomes, *, sure: float = SURE) -> Bool:
+def new_sure_mistakes(reference: Outcomes, candidate: Outcomes, *, sure: float = SURE) -> Bool:
     """Return which items ``(n,)`` the candidate alone answers wrongly with at least that confidence."""
     return np.asarray(_sure_and_wrong(candidate, sure) & ~_sure_and_wrong(reference, sure))
 
@@ -84,9 +83,9 @@ def _sure_and_wrong(items: Outcomes, sure: float = SURE) -> Bool:
     return np.asarray(~items.correct & (items.confidences >= sure))
 
 
-def _bins(pair: Pair) -> list[str]:
-    after = ReliabilityBins.of(pair.candidate.confidences, pair.candidate.correct)
-    before = ReliabilityBins.of(pair.reference.confidences, pair.reference.correct)
+def _bins(reference: Outcomes, candidate: Outcomes) -> list[str]:
+    after = ReliabilityBins.of(candidate.confidences, candidate.correct)
+    before = ReliabilityBins.of(reference.confidences, reference.correct)
     moves = np.abs(_gaps(after)) - np.abs(_gaps(before))
     order = [int(b) for b in np.argsort(-np.abs(moves), kind="stable")[:_N_BINS_SHOWN]]
     shown = [b for b in order if abs(moves[b]) >= _SMALLEST_MOVE]
@@ -97,11 +96,6 @@ def _bins(pair: Pair) -> list[str]:
     ]
     lines += [f"  {_edges(after, b)}: {_bin(before, b)} -> {_bin(after, b)}, {moves[b]:+.4f}" for b in shown]
     return lines
-
-
-def _mistakes(pair: Pair) -> list[str]:
-    new = new_sure_mistakes(pair.candidate, pair.reference)
-    return _list_mistakes("new mistakes", pair.item_ids, pair.candidate, pair.reference, new)
 
 
 def _list_mistakes(

@@ -1,17 +1,17 @@
-"""Requirements as sentences: a metric, and how bad or how much worse it may be."""
+"""Requirements as sentences: a metric of which arm, and how bad or how much worse it may be."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from calbench.errors import InputError
 from calbench.metrics import Metric, get
-from calbench.statistics import Change, GateDecision
 
-Kind = Literal["limit", "change", "relative change"]
+Kind = Literal["limit", "change", "relative change", "fraction"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,28 @@ _KINDS: dict[str, tuple[Kind, str]] = {
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """A question to arms: a weighted sum of their metrics.
+
+    Parameters
+    ----------
+    id
+        Short name.
+    weights
+        By arm.
+    question
+        In words, for reports.
+    """
+
+    id: str
+    weights: Mapping[str, float]
+    question: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", MappingProxyType(dict(self.weights)))
+
+
+@dataclass(frozen=True)
 class Requirement:
     """One metric and what may become of it.
 
@@ -58,6 +80,8 @@ class Requirement:
         The limit's name in the sentence, such as ``"max_increase"``.
     limit
         Its value.
+    of
+        The arms whose metric, or difference, or weighted sum is limited.
     level
         Of the interval; None for the default.
     """
@@ -65,35 +89,47 @@ class Requirement:
     metric: Metric
     keyword: str
     limit: float
+    of: Contrast
     level: float | None = None
 
     @property
     def kind(self) -> Kind:
-        """What is limited: the metric, its change, or its change as a share."""
-        return _KINDS[self.keyword][0]
-
-    @property
-    def is_limit(self) -> bool:
-        """Whether the metric itself is limited, so that there is nothing to compare with."""
-        return self.kind == "limit"
+        """What is limited: the metric, its change, its change as a share, or a recovered fraction."""
+        return "fraction" if self.keyword == "min_fraction" else _KINDS[self.keyword][0]
 
     @property
     def relative(self) -> bool:
         """Whether the limit is a share of the reference's value."""
         return self.kind == "relative change"
 
-    def judge(self, change: Change) -> GateDecision:
-        """Return the decision for what was measured."""
-        return change.judge(self.limit)
+    @property
+    def candidate(self) -> str:
+        """The arm that is judged; of a named contrast, its name."""
+        return self.of.id or next(iter(self.of.weights))
+
+    @property
+    def reference(self) -> str | None:
+        """The arm that it is compared with; None where there is no one arm."""
+        names = list(self.of.weights)
+        return names[1] if not self.of.id and len(names) > 1 else None
 
     def __str__(self) -> str:
         return f"{self.metric.id} {self.keyword}={self.limit:g}"
 
 
-def requirements(metrics: Iterable[str], limits: Limits, *, level: float | None = None) -> list[Requirement]:
+def requirements(
+    metrics: Iterable[str | Metric],
+    limits: Limits,
+    *,
+    arm: str,
+    against: str,
+    contrast: Contrast | None = None,
+    level: float | None = None,
+) -> list[Requirement]:
     """Read a sentence: one requirement for each metric.
 
-    >>> [str(r) for r in requirements(("ece", "nll"), Limits(max_increase=0.02))]
+    >>> wanted = requirements(("ece", "nll"), Limits(max_increase=0.02), arm="b", against="a")
+    >>> [str(r) for r in wanted]
     ['ece max_increase=0.02', 'nll max_increase=0.02']
 
     Raises
@@ -114,10 +150,17 @@ def requirements(metrics: Iterable[str], limits: Limits, *, level: float | None 
         raise InputError(f"{keyword}={limit!r}; use a finite number")
     if level is not None and not 0 < level < 1:
         raise InputError(f"level={level}; use a share between 0 and 1, such as 0.95")
+    kind = _KINDS[keyword][0]
+    if contrast is not None and kind != "change":
+        raise InputError(f"a contrast is a difference: limit it with max_increase=, not {keyword}=")
+    if contrast is None:
+        contrast = Contrast("", {arm: 1.0} if kind == "limit" else {arm: 1.0, against: -1.0})
+        if kind != "limit" and arm == against:
+            raise InputError(f"{arm!r} would be compared with itself; name another arm in against=")
     found = [get(name) for name in metrics]
     for metric in found:
         _check_direction(metric, keyword)
-    return [Requirement(metric, keyword, float(limit), level) for metric in found]
+    return [Requirement(metric, keyword, float(limit), contrast, level) for metric in found]
 
 
 def _check_direction(metric: Metric, keyword: str) -> None:

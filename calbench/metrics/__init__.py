@@ -35,7 +35,7 @@ from calbench.metrics._drift import (
     precision_split,
     split_rate,
 )
-from calbench.metrics._outcomes import Outcomes
+from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._proper_scores import (
     accuracy,
     brier_score,
@@ -103,6 +103,7 @@ __all__ = [
     "calibration_intercept",
     "calibration_slope",
     "centred_norm",
+    "check_sample_weight",
     "classwise_calibration_error",
     "confidence_auroc",
     "confidence_shift",

@@ -13,7 +13,9 @@ from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._weighted import Finish, Statistic, SumStatistic, Term
 from calbench.records import Float64
 
-EDGES = "right-closed, the first bin also contains 0; an edge has a tolerance of 2**-51"
+# A confidence is as exact as float32 can be, whoever stored it: far less than the tolerance.
+TOLERANCE = 1e-6
+EDGES = "right-closed, the first bin also contains 0; an edge has a tolerance of 1e-6"
 NORMS = ("l1", "l2", "max")
 CHUNK = 65_536  # items whose temporaries stay in a core's cache
 
@@ -72,11 +74,11 @@ def uniform_bins(values: Float64, n_bins: int, *, out: Float64 | None = None) ->
     """Return the bin ``(n,)`` of each value in [0, 1] among ``n_bins`` of equal width.
 
     Bin ``b`` is ``(b / n_bins, (b + 1) / n_bins]`` and the first also contains 0. What exceeds an
-    edge by less than 2**-51 counts as being on it, so that 0.6 and 9 * (1 / 15) share a bin.
-    ``out (n,)`` is scratch space.
+    edge by less than 1e-6 counts as being on it, so that 0.6 and 9 * (1 / 15) share a bin, and so do a
+    confidence and what is left of it in float32. ``out (n,)`` is scratch space.
     """
     scaled = np.multiply(values, n_bins, out=out)
-    scaled -= n_bins * 2.0**-51
+    scaled -= n_bins * TOLERANCE
     # Truncation is towards zero, which keeps 0 in the first bin.
     return scaled.astype(np.intp)
 

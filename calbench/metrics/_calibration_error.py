@@ -61,7 +61,7 @@ def expected_calibration_error(
     (``"l2"``, RMSCE) or :math:`\max_b |\bar c_b - a_b|` (``"max"``, MCE).
 
     Bins are right-closed; the first also contains 0. The estimate is biased upwards: a perfectly
-    calibrated model shows about 0.08 at 200 items (see ``calbench.statistics.compare``).
+    calibrated model shows about 0.08 at 200 items (see ``calbench.compare``).
 
     Parameters
     ----------

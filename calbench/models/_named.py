@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ def is_place(name: str) -> bool:
     )
 
 
-def named(place: str) -> str:
+def named(place: str, *, classes: Sequence[str] = ()) -> str:
     """Register the model that is at a place, and return its id: short, and unlike every other's.
 
     Only the configuration is read (of a hub id: fetched), no weights.
@@ -49,16 +49,21 @@ def named(place: str) -> str:
     place
         A folder with a model or a peft adapter, ``org/name`` or ``org/name@revision`` on the hub, or a
         GGUF file.
+    classes
+        Names of a classifier's outputs, in its order, where its configuration has none.
 
     Raises
     ------
     InputError
-        There is no such place, or no model that can be asked; the message says what to write.
+        There is no such place, its head has another number of outputs, or no model that can be asked;
+        the message says what to write.
     SetupRequiredError
         It is on the hub, which cannot be reached.
     """
     if place not in _OPEN:
         source = replace(source_at(place), id=_free_id(place))
+        if classes:
+            source = _renamed(source, tuple(classes))
 
         def opened() -> ModelSource:
             return source
@@ -67,6 +72,16 @@ def named(place: str) -> str:
         registry.register(source.id)(opened)
         _OPEN[place] = source.id
     return _OPEN[place]
+
+
+def _renamed(source: ModelSource, classes: tuple[str, ...]) -> ModelSource:
+    if len(classes) != len(source.classes):
+        raise InputError(
+            f"model {source.id!r}: its head has {len(source.classes)} outputs"
+            f" ({', '.join(source.classes) or 'none'}), and {len(classes)} classes are named"
+            f" ({', '.join(classes)}); name them all, in its order"
+        )
+    return replace(source, classes=classes)
 
 
 def get(name: str) -> ModelSource:

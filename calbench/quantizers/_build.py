@@ -94,7 +94,7 @@ def quantize(
     samples = chosen_samples(quantizer, samples)
     try:
         return _quantized(quantizer, source, samples, probe, checkpoint_dir, seed)
-    except CalbenchError:
+    except (CalbenchError, OSError):  # a full disk is no quantizer's
         raise
     except Exception as error:  # of a backend or an architecture: it ends this cell, and no other
         raise QuantizationError(

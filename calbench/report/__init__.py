@@ -2,7 +2,7 @@
 
 from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_arms
 from calbench.report._comment import comment
-from calbench.report._comparisons import gate_lines
+from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
 from calbench.report._files import write
 from calbench.report._html import html_page
@@ -10,7 +10,7 @@ from calbench.report._leaderboard import markdown, summary, terminal
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
 from calbench.report._records import ImportedCells, cells_of_records
-from calbench.report._results import Describes, Row, document, gate_of, merge, row_of, verdict, write_json
+from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
 
 __all__ = [
@@ -21,13 +21,13 @@ __all__ = [
     "arms_markdown",
     "arms_row",
     "arms_terminal",
+    "as_comparisons",
     "cells_of_records",
     "combined",
     "comment",
     "csv_table",
     "document",
     "gate_lines",
-    "gate_of",
     "html_page",
     "markdown",
     "merge",

@@ -11,8 +11,9 @@ from rich.text import Text
 from tabulate import tabulate
 
 from calbench import calibrators
-from calbench.adaptation import METRICS, ArmsResult, Recovery
+from calbench.adaptation import METRICS, VariantStudy
 from calbench.errors import CalbenchError
+from calbench.gates import Comparison, Recovery
 from calbench.report._results import Row
 from calbench.statistics import Estimate
 
@@ -38,28 +39,28 @@ LEGEND = (
 )
 
 
-def arms_row(result: ArmsResult) -> Row:
+def arms_row(study: VariantStudy) -> Row:
     """Return arms as plain JSON."""
-    names = [arm.id for arm in result.arms]
-    first = result.side(names[0])
+    compared = study.comparison
+    names = compared.arms.names
     return {
-        "model": result.model,
-        "task": result.task,
-        "quantizer": result.quantizer,
-        "seed": result.seed,
-        "level": result.level,
-        "n_training": result.n_training,
-        "n_calibration": len(first.calibration),
-        "n_test": len(first.test),
+        "model": study.model,
+        "task": study.task,
+        "quantizer": study.quantizer,
+        "seed": study.seed,
+        "level": study.level,
+        "n_training": study.n_training,
+        "n_calibration": compared.n_calibration,
+        "n_test": compared.n_test,
         "arms": {
             arm.id: {
                 "description": arm.description,
-                "record": result.records[arm.id].key,
-                "metrics": {metric: _measured(result, arm.id, metric) for metric in METRICS},
-                "collapsed": str(result.collapsed.get(arm.id, "")),
-                "training": _training(result, arm.id),
+                "record": study.records[arm.id].key,
+                "metrics": {metric: _measured(compared, arm.id, metric) for metric in METRICS},
+                "collapsed": str(study.collapsed.get(arm.id, "")),
+                "training": _training(study, arm.id),
             }
-            for arm in result.arms
+            for arm in study.variants
         },
         "effects": [
             {
@@ -70,13 +71,13 @@ def arms_row(result: ArmsResult) -> Row:
                 "p_value": effect.p_value,
                 "shown": effect.shown(),
             }
-            for effect in result.effects
+            for effect in study.effects
         ],
-        "calibrated": _calibrated(result),
+        "calibrated": _calibrated(study),
         "recovered": [
             _recovery(
                 triple,
-                result.recovery(metric, reference=triple[0], quantized=triple[1], restored=triple[2]),
+                compared.recovered(metric, reference=triple[0], quantized=triple[1], restored=triple[2]),
             )
             for triple in RECOVERIES
             if set(triple) <= set(names)
@@ -194,29 +195,29 @@ def _shown_value(estimate: dict[str, Any] | None) -> str:
     return "n/a" if estimate is None else f"{estimate['value']:.3f}"
 
 
-def _measured(result: ArmsResult, arm: str, metric: str) -> dict[str, Any] | None:
+def _measured(compared: Comparison, arm: str, metric: str) -> dict[str, Any] | None:
     try:
-        return _plain(result.estimate(arm, metric))
+        return _plain(compared.estimate(metric, arm=arm))
     except CalbenchError:  # not defined, say because the model is never sure enough
         return None
 
 
-def _calibrated(result: ArmsResult) -> dict[str, dict[str, dict[str, Any] | None]]:
+def _calibrated(study: VariantStudy) -> dict[str, dict[str, dict[str, Any] | None]]:
     return {
         arm.id: {
-            "none": _plain(result.estimate(arm.id, "ece")),
+            "none": _plain(study.comparison.estimate("ece", arm=arm.id)),
             **{
-                name: _plain(result.estimate(arm.id, "ece", name))
+                name: _plain(study.comparison.estimate("ece", arm=f"{arm.id}+{name}"))
                 for name in calibrators.names()
                 if name != "identity"
             },
         }
-        for arm in result.arms
+        for arm in study.variants
     }
 
 
-def _training(result: ArmsResult, arm: str) -> dict[str, Any] | None:
-    history = result.training.get(arm)
+def _training(study: VariantStudy, arm: str) -> dict[str, Any] | None:
+    history = study.training.get(arm)
     if history is None:
         return None
     return {

@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from calbench.gates import ARMS
+from calbench.gates import TRANSFER_ARMS
 from calbench.report._results import DIFFERENCES, Row, verdict
 
 # A spreadsheet takes a cell that begins so for a formula.
@@ -42,7 +42,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
     yield "rank.high", place.get("interval", (None, None))[1]
     for name in ("n_calibration", "n_test", "seed", "level"):
         yield name, row[name]
-    for arm in ARMS:
+    for arm in TRANSFER_ARMS:
         yield from _estimates(arm, row["arms"].get(arm, {}))
     for name in DIFFERENCES:
         yield from _estimates(name, row[name])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from calbench.errors import InputError
-from calbench.gates import ARMS, TransferResult
+from calbench.gates import TRANSFER_ARMS, Comparison
 from calbench.metrics import Outcomes, ReliabilityBins
 from calbench.records import Float64
 
@@ -16,9 +16,9 @@ N_BINS = 15
 MAX_POINTS = 300
 
 
-def reliability(result: TransferResult) -> dict[str, Any]:
+def reliability(compared: Comparison) -> dict[str, Any]:
     """Return, for each arm, the items, mean confidence and accuracy of each bin; null in empty ones."""
-    return {arm: bins_of(result.arm(arm).items) for arm in ARMS}
+    return {arm: bins_of(compared.arm(arm).outcomes) for arm in TRANSFER_ARMS}
 
 
 def bins_of(items: Outcomes) -> dict[str, Any]:
@@ -31,13 +31,13 @@ def bins_of(items: Outcomes) -> dict[str, Any]:
     }
 
 
-def confidence_pairs(result: TransferResult) -> dict[str, Any]:
+def confidence_pairs(compared: Comparison) -> dict[str, Any]:
     """Return the raw confidences of both models on a sample of the test items, and where answers flip.
 
     At most 300 items, evenly spaced in the order of their ids, so that the sample has as many flips
     as the whole in proportion.
     """
-    reference, candidate = (result.arm(arm).items for arm in ("raw_reference", "raw_candidate"))
+    reference, candidate = (compared.arm(arm).outcomes for arm in ("raw_reference", "raw_candidate"))
     flips = flipped(reference, candidate)
     shown = np.unique(np.linspace(0, len(flips) - 1, min(len(flips), MAX_POINTS)).astype(int))
     return {

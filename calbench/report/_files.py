@@ -8,6 +8,7 @@ from typing import Any
 
 from calbench.cache import replacing
 from calbench.report._comment import comment
+from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
@@ -30,9 +31,10 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
         Of the page.
     """
     rows = document["cells"]
+    others = [*document.get("comparisons", ()), *as_comparisons(document.get("variants", ()))]
     texts = {
         "leaderboard.md": markdown(rows),
-        "comment.md": comment(rows, comparisons=document.get("comparisons", ())),
+        "comment.md": comment(rows, comparisons=others),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
     }

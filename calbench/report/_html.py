@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from calbench.report._comparisons import counted, gate_lines, worst_first
+from calbench.report._comparisons import as_comparisons, counted, gate_lines, worst_first
 from calbench.report._view import page_data
 
 _SCRIPTS = ("elements.js", "leaderboard.js", "overview.js", "charts.js", "views.js", "main.js")
@@ -32,7 +32,8 @@ def html_page(document: Mapping[str, Any], *, title: str = "calbench leaderboard
     """
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     page = environment.from_string(_asset("report.html.j2"))
-    gates = gate_lines(document.get("comparisons", ()))
+    others = [*document.get("comparisons", ()), *as_comparisons(document.get("variants", ()))]
+    gates = gate_lines(others)
     return page.render(
         title=title,
         version=document["calbench"],

@@ -72,7 +72,7 @@ def markdown(rows: Sequence[Row]) -> str:
         lines += [
             f"## {markdown_text(model)} on {markdown_text(task)}",
             "",
-            f"Reference: {markdown_text(first['baseline'])}. Fitted on {first['n_calibration']:,} items,"
+            f"Reference: {markdown_text(first['reference'])}. Fitted on {first['n_calibration']:,} items,"
             f" scored on {first['n_test']:,}; {first['level']:.0%} intervals; seed {first['seed']}.",
             "",
             tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),

@@ -85,10 +85,10 @@ def _calibrated_cells(row: PrecisionRow) -> list[dict[str, str]]:
             "quantizer": row.quantizer,
             "calibrator": calibrator,
             "transferred ECE": _with_interval(parts["transferred"]["ece"]),
-            "refitted ECE": _with_interval(parts["native"]["ece"]),
+            "refitted ECE": _with_interval(parts["refitted"]["ece"]),
             "lost in transfer": _with_interval(parts["degradation"]["ece"], "+"),
             "transferred NLL": _with_interval(parts["transferred"]["nll"])
-            if "nll" in parts["native"]
+            if "nll" in parts["refitted"]
             else "",
         }
         for calibrator, parts in row.calibrated.items()

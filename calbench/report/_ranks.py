@@ -22,11 +22,11 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     result: list[Row] = []
     for _, group in groupby(rows, key=lambda row: (row["model"], row["task"], row["quantizer"])):
         members = list(group)
-        entries = {row["calibrator"]: _entry(row) for row in members if row.get("resamples")}
+        entries = {row["calibrator"]: _entry(row) for row in members if row.get("ranked")}
         sizes = {(entry.n_items, entry.values.shape) for entry in entries.values()}
         ranks = rank_intervals(entries) if len(entries) > 1 and len(sizes) == 1 else {}
         for row in members:
-            kept = {name: value for name, value in row.items() if name != "resamples"}
+            kept = {name: value for name, value in row.items() if name != "ranked"}
             place = ranks.get(row["calibrator"])
             if place:
                 kept["rank"] = {"rank": place.rank, "interval": list(place.interval), "of": len(ranks)}
@@ -35,5 +35,6 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
 
 
 def _entry(row: Row) -> Resampled:
-    value = row["arms"]["transferred"][METRIC]["value"]
-    return Resampled(get(METRIC), value, unpacked_resamples(row["resamples"]), row["n_test"])
+    found = row["ranked"]
+    values = unpacked_resamples(found["resamples"])
+    return Resampled.of_values(get(METRIC), found["value"], values, found["n"])

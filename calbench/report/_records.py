@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from calbench.gates import MARGIN, SEED
 from calbench.records import AnyRecord
-from calbench.report._results import Row, gate_of, merge, row_of
-from calbench.runs import Cell, ImportedBench, Measured
+from calbench.report._results import Row, merge, row_of
+from calbench.runs import Cell, ImportedRunner, Measured
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class ImportedCells:
 
     rows: list[Row]
     notes: tuple[str, ...]
-    _bench: ImportedBench = field(repr=False)
+    _runner: ImportedRunner = field(repr=False)
 
     def describe(self, key: str) -> Mapping[str, Any]:
         """Return the identity and provenance of a record."""
-        return self._bench.describe(key)
+        return self._runner.describe(key)
 
 
 def cells_of_records(
@@ -37,8 +38,8 @@ def cells_of_records(
     *,
     calibrators: Sequence[str] = ("identity", "temperature"),
     reference: str | None = None,
-    margin: float = 0.02,
-    seed: int = 0,
+    margin: float = MARGIN,
+    seed: int = SEED,
     n_resamples: int = 2000,
 ) -> ImportedCells:
     """Run the transfer experiment between records of the same model and task.
@@ -65,26 +66,25 @@ def cells_of_records(
     InputError
         A record does not say what it is of, two are of one cell, or a group has no reference.
     """
-    bench = ImportedBench.of(records, reference=reference, n_resamples=n_resamples)
+    runner = ImportedRunner.of(records, reference=reference, n_resamples=n_resamples)
     rows: list[Row] = []
     notes: list[str] = []
-    for place in bench.records:
+    for place in runner.records:
         for calibrator in calibrators:
             cell = Cell(*place, calibrator)
-            if not bench.can_fit(calibrator, *place):
+            if not runner.can_fit(calibrator, *place):
                 notes.append(f"{cell.id}: {calibrator} needs class vectors; left out")
                 continue
-            if (missing := bench.missing(cell)) is not None:
+            if (missing := runner.missing(cell)) is not None:
                 notes.append(f"{cell.id}: {missing}; left out")
                 continue
-            measured = bench.transfer(cell, seed=seed)
-            own = cell.quantizer == bench.references[cell.model, cell.task]
+            measured = runner.transfer(cell, seed=seed)
+            own = cell.quantizer == runner.references[cell.model, cell.task]
             rows.append(row_of([measured]) if own else _gated(measured, margin))
-    return ImportedCells(merge(rows), tuple(notes), bench)
+    return ImportedCells(merge(rows), tuple(notes), runner)
 
 
 def _gated(measured: Measured, margin: float) -> Row:
-    decision = measured.result.decide("ece", margin=margin)
+    decision = measured.comparison.decide("ece", max_increase=margin)
     test = f"{measured.cell.id}: ECE rises by at most {margin:g}"
-    arms = {"candidate": "transferred", "reference": "calibrated_reference"}
-    return {**row_of([measured]), "gates": [gate_of(decision, test=test, **arms)]}
+    return {**row_of([measured]), "gates": [decision.to_plain(test=test)]}

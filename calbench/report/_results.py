@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
@@ -14,15 +15,16 @@ from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
 from calbench.escaping import plain_json
-from calbench.gates import ARMS, TransferResult
+from calbench.gates import TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
 from calbench.metrics import get as get_metric
 from calbench.report._diagrams import confidence_pairs, packed_resamples, reliability
+from calbench.report._ranks import METRIC as RANKED_BY
 from calbench.report._ranks import ranked
 from calbench.runs import Measured, quantizer_order
-from calbench.statistics import Estimate, GateDecision
+from calbench.statistics import Change, Estimate, mcnemar
 
-SCHEMA = 2
-DIFFERENCES = ("degradation", "regret", "benefit")
+SCHEMA = 3
+DIFFERENCES = tuple(TRANSFER_CONTRASTS)
 Row = dict[str, Any]
 
 
@@ -35,7 +37,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         The cell's result for each seed; gates and intervals are those of the first.
     """
     first = measured[0]
-    result, cell = first.result, first.cell
+    compared, cell = first.comparison, first.cell
     report = first.candidate.provenance["quantization"]
     return {
         "cell": cell.id,
@@ -44,37 +46,28 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "quantizer": cell.quantizer,
         "calibrator": cell.calibrator,
         "seed": first.seed,
-        "n_calibration": result.n_calibration,
-        "n_test": result.n_test,
-        "level": result.level,
+        "n_calibration": compared.n_calibration,
+        "n_test": compared.n_test,
+        "level": compared.level,
         "records": {"reference": first.reference.key, "candidate": first.candidate.key},
-        "baseline": first.reference.provenance["baseline"],
+        "reference": first.reference.provenance["baseline"],
         "quantization": {
             name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
         },
-        "arms": {arm: _estimates(result.estimates(arm)) for arm in ARMS},
-        **{name: _estimates(getattr(result, name)) for name in (*DIFFERENCES, "relative_degradation")},
-        "accuracy_test": asdict(result.accuracy_test),
-        "quantization_accuracy_test": asdict(result.quantization_accuracy_test),
-        "other_seeds": {str(m.seed): _values(m.result) for m in measured[1:]},
-        "fitted": _saved(result.fitted),
-        "reliability": reliability(result),
-        "confidence_pairs": confidence_pairs(result),
-        "resamples": packed_resamples(result.measured("transferred", "ece").values),
+        "arms": {
+            arm: {m: _plain(compared.estimate(m, arm=arm)) for m in compared.metrics} for arm in TRANSFER_ARMS
+        },
+        **{name: {m: _plain(compared.contrast(name, m)) for m in compared.metrics} for name in DIFFERENCES},
+        "relative_degradation": _ratios(compared),
+        "accuracy_test": _mcnemar(compared, "transferred", "raw_candidate"),
+        "quantization_accuracy_test": _mcnemar(compared, "raw_candidate", "raw_reference"),
+        "other_seeds": {str(m.seed): _values(m.comparison) for m in measured[1:]},
+        "fitted": _saved(compared.arm("transferred").fitted),
+        "reliability": reliability(compared),
+        "confidence_pairs": confidence_pairs(compared),
+        "ranked": _ranked(first.ranked()),
         "warnings": list(first.warnings),
         "gates": [],
-    }
-
-
-def gate_of(decision: GateDecision, *, test: str, candidate: str, reference: str) -> dict[str, Any]:
-    """Return a gate's decision as plain JSON, with the test and the arms it compared."""
-    return {
-        **asdict(decision),
-        "interval": list(decision.interval),
-        "test": test,
-        "candidate": candidate,
-        "reference": reference,
-        "accepted": None,
     }
 
 
@@ -163,21 +156,46 @@ def _place(row: Row) -> tuple[Any, ...]:
     return row["model"], row["task"], not own, quantizer_order(row["quantizer"]), row["calibrator"]
 
 
-def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {name: {"value": e.value, "interval": list(e.interval)} for name, e in estimates.items()}
+def _plain(estimate: Estimate | Change) -> dict[str, Any]:
+    return {"value": estimate.value, "interval": list(estimate.interval)}
 
 
-def _saved(fitted: FittedCalibrator) -> dict[str, Any] | None:
+def _ratios(compared: Comparison) -> dict[str, Any]:
+    """Return the relative degradation: its interval is that of the ratio; one without bounds is left out."""
+    ratios = {}
+    for name in compared.metrics:
+        reference = compared.arm("calibrated_reference").resampled(name)
+        if reference.value <= 0 or (reference.values <= 0).any():
+            continue  # a share of nothing, or of a signed quantity, means nothing
+        change = compared.difference(name, relative=True)
+        if math.isfinite(change.interval[1]):
+            ratios[name] = _plain(change)
+    return ratios
+
+
+def _mcnemar(compared: Comparison, candidate: str, reference: str) -> dict[str, Any]:
+    return asdict(mcnemar(*(compared.arm(name).outcomes.correct for name in (candidate, reference))))
+
+
+def _ranked(arm: Arm) -> dict[str, Any]:
+    """Return what a calibrator is ranked by, which travels between processes."""
+    found = arm.resampled(RANKED_BY)
+    return {"value": found.value, "n": found.n_items, "resamples": packed_resamples(found.values)}
+
+
+def _saved(fitted: FittedCalibrator | None) -> dict[str, Any] | None:
     """Return the fit as JSON; None where a third party's fit does not offer that."""
+    if fitted is None:
+        return None
     try:
         return fitted.to_dict()
     except InputError:
         return None
 
 
-def _values(result: TransferResult) -> dict[str, dict[str, float]]:
-    values = result.arm("transferred").values
-    fitted_there = result.arm("calibrated_reference").values
+def _values(compared: Comparison) -> dict[str, dict[str, float]]:
+    values = compared.arm("transferred").values
+    fitted_there = compared.arm("calibrated_reference").values
     return {
         "transferred": values,
         "degradation": {name: value - fitted_there[name] for name, value in values.items()},

@@ -14,6 +14,7 @@ from calbench.records import json_document
 from calbench.report._results import SCHEMA, merge
 
 OLDEST = 1
+_RENAMED = {"native": "refitted", "baseline": "reference"}
 _TEXTS = ("test", "metric", "outcome", "accepted", "candidate", "reference")  # of a gate
 
 
@@ -46,9 +47,23 @@ def read_results(path: Path) -> dict[str, Any]:
         )
     if version < OLDEST:
         raise InputError(f"{path}: format {version} does not exist; the oldest is {OLDEST}")
-    updated = {**document, "schema": SCHEMA}  # version 1 only lacks fields that may be absent
+    # Version 1 only lacks fields that may be absent.
+    cells = document["cells"]
+    renamed = [_updated(cell) for cell in cells] if isinstance(cells, list) else cells
+    updated = {**document, "schema": SCHEMA, "cells": renamed}
     check(updated, str(path))
     return {**updated, "cells": [_with_numbers(cell) for cell in updated["cells"]]}
+
+
+def _updated(cell: Any) -> Any:
+    """Return a cell of an older file in today's words: before version 3 two of them meant several things."""
+    if not isinstance(cell, dict) or not isinstance(cell.get("arms"), dict):
+        return cell  # the schema says what is wrong with it
+    renamed = {_RENAMED.get(name, name): value for name, value in cell.items()}
+    for part in ("arms", "reliability"):
+        if isinstance(renamed.get(part), dict):
+            renamed[part] = {_RENAMED.get(arm, arm): value for arm, value in renamed[part].items()}
+    return renamed
 
 
 def _with_numbers(cell: dict[str, Any]) -> dict[str, Any]:

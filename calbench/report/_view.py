@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calbench.gates import ARMS
+from calbench.gates import TRANSFER_ARMS
 from calbench.report._leaderboard import is_reference
 from calbench.report._results import DIFFERENCES, Row, hurts, pair_key, verdict
 
@@ -32,7 +32,7 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
         "settings": document["settings"],
         "definitions": document["metrics"],
         "metrics": metrics,
-        "arms": list(ARMS),
+        "arms": list(TRANSFER_ARMS),
         "differences": list(DIFFERENCES),
         "cells": [_cell(cell, metrics) for cell in cells],
         "pairs": {key: _points(pair, share) for key, pair in pairs.items()},
@@ -55,16 +55,16 @@ def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "nc": row["n_calibration"],
         "seed": row["seed"],
         "level": row["level"],
-        "baseline": row["baseline"],
+        "origin": row["reference"],
         "bits": _number(size.get("effective_bits")),
         "mib": _number(size["resident_bytes"] / 2**20) if size.get("resident_bytes") else None,
         "rank": [place["rank"], *place["interval"], place["of"]] if place else None,
         "verdict": verdict(row),
         "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
         "hurts": hurts(row),
-        "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in ARMS],
+        "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in TRANSFER_ARMS],
         "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
-        "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in ARMS],
+        "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in TRANSFER_ARMS],
         "pair": pair_key(row),
         "gates": [_gate(gate) for gate in row["gates"]],
         "warnings": row["warnings"],

@@ -1,6 +1,6 @@
 """Which cells there are, and the runner that fills the store."""
 
-from calbench.runs._availability import Obstacle, Obstacles
+from calbench.runs._availability import Availability, Unavailable
 from calbench.runs._cells import (
     AXES,
     DEFAULT_MODELS,
@@ -13,10 +13,10 @@ from calbench.runs._cells import (
     grid_of,
     quantizer_order,
 )
-from calbench.runs._imported import ALL_ITEMS, ImportedBench, read_records
-from calbench.runs._inference_run import Asking, unreported
-from calbench.runs._result_cache import Memory, about
-from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Advance, Bench, Measured, Progress, Silence
+from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
+from calbench.runs._inference_run import InferenceRun, unreported
+from calbench.runs._result_cache import ResultCache, about
+from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Advance, Measured, Progress, Runner, Silence
 
 __all__ = [
     "ALL_ITEMS",
@@ -27,19 +27,19 @@ __all__ = [
     "QUANTIZATION_SEED",
     "REFERENCE",
     "Advance",
-    "Asking",
-    "Bench",
+    "Availability",
     "Cell",
     "Grid",
-    "ImportedBench",
+    "ImportedRunner",
+    "InferenceRun",
     "Measured",
-    "Memory",
-    "Obstacle",
-    "Obstacles",
     "Profile",
     "Progress",
+    "ResultCache",
+    "Runner",
     "Selection",
     "Silence",
+    "Unavailable",
     "about",
     "grid_of",
     "quantizer_order",

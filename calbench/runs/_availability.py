@@ -13,7 +13,7 @@ from calbench.runs._cells import Cell, Grid, Selection
 
 
 @dataclass(frozen=True)
-class Obstacle:
+class Unavailable:
     """Why cells cannot be measured.
 
     Attributes
@@ -31,32 +31,32 @@ class Obstacle:
     axes: tuple[str, ...]
 
 
-class Obstacles:
+class Availability:
     """Finds obstacles; each model and each task is looked for once, for a hub may take long to be missed."""
 
     def __init__(self) -> None:
         self._fetched, self._without_data = cache(_fetched), cache(_without_data)
 
-    def between(self, model: str, task: str) -> Obstacle | None:
+    def between(self, model: str, task: str) -> Unavailable | None:
         """Return what keeps a model from being asked a task; no weights are read.
 
-        An embedded model that ``calbench setup`` has still to make is no obstacle, but an error of its
+        An embedded model that ``calbench setup`` has still to make is no unavailable, but an error of its
         own; and so is whatever else is wrong with a model or with data: measuring the cell raises it.
         """
         try:
             source = self._fetched(model)
-            if isinstance(source, Obstacle):
+            if isinstance(source, Unavailable):
                 return source
             missing = self._without_data(task)
             if missing is None:
                 tasks.get(task).request(source)
         except UnanswerableError as error:
-            return Obstacle(f"{model} on {task}", str(error), ("models", "tasks"))
+            return Unavailable(f"{model} on {task}", str(error), ("models", "tasks"))
         except CalbenchError:
             return None
         return missing
 
-    def excused(self, cell: Cell, grid: Grid, command_line: Selection) -> Obstacle | None:
+    def excused(self, cell: Cell, grid: Grid, command_line: Selection) -> Unavailable | None:
         """Return what keeps a cell from being measured, if a pattern or a default picked it and not its ids.
 
         What is named by its id is to be had: that it is not is an error, which measuring the cell raises.
@@ -68,9 +68,9 @@ class Obstacles:
 
     def sorted_out(
         self, cells: Sequence[Cell], grid: Grid, command_line: Selection
-    ) -> tuple[list[Cell], list[tuple[Cell, Obstacle]]]:
+    ) -> tuple[list[Cell], list[tuple[Cell, Unavailable]]]:
         """Divide cells into those to measure and those that are excused, with what is in their way."""
-        left, out = list[Cell](), list[tuple[Cell, Obstacle]]()
+        left, out = list[Cell](), list[tuple[Cell, Unavailable]]()
         for cell in cells:
             found = self.excused(cell, grid, command_line)
             if found is None:
@@ -80,19 +80,19 @@ class Obstacles:
         return left, out
 
 
-def _fetched(name: str) -> ModelSource | Obstacle:
+def _fetched(name: str) -> ModelSource | Unavailable:
     source = models.get(name)
     try:
         return source.fetch()
     except SetupRequiredError as error:
         if source.from_setup:
             raise
-        return Obstacle(name, str(error), ("models",))
+        return Unavailable(name, str(error), ("models",))
 
 
-def _without_data(name: str) -> Obstacle | None:
+def _without_data(name: str) -> Unavailable | None:
     try:
         _ = tasks.get(name).dataset
     except SetupRequiredError as error:
-        return Obstacle(name, str(error), ("tasks",))
+        return Unavailable(name, str(error), ("tasks",))
     return None

@@ -8,24 +8,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from calbench import calibrators
 from calbench.errors import CalbenchError, InputError, UnknownNameError
-from calbench.gates import metrics_of, takes_confidences, transfer
+from calbench.gates import SEED, Arm, Comparison, takes_confidences, transfer
 from calbench.interchange import pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
 from calbench.registry import Patterns
 from calbench.runs._cells import REFERENCE, Cell, Grid, Profile, Selection
 from calbench.runs._runner import Measured
-from calbench.store import Record, Store
+from calbench.store import Store, StoredPredictions
 
 REFERENCES = (REFERENCE, "bf16", "fp16")
 ALL_ITEMS = Profile("records")
+_ANY_FITTED = "histogram"  # what is fitted decides which items are left to be scored
 
 
 @dataclass(frozen=True, eq=False)
-class ImportedBench:
+class ImportedRunner:
     """Gives the result of any cell of a set of records.
 
     Attributes
@@ -42,7 +41,7 @@ class ImportedBench:
         Its name; all items of a record are used.
     """
 
-    records: Mapping[tuple[str, str, str], Record]
+    records: Mapping[tuple[str, str, str], StoredPredictions]
     references: Mapping[tuple[str, str], str]
     n_resamples: int = 2000
     level: float = 0.95
@@ -53,7 +52,7 @@ class ImportedBench:
     @classmethod
     def of(
         cls, records: Mapping[str, AnyRecord], *, reference: str | None = None, **options: Any
-    ) -> ImportedBench:
+    ) -> ImportedRunner:
         """Place records, by a name for messages, by what their metadata say that they are of.
 
         Parameters
@@ -118,28 +117,35 @@ class ImportedBench:
             " transfer takes it as --reference-epsilon and --candidate-epsilon"
         )
 
-    def transfer(self, cell: Cell, *, seed: int) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
         both = pair(reference.predictions, candidate.predictions)
-        own = self.bootstrap_seed
         if (missing := self.missing(cell)) is not None:
             raise InputError(f"{cell.id}: {missing}")
-        try:
-            result = transfer(
+
+        def compared(calibrator: str) -> Comparison:
+            return transfer(
                 both.reference,
                 both.candidate,
-                cell.calibrator,
-                metrics=metrics_of(both.reference),
+                calibrator,
                 n_resamples=self.n_resamples,
                 level=self.level,
-                rng=np.random.default_rng(seed),
-                resampling_rng=None if own is None else np.random.default_rng(own),
+                seed=seed,
+                bootstrap_seed=self.bootstrap_seed,
             )
+
+        try:
+            comparison = compared(cell.calibrator)
         except CalbenchError as error:
             raise InputError(f"{cell.id}: {error}") from error
-        return Measured(cell, seed, result, reference, candidate)
+
+        def ranked() -> Arm:
+            fitted = comparison if comparison.n_calibration else compared(_ANY_FITTED)
+            return fitted.arm("transferred" if comparison.n_calibration else "raw_candidate")
+
+        return Measured(cell, seed, comparison, reference, candidate, ranked)
 
     def describe(self, key: str) -> Mapping[str, Any]:
         """Return the identity and provenance of a record."""
@@ -221,10 +227,10 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
     )
 
 
-def _stored(record: AnyRecord, base: str) -> Record:
+def _stored(record: AnyRecord, base: str) -> StoredPredictions:
     facts = {name: value for name, value in record.metadata.items() if name not in ("origin", "answers")}
     size = {name: _number(record.metadata.get(name)) for name in ("effective_bits", "resident_bytes")}
-    return Record(
+    return StoredPredictions(
         digest(record),
         record,
         {"items": record.items_hash, "origin": record.metadata.get("origin")},

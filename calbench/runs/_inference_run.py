@@ -17,7 +17,7 @@ from calbench.inference import ENGINE, check_device, generate, label_tokens, sco
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
-from calbench.store import Record, ShardFolder, Store
+from calbench.store import ShardFolder, Store, StoredPredictions
 from calbench.tasks import Generation, LabelledItem, SequenceClassification, Task
 
 # In float32, of the largest logit where that is above 1; see docs/tasks.md.
@@ -25,7 +25,7 @@ NOISE_PROMISED = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Asking:
+class InferenceRun:
     """A task's items, and the model that is to be asked.
 
     Parameters
@@ -57,7 +57,7 @@ class Asking:
         metadata: Mapping[str, Any],
         step: AbstractContextManager[Callable[[int], None]],
         provenance: Mapping[str, Any] | None = None,
-    ) -> Record:
+    ) -> StoredPredictions:
         """Ask a loaded model every item, and store the answers.
 
         What an earlier run of the same identity finished is used.
@@ -149,7 +149,7 @@ def _machine(module: Any) -> dict[str, Any]:
     return named
 
 
-def unreported(record: Record) -> str:
+def unreported(record: StoredPredictions) -> str:
     """Say how many confidences are missing and count as 0; ``""`` if none."""
     n_unreported = record.provenance.get("n_unreported", 0)
     if not n_unreported:
@@ -157,7 +157,7 @@ def unreported(record: Record) -> str:
     return f"{n_unreported:,} of {len(record.predictions):,} answers came without a confidence and count as 0"
 
 
-def noisy(record: Record) -> str:
+def noisy(record: StoredPredictions) -> str:
     """Say how far batches move a float32 model's logits, where that is more than promised; or ``""``."""
     kernel = record.provenance.get("quantization", {}).get("kernel", "")
     floor = record.provenance.get("noise_floor") or 0.0

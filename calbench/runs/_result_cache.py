@@ -16,8 +16,8 @@ from calbench import calibrators, quantizers
 from calbench.calibrators import is_built_in
 from calbench.registry import Spec
 from calbench.runs._cells import REFERENCE, Cell
-from calbench.runs._imported import ImportedBench
-from calbench.runs._runner import Bench
+from calbench.runs._imported import ImportedRunner
+from calbench.runs._runner import Runner
 from calbench.store import Store
 
 # All code that turns stored predictions into results.
@@ -36,7 +36,7 @@ _PACKAGES = ("numpy", "scipy")
 
 
 @dataclass(frozen=True)
-class Memory:
+class ResultCache:
     """Plain JSON that follows from a cell's records, kept in the store.
 
     What is kept is looked up by the records' keys, every setting, and a hash over calbench's own
@@ -58,7 +58,7 @@ class Memory:
         return json.loads(self.store.remember(identity, lambda: json.dumps(make())))
 
 
-def about(bench: Bench | ImportedBench, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
+def about(runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
     """Return all that a cell's results depend on besides calbench's code; None where nothing is kept.
 
     That is for foreign code, and for imported records, which are quick to measure.
@@ -68,17 +68,17 @@ def about(bench: Bench | ImportedBench, cell: Cell, seeds: Sequence[int]) -> dic
     CalbenchError
         A record is missing and cannot be made.
     """
-    if isinstance(bench, ImportedBench) or not _is_own(cell.calibrator):
+    if isinstance(runner, ImportedRunner) or not _is_own(cell.calibrator):
         return None
     return {
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
-        "records": [bench.record(cell.model, name, cell.task).key for name in (REFERENCE, cell.quantizer)],
+        "records": [runner.record(cell.model, name, cell.task).key for name in (REFERENCE, cell.quantizer)],
         "epsilon": [_epsilon(name) for name in (REFERENCE, cell.quantizer)],
-        "profile": bench.profile.name,
+        "profile": runner.profile.name,
         "seeds": list(seeds),
-        "bootstrap_seed": bench.bootstrap_seed,
-        "n_resamples": bench.n_resamples,
-        "level": bench.level,
+        "bootstrap_seed": runner.bootstrap_seed,
+        "n_resamples": runner.n_resamples,
+        "level": runner.level,
     }
 
 

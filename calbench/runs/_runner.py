@@ -1,9 +1,9 @@
-"""The bench: runs a model once per quantizer and task, keeps the records, and replays everything else."""
+"""The runner: runs a model once per quantizer and task, keeps the records, and replays everything else."""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,14 +11,14 @@ from typing import Any, Protocol
 
 from calbench import devices, models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
-from calbench.gates import Side, TopLabelSide, TransferResult, metrics_of, side_of, transfer_between
+from calbench.gates import SEED, Arm, Comparison, FittedSplit, Split, division, split_items, transfer_between
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import Asking, noisy, unreported
+from calbench.runs._inference_run import InferenceRun, noisy, unreported
 from calbench.statistics import Resamples, resamples_for
-from calbench.store import Record, Store, key_of
-from calbench.tasks import Generation, LabelledItem, Split, Task, hash_items, split_evaluation
+from calbench.store import Store, StoredPredictions, key_of
+from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
 N_PROBE = 16
@@ -49,13 +49,26 @@ class Silence:
 
 @dataclass(frozen=True)
 class Measured:
-    """A cell's transfer result for one seed, and the records it was computed from."""
+    """A cell's transfer for one seed, and the records it was computed from.
+
+    Attributes
+    ----------
+    cell, seed
+        What was measured.
+    comparison
+        The five arms.
+    reference, candidate
+        The records.
+    ranked
+        Gives the arm that calibrators are ranked by: on items that all of them share.
+    """
 
     cell: Cell
     seed: int
-    result: TransferResult
-    reference: Record
-    candidate: Record
+    comparison: Comparison
+    reference: StoredPredictions
+    candidate: StoredPredictions
+    ranked: Callable[[], Arm] = field(repr=False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -64,11 +77,11 @@ class Measured:
         if self.reference is self.candidate:
             del sides["quantized"]
         noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
-        return (*self.result.warnings, *(f"{name}: {note}" for name, note in noted if note))
+        return (*self.comparison.warnings, *(f"{name}: {note}" for name, note in noted if note))
 
 
 @dataclass(eq=False)
-class Bench:
+class Runner:
     """Gives any cell's result, running a model only where no stored record answers.
 
     Parameters
@@ -99,10 +112,12 @@ class Bench:
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
-    _records: dict[tuple[str, str, str], Record | CalbenchError] = field(default_factory=dict, repr=False)
-    _sides: dict[tuple[str, int], Side | TopLabelSide] = field(default_factory=dict, repr=False)
+    _records: dict[tuple[str, str, str], StoredPredictions | CalbenchError] = field(
+        default_factory=dict, repr=False
+    )
+    _splits: dict[tuple[str, int, bool], FittedSplit] = field(default_factory=dict, repr=False)
 
-    def transfer(self, cell: Cell, *, seed: int) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
         """Compare a cell with its full-precision reference on one division of the items.
 
         Raises
@@ -111,18 +126,22 @@ class Bench:
             Any of what a model, a quantizer, a task or the store may raise; the message says what
             to do.
         """
-        source = self.source(cell.model)
-        task = tasks.get(cell.task)
         reference = self.record(cell.model, REFERENCE, cell.task)
         candidate = self.record(cell.model, cell.quantizer, cell.task)
-        sides = (
-            self._side(reference, source, task, quantizers.get(REFERENCE), seed),
-            self._side(candidate, source, task, quantizers.get(cell.quantizer), seed),
-        )
-        result = transfer_between(*sides, cell.calibrator, level=self.level)
-        return Measured(cell, seed, result, reference, candidate)
+        sides = [
+            self._split(record, cell, quantizer, cell.calibrator, seed)
+            for record, quantizer in ((reference, REFERENCE), (candidate, cell.quantizer))
+        ]
+        comparison = transfer_between(sides[0], sides[1], cell.calibrator, level=self.level)
 
-    def record(self, model: str, quantizer: str, task: str) -> Record:
+        def ranked() -> Arm:
+            if sides[0].n_calibration:
+                return comparison.arm("transferred")
+            return self._split(candidate, cell, cell.quantizer, None, seed).raw
+
+        return Measured(cell, seed, comparison, reference, candidate, ranked)
+
+    def record(self, model: str, quantizer: str, task: str) -> StoredPredictions:
         """Return the stored predictions of a quantized model on a task, making them if need be."""
         place = (model, quantizer, task)
         if place not in self._records:
@@ -139,7 +158,7 @@ class Bench:
             raise found
         return found
 
-    def _stored_or_made(self, model: str, quantizer: str, task: str) -> Record:
+    def _stored_or_made(self, model: str, quantizer: str, task: str) -> StoredPredictions:
         identity = self.identity(model, quantizer, task)
         found = self.store.get(identity)
         if found is None:
@@ -170,7 +189,7 @@ class Bench:
                 return
             source = self.source(model)
             asked = tasks.get(task)
-            Asking(source.model, source.tokenizer, asked, self.items(source.model, asked)).check()
+            InferenceRun(source.model, source.tokenizer, asked, self.items(source.model, asked)).check()
             quantized = self._load(source, quantizers.get(quantizer), task)
             for name in wanted:
                 # A planned neighbour that fails will say so in a test of its own.
@@ -195,7 +214,7 @@ class Bench:
 
     def _score(self, source: _OpenSource, quantizer: str, name: str, quantized: QuantizedModel) -> None:
         task = tasks.get(name)
-        asking = Asking(source.model, source.tokenizer, task, self.items(source.model, task))
+        asking = InferenceRun(source.model, source.tokenizer, task, self.items(source.model, task))
         asking.ask(
             quantized,
             self.store,
@@ -205,6 +224,9 @@ class Bench:
                 "quantizer": quantizer,
                 "task": name,
                 "chance": task.chance,
+                "n_calibration": self.profile.sizes(
+                    source.model.architecture, len(task.partition.evaluation)
+                )[0],
             },
             step=self.progress.step(f"{source.model.id} × {quantizer} × {name}", len(asking.items)),
         )
@@ -236,28 +258,29 @@ class Bench:
         evaluation = task.partition.evaluation
         return evaluation[: sum(self.profile.sizes(source.architecture, len(evaluation)))]
 
-    def _side(
-        self,
-        record: Record,
-        source: _OpenSource,
-        task: Task,
-        quantizer: Quantizer,
-        seed: int,
-    ) -> Side | TopLabelSide:
-        key = (record.key, seed)
-        if key not in self._sides:
-            sizes = self.profile.sizes(source.model.architecture, len(task.partition.evaluation))
-            split = split_evaluation(record.predictions.item_ids.tolist(), n_calibration=sizes[0], seed=seed)
-            self._sides[key] = side_of(
+    def _split(
+        self, record: StoredPredictions, cell: Cell, quantizer: str, calibrator: str | None, seed: int
+    ) -> FittedSplit:
+        """Divide a record for a calibrator; without one, as for those that are fitted."""
+        ids = record.predictions.item_ids.tolist()
+        task = tasks.get(cell.task)
+        architecture = self.source(cell.model).model.architecture
+        n_calibration = self.profile.sizes(architecture, len(task.partition.evaluation))[0]
+        split = (
+            split_items(ids, n_calibration=n_calibration, seed=seed)
+            if calibrator is None
+            else division(ids, calibrator, n_calibration=n_calibration, seed=seed)
+        )
+        key = (record.key, seed, bool(split.calibration))
+        if key not in self._splits:
+            self._splits[key] = FittedSplit.of(
                 record.predictions,
-                calibration_ids=split.calibration,
-                test_ids=split.test,
-                metrics=metrics_of(record.predictions),
+                split,
                 resamples=self.resamples(split, seed),
-                epsilon=quantizer.epsilon,
+                epsilon=quantizers.get(quantizer).epsilon,
                 fit_seed=seed,
             )
-        return self._sides[key]
+        return self._splits[key]
 
     def resamples(self, split: Split, seed: int) -> Resamples:
         """Return the resamples of a division's test items: those of every record of these items."""
@@ -267,9 +290,9 @@ class Bench:
             seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
         )
 
-    def narrowed(self, profile: Profile) -> Bench:
-        """Return a bench that asks as much as another profile says, of what it is asked about alone."""
-        return replace(self, profile=profile, planned=(), _records={}, _sides={})
+    def narrowed(self, profile: Profile) -> Runner:
+        """Return a runner that asks as much as another profile says, of what it is asked about alone."""
+        return replace(self, profile=profile, planned=(), _records={}, _splits={})
 
     def source(self, model: str) -> _OpenSource:
         """Return a model's resolved source, opened once."""

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from calbench.statistics._alarms import exceedance_p_value, expected_false_alarms, survivors
-from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
-from calbench.statistics._gate import (
-    Change,
-    GateDecision,
-    ceiling,
-    change,
-    check_same_items,
-    compare,
-    decide,
-    decide_ceiling,
+from calbench.statistics._alarms import (
+    contrast_exceedance,
+    exceedance_p_value,
+    expected_false_alarms,
+    survivors,
 )
+from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
+from calbench.statistics._design import Design
+from calbench.statistics._gate import Change, Outcome, change, check_same_items, outcome_of
 from calbench.statistics._intervals import (
     Estimate,
     Resampled,
     bootstrap,
     check_level,
     difference,
+    own_bounds,
     percentile_interval,
     relative_bounds,
     resample,
@@ -30,29 +28,29 @@ from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
     "Change",
+    "Design",
     "Estimate",
-    "GateDecision",
     "McNemarResult",
+    "Outcome",
     "Rank",
     "Resampled",
     "Resamples",
     "bootstrap",
-    "ceiling",
     "change",
     "check_level",
     "check_same_items",
-    "compare",
     "contrast",
     "contrast_bounds",
+    "contrast_exceedance",
     "contrast_p_value",
-    "decide",
-    "decide_ceiling",
     "difference",
     "differences_from_best",
     "exceedance_p_value",
     "expected_false_alarms",
     "holm",
     "mcnemar",
+    "outcome_of",
+    "own_bounds",
     "p_value",
     "percentile_interval",
     "rank_intervals",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 from scipy.special import ndtr
 
 from calbench.records import Float64
-from calbench.statistics._gate import Change, change, sign_of_worse
+from calbench.statistics._contrasts import SMALLEST_P, Terms, contrast_bounds
+from calbench.statistics._gate import Change, change, outcome_of, sign_of_worse
 from calbench.statistics._intervals import Resampled
 from calbench.statistics._significance import holm
 
@@ -43,10 +44,10 @@ def exceedance_p_value(
         return change(candidate, reference, relative=relative, level=1 - p)
 
     def fails(p: float) -> bool:
-        return at(p).judge(limit).outcome == "fail"
+        return outcome_of(at(p), limit)[0] == "fail"
 
     from_resamples = candidate.sums is None or (reference is not None and reference.sums is None)
-    floor = max(2 * RESAMPLES_IN_TAIL / len(candidate.values), _SMALLEST_P) if from_resamples else _SMALLEST_P
+    floor = max(2 * RESAMPLES_IN_TAIL / candidate.n_resamples, _SMALLEST_P) if from_resamples else _SMALLEST_P
     if not fails(1 - 1e-9):
         return 1.0
     if fails(floor):
@@ -57,6 +58,25 @@ def exceedance_p_value(
                 else min(floor, _allowed_tail(candidate, reference, at(floor), limit, floor))
             )
         return min(floor, _plain_tail(candidate, reference, sign, limit, relative=relative))
+    return _smallest(fails, floor)
+
+
+def contrast_exceedance(terms: Terms, *, limit: float) -> float:
+    """Return the smallest p, from 0.0001 up, at which a contrast is still shown to exceed a limit.
+
+    Of a metric that is better when it is higher, that it falls below ``-limit``; 1 if it never is.
+    """
+    sign = sign_of_worse(terms[0][1].metric)
+
+    def fails(p: float) -> bool:
+        return min(sign * bound for bound in contrast_bounds(terms, 1 - p)) > limit
+
+    if not fails(1 - 1e-9):
+        return 1.0
+    return SMALLEST_P if fails(SMALLEST_P) else _smallest(fails, SMALLEST_P)
+
+
+def _smallest(fails: Callable[[float], bool], floor: float) -> float:
     below, above = floor, 1 - 1e-9
     while above - below > 1e-3 * below:
         middle = float(np.sqrt(below * above))

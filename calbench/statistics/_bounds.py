@@ -25,44 +25,127 @@ that the bounds hold.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr
 
 from calbench.metrics import AbsoluteSums
 from calbench.records import Float64
+from calbench.statistics._design import Design
+from calbench.statistics._unit_sums import UnitSums, combined_variance
 
 Bounds = tuple[float, float]
+Bias = Callable[[Float64], Float64]
 
 _WIDTH = 0.75  # c above: narrower follows the bias more closely, wider is less noisy
 _HEIGHT = np.sqrt(2 / np.pi) * np.sqrt(1 + _WIDTH**2) / _WIDTH
 _SHORT, _SHORT_ALONE = 0.1, 0.45
-# What may be short without notice, as a share of all sums' deviation: no less than 20 equal groups.
-_UNNOTICED = 0.45
+# What may be short without notice, as a share of the bound's own deviation.
+_UNNOTICED, _UNNOTICED_COARSE = 0.3, 0.45
+# Of the error allowed: what the bound with fine and the one with coarse groups get.
+_FINE_SHARE, _COARSE_SHARE = 0.4, 0.36
+# How much of the bend in a corrected value counts where its opposite is a coarse sum, which has none.
+_COARSE_BEND = 0.25
+_LAX = 0.05  # 1 - level from where on so much is left out
+_REST = 0.6  # what higher levels keep of their share: a few items' sums have longer tails than a normal
+_FAR = 1e9  # standard errors
 # A bootstrap shows about 0.4 of the bias where the true sums are 0; the rest is for its own noise.
 _BIAS_PER_BOOTSTRAP_BIAS = 4.0
 _LARGEST_RATIO = 1e6
 
 
 def absolute_sum_bounds(
-    candidate: AbsoluteSums, reference: AbsoluteSums | None, *, factor: float = 1.0, level: float = 0.95
+    candidate: AbsoluteSums,
+    reference: AbsoluteSums | None,
+    *,
+    factor: float = 1.0,
+    level: float = 0.95,
+    design: Design | None = None,
 ) -> Bounds:
     """Return bounds of ``candidate - factor * reference`` for metrics that are absolute sums.
 
-    Without a reference, the bounds are of the candidate's own metric.
+    Without a reference, the bounds are of the candidate's own metric. ``design`` says how the items were
+    drawn: one by one if it is left out.
     """
+    ways = _ways(candidate, reference, factor, design or _alone(candidate.n_items))
+    low, high = -_least(ways[0], level), _least(ways[1], level)
     if reference is None:
-        low, high = -upper_bound([(-1.0, candidate)], level), upper_bound([(1.0, candidate)], level)
         return max(low, 0.0), high
-    low = -_upper_difference(factor, reference, 1.0, candidate, level)
-    high = _upper_difference(1.0, candidate, factor, reference, level)
-    if low <= high:
-        return low, high
+    if low <= high or len(ways[1]) < 3:
+        return min(low, high), max(low, high)
     # Where models hardly differ there is next to no sampling error, and what the correction for bias
     # falls short by makes the bounds cross: then the bound that needs no correction decides.
-    widest = _apart(1.0, candidate, factor, reference, _quantile(level)) / candidate.n_items
+    widest = ways[1][-1].at(level)
     return 0.0 - widest, widest  # not -0.0
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to bound a quantity from above.
+
+    Attributes
+    ----------
+    centre
+        The corrected value, times n.
+    straight, bent
+        Its variance if the correction were a constant, and with the correction's own.
+    share
+        Of the error allowed.
+    design
+        How the items were drawn.
+    short, unnoticed, bend
+        What the centre may fall short by; what of that may be, in deviations; how much of the bend counts.
+    """
+
+    centre: float
+    straight: float
+    bent: float
+    share: float
+    design: Design
+    short: float = 0.0
+    unnoticed: float = 0.0
+    bend: float = 1.0
+
+    def at(self, level: float) -> float:
+        """Return the bound at a level, as a mean over the items.
+
+        What 95% do not notice is much in the tails of higher levels: there less is left out.
+        """
+        lax = min(1.0, (1 - level) / _LAX)
+        bend = 1 - (1 - self.bend) * lax
+        deviation = np.sqrt(self.straight + bend * max(self.bent - self.straight, 0.0))
+        short = max(0.0, self.short - self.unnoticed * lax * deviation)
+        tail = (1 - level) / 2 * self.share * (_REST + (1 - _REST) * lax)
+        z = self.design.quantile(1 - tail)
+        return float((self.centre + short + z * deviation) / self.design.n_items)
+
+
+def _least(ways: Sequence[Way], level: float) -> float:
+    return min(way.at(level) for way in ways)
+
+
+@lru_cache(maxsize=8)
+def _ways(
+    candidate: AbsoluteSums, reference: AbsoluteSums | None, factor: float, design: Design
+) -> tuple[list[Way], list[Way]]:
+    """Return the ways to bound the difference from below (its opposite from above), and from above."""
+    ours = UnitSums.of(candidate, design)
+    if reference is None:
+        return upper_ways([(-1.0, ours)]), upper_ways([(1.0, ours)])
+    theirs = UnitSums.of(reference, design)
+    apart = _apart(1.0, ours, factor, theirs)
+    return (
+        [*upper_ways([(factor, theirs), (-1.0, ours)]), *apart],
+        [*upper_ways([(1.0, ours), (-factor, theirs)]), *apart],
+    )
+
+
+@lru_cache(maxsize=8)
+def _alone(n_items: int) -> Design:
+    return Design(n_items)
 
 
 def resampled_bounds(
@@ -71,11 +154,13 @@ def resampled_bounds(
     *,
     factor: float = 1.0,
     level: float = 0.95,
+    widening: float = 1.0,
 ) -> Bounds:
     """Return bounds of ``candidate - factor * reference`` for other metrics that noise biases upwards.
 
     Each model is its value and its values on shared resamples. The bias that the bootstrap adds once
-    more shows how large the bias may be; models that move together share theirs.
+    more shows how large the bias may be; models that move together share theirs. ``widening`` is for
+    resamples of few clusters.
     """
     (a, a_values), (b, b_values) = candidate, (factor * reference[0], factor * reference[1])
     differences = a_values - b_values
@@ -87,7 +172,7 @@ def resampled_bounds(
     ]
     tail = (1 - level) / 2
     low, high = np.quantile(differences, [tail, 1 - tail]) - differences.mean()
-    return float(a - b - allowances[0] + low), float(a - b + allowances[1] + high)
+    return float(a - b - allowances[0] + widening * low), float(a - b + allowances[1] + widening * high)
 
 
 def ratio_bounds(bounds_at: Callable[[float], Bounds]) -> Bounds:
@@ -116,58 +201,70 @@ def _crossing(bound: Callable[[float], float]) -> float:
     return float(brentq(bound, below, above, xtol=1e-9, rtol=1e-7))
 
 
-def upper_bound(terms: Sequence[tuple[float, AbsoluteSums]], level: float) -> float:
-    """Return an upper bound of a weighted sum of metrics that are absolute sums.
+def upper_bound(terms: Sequence[tuple[float, UnitSums]], level: float) -> float:
+    """Return an upper bound of a weighted sum of metrics that are absolute sums."""
+    return _least(upper_ways(terms), level)
+
+
+def upper_ways(terms: Sequence[tuple[float, UnitSums]]) -> list[Way]:
+    """Return the ways to bound a weighted sum of metrics that are absolute sums.
 
     A model that counts positively is corrected for the least bias, one that counts negatively for the
     most; for the latter coarser groups compete with its own.
     """
-    z = _quantile(level)
-    n = terms[0][1].n_items
-    bounds = []
-    for coarse in (False, True):
-        total, extra, short, spread = 0.0, 0.0, 0.0, 0.0
-        parts: Float64 = np.zeros(n)
-        for weight, sums in terms:
-            used = sums.coarsened() if coarse and weight < 0 else sums
-            deviations, more = used.deviations()
-            value, part = _corrected(used, deviations, _least_bias if weight > 0 else _most_bias)
-            total, extra = total + weight * value, extra + weight**2 * more
-            parts = parts + weight * part
-            alone = used.counts() == 1
-            shares = np.where(alone & (weight < 0), _SHORT_ALONE, _SHORT)
-            short += abs(weight) * float(shares @ deviations)
-            spread += weight**2 * float(deviations @ deviations)
-        short = max(0.0, short - _UNNOTICED * np.sqrt(spread))
-        bounds.append(total + short + z * np.sqrt(n * np.var(parts) + extra))
-    return float(min(bounds) / n)
+    fine = _way(terms)
+    if all(weight > 0 for weight, _ in terms):
+        return [fine]
+    coarse = [(weight, sums.coarsened() if weight < 0 else sums) for weight, sums in terms]
+    return [fine, _way(coarse, coarse=True)]
 
 
-def _upper_difference(
-    first_factor: float, first: AbsoluteSums, second_factor: float, second: AbsoluteSums, level: float
-) -> float:
-    """Return an upper bound of ``first_factor * first - second_factor * second``."""
-    return min(
-        upper_bound([(first_factor, first), (-second_factor, second)], level),
-        _apart(first_factor, first, second_factor, second, _quantile(level)) / first.n_items,
-    )
+def _way(terms: Sequence[tuple[float, UnitSums]], *, coarse: bool = False) -> Way:
+    """Return the bound that one choice of groups gives."""
+    design = terms[0][1].design
+    total, variance, short = 0.0, 0.0, 0.0
+    slopes, signs, left_over = [], [], []
+    for weight, sums in terms:
+        deviations, size = sums.deviations, np.abs(sums.totals)
+        t = np.divide(size, deviations, out=np.full_like(size, _FAR), where=deviations > 0)
+        bias = _least_bias if weight > 0 else _most_bias
+        total += weight * float((size - deviations * bias(t)).sum())
+        slope, rest = _errors(bias, t)
+        signs.append((weight * np.sign(sums.totals), sums))
+        slopes.append((weight * np.sign(sums.totals) * slope, sums))
+        left_over.append(np.abs(weight) * deviations * np.sqrt(rest))
+        variance += weight**2 * sums.added
+        alone = (sums.counts == 1) & (weight < 0)
+        if not (coarse and weight < 0):
+            short += abs(weight) * float(np.where(alone, _SHORT_ALONE, _SHORT) @ deviations)
+    bent = combined_variance(slopes) + sum(float(part @ part) for part in left_over)
+    if len(terms) == 2 and not coarse:
+        bent -= _shared(terms, left_over)
+    bent = max(bent, 0.0) + variance
+    if not coarse:
+        return Way(total, bent, bent, _FINE_SHARE, design, short, _UNNOTICED)
+    straight = combined_variance(signs) + variance
+    return Way(total, straight, bent, _COARSE_SHARE, design, short, _UNNOTICED_COARSE, _COARSE_BEND)
 
 
-def _apart(
-    first_factor: float, first: AbsoluteSums, second_factor: float, second: AbsoluteSums, z: float
-) -> float:
-    """Return an upper bound, times n, of how far two models can lie apart, group by group."""
+def _shared(terms: Sequence[tuple[float, UnitSums]], left_over: Sequence[Float64]) -> float:
+    """What two models' bent errors share: they go together as the square of the sums' correlation."""
+    (a, first), (b, second) = terms
+    if a * b > 0 or len(first.counts) != len(second.counts):
+        return 0.0
+    scale = first.deviations * second.deviations
+    correlation = np.divide(first.covariances(second), scale, out=np.zeros_like(scale), where=scale > 0)
+    return float(2 * (np.clip(correlation, -1, 1) ** 2 * left_over[0] * left_over[1]).sum())
+
+
+def _apart(first_factor: float, first: UnitSums, second_factor: float, second: UnitSums) -> list[Way]:
+    """Return how far two models can lie apart, group by group, if their groups are the same."""
     if len(first.coarse) != len(second.coarse):
-        return float("inf")
-    difference = first_factor * first.sums() - second_factor * second.sums()
+        return []
+    difference = first_factor * first.totals - second_factor * second.totals
     signs = np.sign(difference)
-    parts = first_factor * first.signed(signs) - second_factor * second.signed(signs)
-    return float(np.abs(difference).sum() + z * np.sqrt(first.n_items * np.var(parts)))
-
-
-def _quantile(level: float) -> float:
-    """Normal quantile of a bound: two ways to bound a model from below share the error allowed."""
-    return float(ndtri(1 - (1 - level) / 4))
+    variance = combined_variance([(first_factor * signs, first), (-second_factor * signs, second)])
+    return [Way(float(np.abs(difference).sum()), variance, variance, _FINE_SHARE, first.design)]
 
 
 def _least_bias(t: Float64) -> Float64:
@@ -180,11 +277,22 @@ def _most_bias(t: Float64) -> Float64:
     return np.asarray(_HEIGHT * np.exp(-(t**2) / (2 * _WIDTH**2)))
 
 
-def _corrected(
-    sums: AbsoluteSums, deviations: Float64, bias: Callable[[Float64], Float64]
-) -> tuple[float, Float64]:
-    """Return the sum less a bias, and each item's part of it."""
-    values = sums.sums()
-    size = np.abs(values)
-    t = np.divide(size, deviations, out=np.full_like(size, 1e9), where=deviations > 0)
-    return float((size - deviations * bias(t)).sum()), sums.signed(np.sign(values))
+def _errors(bias: Bias, t: Float64) -> tuple[Float64, Float64]:
+    """Return how a corrected ``|t|`` varies where the truth is ``t``: slope, and variance left over."""
+    grid, slopes, rests = _error_table(bias)
+    return np.interp(t, grid, slopes), np.interp(t, grid, rests)
+
+
+@lru_cache
+def _error_table(bias: Bias) -> tuple[Float64, Float64, Float64]:
+    """Integrate ``h(t) = |t| - bias(|t|)`` over noise: its covariance with the noise, and the rest."""
+    noise = np.linspace(-8, 8, 1601)
+    density = np.exp(-(noise**2) / 2)
+    density /= density.sum()
+    grid = np.linspace(0, 8, 161)
+    size = np.abs(grid[:, None] + noise)
+    values = size - bias(size)
+    values = values - (values @ density)[:, None]
+    slopes = values @ (density * noise)
+    rests = np.maximum(values**2 @ density - slopes**2, 0.0)
+    return np.asarray(grid), np.asarray(slopes), np.asarray(rests)

@@ -25,8 +25,10 @@ from calbench.statistics._intervals import (
     check_level,
     check_paired,
     difference_bounds,
-    percentile_interval,
+    holding,
+    sampled_interval,
 )
+from calbench.statistics._unit_sums import UnitSums
 
 Terms = Sequence[tuple[float, Resampled]]
 SMALLEST_P = 1e-4
@@ -61,7 +63,8 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     """
     _check(terms)
     value = math.fsum(weight * result.value for weight, result in terms)
-    return Estimate(value, contrast_bounds(terms, level), level)
+    interval = holding(contrast_bounds(terms, level), value)
+    return Estimate(value, interval, level, terms[0][1].n_items)
 
 
 def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
@@ -70,7 +73,10 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
     if [weight for weight, _ in terms] == [1, -1]:
         return difference_bounds(terms[0][1], terms[1][1], level=level)
     if all(result.sums is not None for _, result in terms):
-        sums = [(weight, result.sums) for weight, result in terms if result.sums is not None]
+        design = terms[0][1].design
+        sums = [(w, UnitSums.of(result.sums, design)) for w, result in terms if result.sums is not None]
+        if design.too_few:
+            return -np.inf, np.inf
         low = -upper_bound([(-weight, part) for weight, part in sums], level)
         high = upper_bound(sums, level)
         # Where there is next to no sampling error, what corrections fall short by may make them cross.
@@ -79,8 +85,8 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
     if metric.biased:
         sides = [_side(terms, sign) for sign in (1, -1)]
         return resampled_bounds(*sides, level=level)
-    values = sum(weight * result.values for weight, result in terms)
-    return percentile_interval(np.asarray(values), level)
+    values = np.asarray(sum(weight * result.values for weight, result in terms))
+    return sampled_interval(values, terms[0][1].design, level)
 
 
 def contrast_p_value(terms: Terms) -> float:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtr, ndtri
 
 from calbench.errors import InputError
@@ -15,6 +17,7 @@ from calbench.metrics import AbsoluteSums, Metric, Outcomes, Statistic, evaluate
 from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.statistics._blocks import block_values, too_many
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
+from calbench.statistics._design import Design
 from calbench.statistics._resamples import Resamples, resamples_of
 
 _MAX_UNDEFINED = 0.05
@@ -34,11 +37,14 @@ class Estimate:
         Lower and upper bound.
     level
         Share of such intervals that should hold the true value.
+    n
+        Number of items; 0 where it is not known.
     """
 
     value: float
     interval: tuple[float, float]
     level: float = 0.95
+    n: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,23 +59,37 @@ class Resampled:
         What was measured.
     value
         On the items themselves.
-    values : (n_resamples,) float64
-        On each resample.
-    n_items
-        Number of items.
+    draw
+        Evaluates the metric on each resample, ``(n_resamples,)``: called when ``values`` is first read.
+    n_items, n_resamples
+        Number of items, and of resamples.
+    design
+        How the items were drawn.
     sums
-        The metric as sums of absolute values, if it is one; the gate's bounds read it.
+        The metric as sums of absolute values, if it is one; the gate's bounds read it, and no resamples.
     drawn, answers
         Fingerprints of the resamples, and of each item's confidence and correctness, where known.
     """
 
     metric: Metric
     value: float
-    values: Float64
+    draw: Callable[[], Float64] = field(repr=False)
     n_items: int
-    sums: AbsoluteSums | None = None
+    n_resamples: int
+    design: Design = field(repr=False)
+    sums: AbsoluteSums | None = field(default=None, repr=False)
     drawn: str = ""
     answers: str = ""
+
+    @classmethod
+    def of_values(cls, metric: Metric, value: float, values: Float64, n_items: int) -> Resampled:
+        """Make one of values that were kept, of items that were drawn one by one."""
+        return cls(metric, value, lambda: values, n_items, len(values), Design(n_items))
+
+    @cached_property
+    def values(self) -> Float64:
+        """The metric on each resample, ``(n_resamples,)``."""
+        return self.draw()
 
     def estimate(
         self, level: float = 0.95, *, method: Method = "percentile", items: Outcomes | None = None
@@ -87,7 +107,7 @@ class Resampled:
             What was measured, for ``"bca"``.
         """
         if method == "percentile":
-            interval = percentile_interval(self.values, level)
+            interval = sampled_interval(self.values, self.design, level)
         elif method == "bounds":
             interval = own_bounds(self, level=level)
         elif method == "bca" and items is not None:
@@ -95,7 +115,7 @@ class Resampled:
             interval = bca_interval(self.value, self.values, jackknife, level)
         else:
             raise InputError(f"method={method!r}; use 'percentile', 'bca' (with items) or 'bounds'")
-        return Estimate(self.value, interval, level)
+        return Estimate(self.value, holding(interval, self.value), level, self.n_items)
 
 
 def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamples) -> dict[str, Resampled]:
@@ -120,19 +140,40 @@ def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamp
     chosen = [get(metric) for metric in metrics]
     statistics = [metric.weighted(items) for metric in chosen]
     answers = hashlib.sha256(items.confidences.tobytes() + items.correct.tobytes()).hexdigest()
-    vectors = evaluate_together(statistics, resamples.counts, resamples.totals)
-    return {
-        metric.id: Resampled(
+    own = resamples.design.weights
+    sums = [metric.absolute_sums(items) for metric in chosen]
+    read = _Together([s for s, part in zip(statistics, sums, strict=True) if part is None], resamples)
+    found: dict[str, Resampled] = {}
+    for metric, statistic, part in zip(chosen, statistics, sums, strict=True):
+        draw = partial(_Together([statistic], resamples), statistic) if part else partial(read, statistic)
+        value = unweighted(statistic, len(items)) if own is None else float(statistic(own[:, None])[0])
+        found[metric.id] = Resampled(
             metric,
-            unweighted(statistic, len(items)),
-            values,
+            value,
+            draw,
             len(items),
-            metric.absolute_sums(items),
+            resamples.n_resamples,
+            resamples.design,
+            part,
             resamples.fingerprint,
             answers,
         )
-        for metric, statistic, values in zip(chosen, statistics, vectors, strict=True)
-    }
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Together:
+    """Statistics that are evaluated in one pass over the resamples, once one of them is read."""
+
+    statistics: Sequence[Statistic]
+    resamples: Resamples
+
+    @cached_property
+    def vectors(self) -> list[Float64]:
+        return evaluate_together(self.statistics, self.resamples.weights, self.resamples.totals)
+
+    def __call__(self, statistic: Statistic) -> Float64:
+        return next(v for s, v in zip(self.statistics, self.vectors, strict=True) if s is statistic)
 
 
 def difference(
@@ -151,10 +192,10 @@ def difference(
     check_paired(candidate, reference)
     value = candidate.value - reference.value
     if method == "percentile":
-        interval = percentile_interval(candidate.values - reference.values, level)
+        interval = sampled_interval(candidate.values - reference.values, candidate.design, level)
     else:
         interval = difference_bounds(candidate, reference, level=level)
-    return Estimate(value, interval, level)
+    return Estimate(value, holding(interval, value), level, candidate.n_items)
 
 
 def difference_bounds(
@@ -162,20 +203,26 @@ def difference_bounds(
 ) -> tuple[float, float]:
     """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias."""
     check_level(level)
-    if candidate.sums is not None and reference.sums is not None:
-        return absolute_sum_bounds(candidate.sums, reference.sums, factor=factor, level=level)
     same = bool(candidate.answers) and candidate.answers == reference.answers
+    if candidate.design.too_few and not (same and factor == 1):
+        return _anything(candidate.metric, factor)
+    if candidate.sums is not None and reference.sums is not None:
+        return absolute_sum_bounds(
+            candidate.sums, reference.sums, factor=factor, level=level, design=candidate.design
+        )
     if candidate.n_items == 1 and not same:
         return -np.inf, np.inf  # a resample of one item is that item
     if candidate.metric.biased:
         pair = (candidate.value, candidate.values), (reference.value, reference.values)
-        return resampled_bounds(*pair, factor=factor, level=level)
+        return resampled_bounds(*pair, factor=factor, level=level, widening=widening(candidate.design, level))
     differences = candidate.values - factor * reference.values
-    seen = percentile_interval(differences, level)
+    seen = sampled_interval(differences, candidate.design, level)
     if not candidate.metric.rate or (same and factor == 1):
         return seen
     value = candidate.value - factor * reference.value
-    low, high = _hull(seen, rate_change_interval(value, differences, level, candidate.n_items))
+    low, high = _hull(
+        seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design)
+    )
     return max(low, -factor), min(high, 1.0)
 
 
@@ -188,7 +235,7 @@ def relative_bounds(
     """
     if candidate.answers and candidate.answers == reference.answers:
         return 0.0, 0.0
-    if candidate.n_items == 1 and candidate.sums is None:
+    if candidate.design.too_few or (candidate.n_items == 1 and candidate.sums is None):
         return -1.0, np.inf
     if candidate.metric.biased or candidate.metric.rate:
         return ratio_bounds(lambda f: difference_bounds(candidate, reference, factor=f, level=level))
@@ -196,25 +243,31 @@ def relative_bounds(
     positive = reference.values > 0
     ratios = np.divide(candidate.values, reference.values, out=nothing, where=positive)
     undefined = np.isnan(candidate.values) | np.isnan(reference.values)
-    return percentile_interval(np.where(undefined, np.nan, ratios) - 1, level)
+    return sampled_interval(np.where(undefined, np.nan, ratios) - 1, candidate.design, level)
 
 
 def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]:
     """Return bounds of one model's metric that allow for its bias."""
     check_level(level)
-    if result.sums is not None:
-        return absolute_sum_bounds(result.sums, None, level=level)
-    if result.n_items == 1:
+    if result.n_items == 1 and result.sums is None:
         return result.metric.range
+    if result.design.too_few:
+        return result.metric.range
+    if result.sums is not None:
+        return absolute_sum_bounds(result.sums, None, level=level, design=result.design)
     if result.metric.biased:
         nothing = (0.0, np.zeros_like(result.values))
-        low, high = resampled_bounds((result.value, result.values), nothing, level=level)
+        low, high = resampled_bounds(
+            (result.value, result.values), nothing, level=level, widening=widening(result.design, level)
+        )
         return max(low, 0.0), high
-    seen = percentile_interval(result.values, level)
-    return _hull(seen, rate_interval(result.value, level, result.n_items)) if result.metric.rate else seen
+    seen = sampled_interval(result.values, result.design, level)
+    if not result.metric.rate:
+        return seen
+    return _hull(seen, rate_interval(result.value, level, _effective_size(result)))
 
 
-def bootstrap(
+def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
     predictions: Predictions | TopLabelPredictions,
     metrics: Sequence[str | Metric] = ("ece", "nll"),
     *,
@@ -222,6 +275,9 @@ def bootstrap(
     level: float = 0.95,
     method: Method = "percentile",
     rng: np.random.Generator | Resamples,
+    clusters: Iterable[object] | None = None,
+    strata: Iterable[object] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> dict[str, Estimate]:
     """Return metrics of a record with bootstrap confidence intervals.
 
@@ -242,6 +298,10 @@ def bootstrap(
         which noise biases upwards, so that the other two miss the truth at small n.
     rng
         A generator, or the :class:`Resamples` to share with other estimates.
+    clusters, strata : (n,), optional
+        The sampled unit and the fixed group of each of the record's rows, as in :meth:`Resamples.draw`.
+    sample_weight : (n,), optional
+        What each of the record's rows counts.
 
     Returns
     -------
@@ -262,12 +322,18 @@ def bootstrap(
     if isinstance(metrics, str):
         raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
     items = Outcomes.from_record(predictions)
-    if isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
+    alone = clusters is None and strata is None and sample_weight is None
+    if alone and isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
         if method == "bca":
             raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
         results = _resampled_blocks(metrics, items, n_resamples, rng)
     else:
-        results = resample(metrics, items, resamples_of(predictions, rng, n_resamples))
+        if method == "bca" and not alone:
+            raise InputError("method='bca' takes no clusters, strata or weights; use 'percentile'")
+        draw = resamples_of(
+            predictions, rng, n_resamples, clusters=clusters, strata=strata, sample_weight=sample_weight
+        )
+        results = resample(metrics, items, draw)
     return {name: result.estimate(level, method=method, items=items) for name, result in results.items()}
 
 
@@ -282,15 +348,17 @@ def _resampled_blocks(
         metric.id: Resampled(
             metric,
             unweighted(statistics[metric.id], len(items)),
-            values[metric.id],
+            partial(values.__getitem__, metric.id),
             len(items),
+            n_resamples,
+            Design(len(items)),
             metric.absolute_sums(items),
         )
         for metric in chosen
     }
 
 
-def rate_interval(value: float, level: float, n_items: int) -> tuple[float, float]:
+def rate_interval(value: float, level: float, n_items: float) -> tuple[float, float]:
     """Return Wilson's interval of a share: all of ten items right is no proof of 1.
 
     References
@@ -305,7 +373,7 @@ def rate_interval(value: float, level: float, n_items: int) -> tuple[float, floa
 
 
 def rate_change_interval(
-    value: float, differences: Float64, level: float, n_items: int
+    value: float, differences: Float64, level: float, n_items: int, design: Design | None = None
 ) -> tuple[float, float]:
     """Return Agresti and Min's interval of a paired difference of shares: half an item in each cell.
 
@@ -317,13 +385,17 @@ def rate_change_interval(
         The difference.
     differences
         On the resamples; their variance says how many items differ.
+    design
+        How they were drawn: a cluster counts as one item.
 
     References
     ----------
     A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
     Statistics in Medicine 24 (2005).
     """
-    z, n = float(ndtri((1 + level) / 2)), n_items + 2
+    z = float(ndtri((1 + level) / 2)) if design is None else design.quantile((1 + level) / 2)
+    n_items = n_items if design is None else design.n_units
+    n = n_items + 2
     differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
     centre = n_items * value / n
     half = z * np.sqrt(max(differing / n - centre**2, 0.0) / n)
@@ -332,6 +404,48 @@ def rate_change_interval(
 
 def _hull(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
     return min(a[0], b[0]), max(a[1], b[1])
+
+
+def holding(interval: tuple[float, float], value: float) -> tuple[float, float]:
+    """Return the interval that also holds the value itself, where that is defined."""
+    if not np.isfinite(value):
+        return interval
+    return min(interval[0], value), max(interval[1], value)
+
+
+def _anything(metric: Metric, factor: float) -> tuple[float, float]:
+    """Return bounds of a difference of which nothing is known."""
+    low, high = metric.range
+    return low - factor * high, high - factor * low
+
+
+def _effective_size(result: Resampled) -> float:
+    """Return how many independent items would show a share's spread."""
+    if result.design.plain:
+        return result.n_items
+    spread = float(np.nanvar(result.values))
+    alone = result.value * (1 - result.value)
+    return min(alone / spread, result.n_items) if spread > 0 and alone > 0 else result.design.n_units
+
+
+def widening(design: Design, level: float) -> float:
+    """By how much an interval from resampled units must be wider: few of them vary less than they should."""
+    if design.clusters is None:
+        return 1.0
+    share = (1 + level) / 2
+    return (
+        design.quantile(share) / float(ndtri(share)) * float(np.sqrt(design.n_units / (design.n_units - 1)))
+    )
+
+
+def sampled_interval(values: Float64, design: Design, level: float) -> tuple[float, float]:
+    """Return the percentile interval, widened where units are few."""
+    low, high = percentile_interval(values, level)
+    factor = widening(design, level)
+    if factor == 1.0:
+        return low, high
+    centre = float(np.nanmedian(values))
+    return centre - factor * (centre - low), centre + factor * (high - centre)
 
 
 def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:
@@ -410,7 +524,7 @@ def check_paired(candidate: Resampled, reference: Resampled) -> None:
     """Refuse to compare different metrics, or resamples that are not the same ones."""
     if candidate.metric.fingerprint != reference.metric.fingerprint:
         raise InputError(f"{candidate.metric.id!r} cannot be compared with {reference.metric.id!r}")
-    shapes = candidate.values.shape == reference.values.shape and candidate.n_items == reference.n_items
+    shapes = candidate.n_resamples == reference.n_resamples and candidate.n_items == reference.n_items
     known = candidate.drawn and reference.drawn
     if not shapes or (known and candidate.drawn != reference.drawn):
         raise InputError("the two were not resampled together; use one Resamples object for both")

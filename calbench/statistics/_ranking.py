@@ -91,7 +91,7 @@ def p_value(candidate: Resampled, reference: Resampled) -> float:
     """
     check_paired(candidate, reference)
     p = smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
-    floor = 2 * RESAMPLES_IN_TAIL / len(candidate.values)
+    floor = 2 * RESAMPLES_IN_TAIL / candidate.n_resamples
     if p >= floor or candidate.sums is not None:
         return p
     if candidate.metric.biased:

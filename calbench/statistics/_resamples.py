@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.errors import InputError
 from calbench.records import Float64, Predictions, Strings, TopLabelPredictions
+from calbench.statistics._design import Design
 
-_CHUNK_ELEMENTS = 400_000  # drawn at a time
 _MAX_RESAMPLES = 100_000
+Counts = npt.NDArray[np.unsignedinteger]
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +25,7 @@ class Resamples:
 
     Rows follow the item ids in sorted order, whatever order they are given in. Every comparison
     that uses one object is paired, and the draw is paid for once; :func:`resamples_for` also
-    remembers it.
+    remembers it, and draws only when a metric reads the counts.
 
     Parameters
     ----------
@@ -31,10 +33,18 @@ class Resamples:
         Unique.
     counts : (n, n_resamples) int
         Not negative; rows follow ``item_ids`` as given.
+
+    Attributes
+    ----------
+    design
+        How the items themselves were drawn: in clusters, from strata, with which weights.
     """
 
     item_ids: Strings
-    counts: npt.NDArray[np.unsignedinteger]
+    n_resamples: int
+    design: Design
+    _draw: Callable[[], Counts]
+    _source: str
 
     def __init__(self, item_ids: Iterable[object], counts: npt.ArrayLike) -> None:
         ids = np.array([str(item) for item in item_ids])
@@ -50,53 +60,84 @@ class Resamples:
         smallest = np.uint8 if values.max() < 256 else np.uint32
         if not (np.diff(order) == 1).all():
             values = values[order]
-        _freeze(self, ids, np.ascontiguousarray(values, dtype=smallest))
+        kept: Counts = np.ascontiguousarray(values, dtype=smallest)
+        source = hashlib.sha256(np.ascontiguousarray(kept[:, :8]).tobytes()).hexdigest()
+        self._set(ids, values.shape[1], Design(len(ids)), lambda: kept, source)
 
     @classmethod
     def draw(
-        cls, item_ids: Iterable[object], *, n_resamples: int = 2000, rng: np.random.Generator
+        cls,
+        item_ids: Iterable[object],
+        *,
+        n_resamples: int = 2000,
+        rng: np.random.Generator,
+        clusters: Iterable[object] | None = None,
+        strata: Iterable[object] | None = None,
+        sample_weight: npt.ArrayLike | None = None,
     ) -> Resamples:
-        """Draw multinomial counts: each resample picks ``n`` of the ``n`` items with replacement."""
-        ids = sorted(str(item) for item in item_ids)
-        if not 1 <= n_resamples <= _MAX_RESAMPLES:
-            raise InputError(f"n_resamples={n_resamples}; use 1 to {_MAX_RESAMPLES}")
-        if not ids:
-            raise InputError("item_ids is empty; there is nothing to resample")
-        n = len(ids)
-        index = np.uint16 if n <= 2**16 else np.int64
-        counts = np.empty((n, n_resamples), dtype=np.uint8)
-        step = max(1, _CHUNK_ELEMENTS // n)
-        for start in range(0, n_resamples, step):
-            width = min(step, n_resamples - start)
-            flat = rng.integers(n, size=(n, width), dtype=index).astype(np.intp)
-            flat *= width
-            flat += np.arange(width)
-            drawn = np.bincount(flat.ravel(), minlength=n * width).reshape(n, width)
-            # 256 draws of one item have a probability below 1e-500.
-            counts[:, start : start + width] = drawn
-        return cls(ids, counts)
+        """Draw multinomial counts: each resample picks ``n`` of the ``n`` items with replacement.
 
-    @property
-    def n_resamples(self) -> int:
-        """Number of resamples."""
-        return int(self.counts.shape[1])
+        Parameters
+        ----------
+        item_ids : (n,)
+            Unique.
+        n_resamples
+            Number of resamples.
+        rng
+            Where they are drawn from.
+        clusters, strata : (n,), optional
+            The sampled unit and the fixed group of each item: whole units are drawn, in each group as many
+            as it has.
+        sample_weight : (n,), optional
+            What each item counts.
+        """
+        ids, design = _checked(item_ids, n_resamples, clusters, strata, sample_weight)
+        counts = design.drawn(n_resamples, rng)
+        source = hashlib.sha256(np.ascontiguousarray(counts[:, :8]).tobytes()).hexdigest()
+        return cls._of(ids, n_resamples, design, lambda: counts, source)
+
+    @classmethod
+    def _of(
+        cls, ids: Strings, n_resamples: int, design: Design, draw: Callable[[], Counts], source: str
+    ) -> Resamples:
+        made = object.__new__(cls)
+        made._set(ids, n_resamples, design, draw, source)
+        return made
+
+    def _set(
+        self, ids: Strings, n_resamples: int, design: Design, draw: Callable[[], Counts], source: str
+    ) -> None:
+        ids.setflags(write=False)
+        values = {"item_ids": ids, "n_resamples": n_resamples, "design": design}
+        for name, value in {**values, "_draw": draw, "_source": source}.items():
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def counts(self) -> Counts:
+        """How often each item appears, ``(n, n_resamples)``; drawn at the first reading."""
+        counts = self._draw()
+        counts.setflags(write=False)
+        return counts
+
+    @cached_property
+    def weights(self) -> npt.NDArray[Any]:
+        """What each item counts in each resample: its count, times its own weight if it has one."""
+        own = self.design.weights
+        return self.counts if own is None else np.asarray(self.counts * own[:, None])
 
     def __len__(self) -> int:
         return len(self.item_ids)
 
     @cached_property
     def totals(self) -> Float64:
-        """Number of items in each resample, ``(n_resamples,)``."""
-        return np.asarray(self.counts.sum(axis=0, dtype=np.float64))
+        """Total weight of each resample, ``(n_resamples,)``."""
+        return np.asarray(self.weights.sum(axis=0, dtype=np.float64))
 
     @cached_property
     def fingerprint(self) -> str:
-        """What two metrics must share to be paired: a digest of the items and of the first draws."""
-        parts = (
-            "\x00".join(self.item_ids.tolist()).encode(),
-            np.ascontiguousarray(self.counts[:, :8]).tobytes(),
-        )
-        return hashlib.sha256(b"\x00\x00".join(parts)).hexdigest()
+        """What two metrics must share to be paired: a digest of the items and of the draw."""
+        parts = ("\x00".join(self.item_ids.tolist()), self._source, self.design.fingerprint)
+        return hashlib.sha256("\x00\x00".join(parts).encode()).hexdigest()
 
     def check(self, record: Predictions | TopLabelPredictions) -> None:
         """Raise :class:`InputError` unless the record holds exactly the items that were resampled."""
@@ -109,11 +150,20 @@ class Resamples:
             )
 
 
-def resamples_for(item_ids: Iterable[object], *, n_resamples: int = 2000, seed: int = 0) -> Resamples:
-    """Return the resamples of a set of items, drawn at the first call and then remembered.
+def resamples_for(
+    item_ids: Iterable[object],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+    clusters: Iterable[object] | None = None,
+    strata: Iterable[object] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> Resamples:
+    """Return the resamples of a set of items, drawn when they are first read and then remembered.
 
     The same items (in any order), number and seed always give the same resamples; other items give
-    independent ones. The last eight are kept, a byte an item and resample.
+    independent ones. The last eight are kept, a byte an item and resample. Clusters, strata and weights are
+    those of :meth:`Resamples.draw`, one for each id as given.
 
     Examples
     --------
@@ -121,32 +171,75 @@ def resamples_for(item_ids: Iterable[object], *, n_resamples: int = 2000, seed: 
     >>> a is resamples_for(["z", "y", "x"], n_resamples=100, seed=1)
     True
     """
-    return _remembered(tuple(sorted(str(item) for item in item_ids)), n_resamples, seed)
+    ids = [str(item) for item in item_ids]
+    if clusters is None and strata is None and sample_weight is None:
+        return _remembered(tuple(sorted(ids)), n_resamples, seed)
+    checked, design = _checked(ids, n_resamples, clusters, strata, sample_weight)
+    return _lazily(checked, design, n_resamples, seed)
 
 
 @lru_cache(maxsize=8)
 def _remembered(item_ids: tuple[str, ...], n_resamples: int, seed: int) -> Resamples:
-    digest = hashlib.sha256("\x00".join(item_ids).encode()).digest()
-    rng = np.random.default_rng([seed, *np.frombuffer(digest[:16], dtype="<u4").tolist()])
-    return Resamples.draw(item_ids, n_resamples=n_resamples, rng=rng)
+    return _lazily(*_checked(item_ids, n_resamples, None, None, None), n_resamples=n_resamples, seed=seed)
+
+
+def _lazily(ids: Strings, design: Design, n_resamples: int, seed: int) -> Resamples:
+    digest = hashlib.sha256("\x00".join(ids.tolist()).encode()).digest()
+    words = [seed, *np.frombuffer(digest[:16], dtype="<u4").tolist()]
+
+    def draw() -> Counts:
+        return design.drawn(n_resamples, np.random.default_rng(words))
+
+    return Resamples._of(ids, n_resamples, design, draw, f"{words} {n_resamples}")
+
+
+def _checked(
+    item_ids: Iterable[object],
+    n_resamples: int,
+    clusters: Iterable[object] | None,
+    strata: Iterable[object] | None,
+    sample_weight: npt.ArrayLike | None,
+) -> tuple[Strings, Design]:
+    """Return ids in sorted order and the design in theirs."""
+    given = np.array([str(item) for item in item_ids])
+    if not 1 <= n_resamples <= _MAX_RESAMPLES:
+        raise InputError(f"n_resamples={n_resamples}; use 1 to {_MAX_RESAMPLES}")
+    if not len(given):
+        raise InputError("item_ids is empty; there is nothing to resample")
+    order = np.argsort(given, kind="stable")
+    ids = given[order]
+    if (ids[1:] == ids[:-1]).any():
+        raise InputError("item_ids repeat; ids must be unique")
+    design = Design.of(len(ids), clusters=clusters, strata=strata, sample_weight=sample_weight)
+    return ids, design.reordered(order)
 
 
 def resamples_of(
-    record: Predictions | TopLabelPredictions, rng: np.random.Generator | Resamples, n_resamples: int
+    record: Predictions | TopLabelPredictions,
+    rng: np.random.Generator | Resamples,
+    n_resamples: int,
+    *,
+    clusters: Iterable[object] | None = None,
+    strata: Iterable[object] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> Resamples:
     """Draw resamples of a record's items from a generator, or check that those given are of them."""
     if isinstance(rng, Resamples):
+        if not (clusters is None and strata is None and sample_weight is None):
+            raise InputError(
+                "the resamples say how items were drawn; pass clusters, strata and weights to them"
+            )
         rng.check(record)
         return rng
     if not isinstance(rng, np.random.Generator):
         raise InputError(
             f"rng is a {type(rng).__name__}; pass numpy.random.default_rng(seed), or Resamples to share"
         )
-    return Resamples.draw(record.item_ids, n_resamples=n_resamples, rng=rng)
-
-
-def _freeze(resamples: Resamples, ids: Strings, counts: npt.NDArray[np.unsignedinteger]) -> None:
-    ids.setflags(write=False)
-    counts.setflags(write=False)
-    object.__setattr__(resamples, "item_ids", ids)
-    object.__setattr__(resamples, "counts", counts)
+    return Resamples.draw(
+        record.item_ids,
+        n_resamples=n_resamples,
+        rng=rng,
+        clusters=clusters,
+        strata=strata,
+        sample_weight=sample_weight,
+    )

@@ -11,15 +11,15 @@ from calbench.store._maintenance import (
     size_limit,
     verify,
 )
-from calbench.store._records import Record, Store, key_of
+from calbench.store._records import Store, StoredPredictions, key_of
 from calbench.store._shards import ShardFolder
 
 __all__ = [
     "Entry",
     "Listed",
-    "Record",
     "ShardFolder",
     "Store",
+    "StoredPredictions",
     "collect",
     "entries",
     "keep_limit",

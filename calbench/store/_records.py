@@ -27,7 +27,7 @@ _UNSHARED = "unshared"  # an empty file in a record's folder until its copy is i
 
 
 @dataclass(frozen=True)
-class Record:
+class StoredPredictions:
     """Stored predictions, the key they are stored under, and how they were made.
 
     Parameters
@@ -90,7 +90,7 @@ class Store:
     root: Path
     remote: RemoteRecords | None = None
     on_corrupt: OnCorrupt = "refuse"
-    _loaded: dict[str, Record] = field(default_factory=dict, repr=False, compare=False)
+    _loaded: dict[str, StoredPredictions] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def at(cls, place: str | Path | None = None, *, on_corrupt: OnCorrupt = "refuse") -> Store:
@@ -112,7 +112,7 @@ class Store:
         remote = RemoteRecords(str(place))
         return cls(cache_dir() / "stores" / remote.name, remote, on_corrupt)
 
-    def get(self, identity: Mapping[str, Any]) -> Record | None:
+    def get(self, identity: Mapping[str, Any]) -> StoredPredictions | None:
         """Return the record of exactly this identity, or None.
 
         Raises
@@ -130,7 +130,7 @@ class Store:
             self._loaded[key] = found
         return self._loaded[key]
 
-    def _read(self, key: str) -> Record | None:
+    def _read(self, key: str) -> StoredPredictions | None:
         folder = self.folder(key)
         if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
             return None
@@ -152,7 +152,7 @@ class Store:
         identity: Mapping[str, Any],
         predictions: Predictions | TopLabelPredictions,
         provenance: Mapping[str, Any],
-    ) -> Record:
+    ) -> StoredPredictions:
         """Write a record and return it.
 
         Raises
@@ -179,7 +179,7 @@ class Store:
                 (folder / _UNSHARED).touch()
         self.shards(identity).clear()
         self._share(key)
-        record = Record(key, predictions, identity, provenance)
+        record = StoredPredictions(key, predictions, identity, provenance)
         self._loaded[key] = record
         return record
 
@@ -306,7 +306,7 @@ def read_manifest(folder: Path, key: str) -> dict[str, Any]:
     return manifest
 
 
-def read_record(folder: Path, key: str) -> Record:
+def read_record(folder: Path, key: str) -> StoredPredictions:
     """Read a record; raises :class:`CorruptRecordError` if any byte differs from what was written."""
     manifest = read_manifest(folder, key)
     data = folder / DATA
@@ -314,10 +314,10 @@ def read_record(folder: Path, key: str) -> Record:
         raise CorruptRecordError(
             f"{data} does not match its checksum; delete {folder} to have it computed again"
         )
-    return Record(key, read_file(data), manifest["identity"], manifest["provenance"])
+    return StoredPredictions(key, read_file(data), manifest["identity"], manifest["provenance"])
 
 
-def read_present(folder: Path, key: str) -> Record | None:
+def read_present(folder: Path, key: str) -> StoredPredictions | None:
     """Read a record, or return None if there is none.
 
     What another process replaces meanwhile is read again, and what it deletes is not there.

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import chi2, fisher_exact, ks_2samp
 
 from calbench.errors import InputError
+from calbench.gates import MARGIN, SEED, Contrast, Decision, Requirement
 from calbench.metrics import Outcomes, get
 from calbench.records import AnyRecord, Float64
-from calbench.statistics import Change, Estimate, GateDecision, check_level, resample, resamples_for
+from calbench.statistics import Change, Estimate, check_level, resample, resamples_for
 
 N_PSI_BINS = 10
 # The customary reading of the index: below it, nothing worth acting on has moved.
@@ -98,7 +100,7 @@ class Monitoring:
     n_baseline: int
     sample_ece: Estimate
     baseline_ece: Estimate
-    ece: GateDecision
+    ece: Decision
     drift: Drift
     sure_mistakes: SureMistakes
 
@@ -114,14 +116,14 @@ class Monitoring:
 
 
 def monitor(
-    sample: AnyRecord,
     baseline: AnyRecord,
+    sample: AnyRecord,
     *,
-    margin: float = 0.02,
+    margin: float = MARGIN,
     threshold: float = 0.9,
     level: float = 0.99,
     n_resamples: int = 2000,
-    seed: int = 0,
+    seed: int = SEED,
 ) -> Monitoring:
     """Compare a labelled sample from production with what was accepted.
 
@@ -130,7 +132,7 @@ def monitor(
 
     Parameters
     ----------
-    sample, baseline
+    baseline, sample
         Records, at least 50 items each.
     margin
         By how much the ECE may rise.
@@ -159,14 +161,16 @@ def monitor(
     ...     p = rng.uniform(0.5, 0.95, n)
     ...     return TopLabelPredictions(range(n), np.minimum(p + extra, 1), rng.random(n) < p)
     >>> accepted = draw(1000, 0.0)
-    >>> monitor(draw(800, 0.0), accepted).flags
+    >>> monitor(accepted, draw(800, 0.0)).flags
     ()
-    >>> monitor(draw(800, 0.15), accepted).flags
+    >>> monitor(accepted, draw(800, 0.15)).flags
     ('calibration', 'confidence drift', 'high-confidence mistakes')
     """
     check_level(level)
     if not 0 < threshold < 1:
         raise InputError(f"threshold={threshold}; use a confidence between 0 and 1, such as 0.9")
+    if not math.isfinite(margin):
+        raise InputError(f"margin={margin}; use a finite number")
     for name, record in (("the sample", sample), ("the baseline", baseline)):
         if len(record) < _MIN_ITEMS:
             raise InputError(f"{name} has {len(record)} items; monitoring needs at least {_MIN_ITEMS}")
@@ -174,27 +178,28 @@ def monitor(
     ours = _ece(sample, each, n_resamples, seed)
     theirs = _ece(baseline, each, n_resamples, seed)
     change = Change(
-        "ece",
         ours.value - theirs.value,
         (ours.interval[0] - theirs.interval[1], ours.interval[1] - theirs.interval[0]),
-        relative=False,
-        level=level,
-        n=len(sample),
+        len(sample),
+        "ece",
+        level,
         candidate_value=ours.value,
         reference_value=theirs.value,
     )
+    pair = Contrast("", {"sample": 1.0, "baseline": -1.0})
+    wanted = Requirement(get("ece"), "max_increase", margin, pair, level)
     return Monitoring(
         n_sample=len(sample),
         n_baseline=len(baseline),
         sample_ece=ours,
         baseline_ece=theirs,
-        ece=change.judge(margin),
-        drift=confidence_drift(sample.confidences, baseline.confidences, level=level),
-        sure_mistakes=sure_mistakes(sample, baseline, threshold=threshold, level=level),
+        ece=Decision.of(wanted, change),
+        drift=confidence_drift(baseline.confidences, sample.confidences, level=level),
+        sure_mistakes=sure_mistakes(baseline, sample, threshold=threshold, level=level),
     )
 
 
-def confidence_drift(sample: Float64, baseline: Float64, *, level: float = 0.99) -> Drift:
+def confidence_drift(baseline: Float64, sample: Float64, *, level: float = 0.99) -> Drift:
     """Compare two sets of confidences ``(n,)`` and ``(m,)`` as distributions."""
     test = ks_2samp(sample, baseline, method="asymp")  # the exact one fails on ties
     edges = np.unique(np.quantile(baseline, np.linspace(0, 1, N_PSI_BINS + 1)[1:-1]))
@@ -207,7 +212,7 @@ def confidence_drift(sample: Float64, baseline: Float64, *, level: float = 0.99)
     return Drift(float(test.statistic), p_value, psi, limit, p_value < 1 - level and psi > limit)
 
 
-def sure_mistakes(sample: AnyRecord, baseline: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
+def sure_mistakes(baseline: AnyRecord, sample: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
     """Compare how often the two are wrong with at least that confidence, and name the new cases."""
     wrong = [~record.correct & (record.confidences >= threshold) for record in (sample, baseline)]
     counts = [int(rows.sum()) for rows in wrong]

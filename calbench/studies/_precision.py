@@ -11,13 +11,13 @@ from scipy.special import rel_entr
 
 from calbench import models, quantizers, tasks
 from calbench.errors import BackendUnavailableError, CalbenchError
-from calbench.gates import TransferResult, takes_confidences
+from calbench.gates import Comparison, takes_confidences
 from calbench.metrics import precision_split
 from calbench.models import ModelSource
 from calbench.records import Float64, Predictions
-from calbench.runs import Bench, Cell, unreported
+from calbench.runs import Cell, Runner, unreported
 from calbench.statistics import Estimate, Resamples, percentile_interval
-from calbench.store import Record
+from calbench.store import StoredPredictions
 from calbench.tasks import normal_form
 
 RAW = "identity"
@@ -51,7 +51,7 @@ class PrecisionRow:
         What a reader of the numbers must know.
     calibrated
         For each calibrator the metrics of ``transferred`` (fitted on the reference, used here),
-        ``native`` (fitted here), and their ``degradation``.
+        ``refitted`` (fitted here), and their ``degradation``.
     """
 
     model: str
@@ -115,13 +115,13 @@ def _refusal(quantizer: str, source: ModelSource) -> CalbenchError | None:
 
 
 def precision_rows(
-    bench: Bench, cells: Sequence[Cell], *, calibrators: Sequence[str] = (), seed: int
+    runner: Runner, cells: Sequence[Cell], *, calibrators: Sequence[str] = (), seed: int
 ) -> Iterator[PrecisionRow | MissingRow]:
     """Yield one row per model, task and quantizer, running models only where no record answers.
 
     Parameters
     ----------
-    bench
+    runner
         Gives the records.
     cells
         What to show; their calibrators do not matter.
@@ -135,7 +135,7 @@ def precision_rows(
         problem = problems.get((model, quantizer))
         if problem is None:
             try:
-                yield _row(bench, model, task, quantizer, calibrators, seed)
+                yield _row(runner, model, task, quantizer, calibrators, seed)
                 continue
             except CalbenchError as error:
                 problem = error
@@ -149,46 +149,50 @@ def place(row: PrecisionRow | MissingRow) -> tuple[str, str, float, str]:
 
 
 def _row(
-    bench: Bench, model: str, task: str, quantizer: str, calibrators: Sequence[str], seed: int
+    runner: Runner, model: str, task: str, quantizer: str, calibrators: Sequence[str], seed: int
 ) -> PrecisionRow:
-    measured = bench.transfer(Cell(model, task, quantizer, RAW), seed=seed)
-    result, raw = measured.result, measured.result.raw_candidate
+    measured = runner.transfer(Cell(model, task, quantizer, RAW), seed=seed)
+    compared = measured.comparison
     records = measured.candidate, measured.reference
     is_open = isinstance(tasks.get(task), tasks.Generation)
     return PrecisionRow(
         model,
         task,
         quantizer,
-        n_test=result.n_test,
+        n_test=compared.n_test,
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
         quantization=dict(measured.candidate.provenance["quantization"]),
-        **(_open_drift if is_open else _drift)(*records, result),
-        accuracy=raw["accuracy"],
-        ece=raw["ece"],
+        **(_open_drift if is_open else _drift)(*records, compared),
+        accuracy=compared.estimate("accuracy", arm="raw_candidate"),
+        ece=compared.estimate("ece", arm="raw_candidate"),
         notes=tuple(filter(None, [unreported(measured.candidate)])),
         calibrated={
-            name: _calibrated(bench.transfer(Cell(model, task, quantizer, name), seed=seed).result)
+            name: _calibrated(runner.transfer(Cell(model, task, quantizer, name), seed=seed).comparison)
             for name in calibrators
             if not is_open or takes_confidences(name)
         },
     )
 
 
-def _drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
-    resamples = result.arm("raw_candidate").resamples
+def _drift(
+    candidate: StoredPredictions, reference: StoredPredictions, compared: Comparison
+) -> dict[str, Any]:
+    resamples = compared.arm("raw_candidate").resamples
     here, there = (record.class_vectors.take(resamples.item_ids) for record in (candidate, reference))
     return {
         "logit_change": mean_logit_change(here, there),
-        "kl_divergence": kl_estimate(here, there, resamples, result.level),
+        "kl_divergence": kl_estimate(here, there, resamples, compared.level),
         "flip_rate": precision_split(here, there).flip_rate,
         "chance": chance_accuracy(there),
     }
 
 
-def _open_drift(candidate: Record, reference: Record, result: TransferResult) -> dict[str, Any]:
+def _open_drift(
+    candidate: StoredPredictions, reference: StoredPredictions, compared: Comparison
+) -> dict[str, Any]:
     """Return what is known of answers in words: no other answer has a probability to compare."""
     here, there = (record.predictions.metadata["answers"] for record in (candidate, reference))
-    ids = result.arm("raw_candidate").resamples.item_ids
+    ids = compared.arm("raw_candidate").resamples.item_ids
     return {
         "logit_change": None,
         "kl_divergence": None,
@@ -197,11 +201,15 @@ def _open_drift(candidate: Record, reference: Record, result: TransferResult) ->
     }
 
 
-def _calibrated(result: TransferResult) -> dict[str, dict[str, Estimate]]:
+def _calibrated(compared: Comparison) -> dict[str, dict[str, Estimate]]:
+    def estimates(arm: str) -> dict[str, Estimate]:
+        return {name: compared.estimate(name, arm=arm) for name in compared.metrics}
+
+    lost = {name: compared.contrast("degradation", name) for name in compared.metrics}
     return {
-        "transferred": result.transferred,
-        "native": result.native,
-        "degradation": result.degradation,
+        "transferred": estimates("transferred"),
+        "refitted": estimates("refitted"),
+        "degradation": {m: Estimate(c.value, c.interval, c.level, c.n) for m, c in lost.items()},
     }
 
 

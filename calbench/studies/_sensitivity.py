@@ -8,15 +8,15 @@ from typing import Literal
 
 from calbench import models, quantizers, tasks
 from calbench.errors import InputError
+from calbench.gates import split_items
 from calbench.metrics import Outcomes
 from calbench.quantizers import arguments, module_groups
 from calbench.records import Predictions
 from calbench.registry import Spec
-from calbench.runs import REFERENCE, Bench
+from calbench.runs import REFERENCE, Runner
 from calbench.statistics import Estimate, Resampled, difference, resample, resamples_for
-from calbench.store import Record
+from calbench.store import StoredPredictions
 from calbench.studies._precision import kl_estimate
-from calbench.tasks import split_evaluation
 
 LEVEL = 0.95
 KeptAt = Literal["full", "int8"]
@@ -98,7 +98,7 @@ class Sensitivity:
 
     Parameters
     ----------
-    bench
+    runner
         Gives the records.
     model, quantizer, task
         Ids; the quantizer's may have arguments, but not ``skip`` and ``include``.
@@ -116,7 +116,7 @@ class Sensitivity:
         The quantizer lacks the arguments that this needs, or they are given; the task's questions are open.
     """
 
-    bench: Bench
+    runner: Runner
     model: str
     quantizer: str
     task: str
@@ -244,17 +244,17 @@ class Sensitivity:
     def _is_default(self, group: str) -> bool:
         return bool(self._default & set(self.groups[group]))
 
-    def _record(self, quantizer: str) -> Record:
-        return self.bench.record(self.model, quantizer, self.task)
+    def _record(self, quantizer: str) -> StoredPredictions:
+        return self.runner.record(self.model, quantizer, self.task)
 
-    def _split(self, record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def _split(self, record: StoredPredictions) -> tuple[tuple[str, ...], tuple[str, ...]]:
         ids = record.predictions.item_ids.tolist()
-        n_calibration, _ = self.bench.profile.sizes(models.get(self.model).architecture, len(ids))
-        split = split_evaluation(ids, n_calibration=n_calibration, seed=self.seed)
+        n_calibration, _ = self.runner.profile.sizes(models.get(self.model).architecture, len(ids))
+        split = split_items(ids, n_calibration=n_calibration, seed=self.seed)
         return split.calibration, split.test
 
-    def _change(self, record: Record, reference: Record, ids: Sequence[str]) -> Change:
-        resamples = resamples_for(ids, n_resamples=self.bench.n_resamples, seed=self.seed)
+    def _change(self, record: StoredPredictions, reference: StoredPredictions, ids: Sequence[str]) -> Change:
+        resamples = resamples_for(ids, n_resamples=self.runner.n_resamples, seed=self.seed)
         here, there = (r.class_vectors.take(resamples.item_ids) for r in (record, reference))
 
         def measured(predictions: Predictions) -> dict[str, Resampled]:
@@ -287,5 +287,5 @@ def best_set(costs: Sequence[GroupCost], prices: Mapping[str, int], spare_bytes:
     return tuple(costs[index].name for index in best[capacity][1])
 
 
-def _size(record: Record) -> int:
+def _size(record: StoredPredictions) -> int:
     return int(record.provenance["quantization"]["resident_bytes"])

@@ -14,13 +14,12 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
-    Split,
     hash_items,
     normalized,
-    split_evaluation,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
 from calbench.tasks._named import get, is_place, named
+from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
 __all__ = [
@@ -37,9 +36,9 @@ __all__ = [
     "Partition",
     "Question",
     "SequenceClassification",
-    "Split",
     "Task",
     "closed",
+    "declare",
     "get",
     "hash_items",
     "is_place",
@@ -49,7 +48,7 @@ __all__ = [
     "normal_form",
     "normalized",
     "open_question",
+    "own_data",
     "registry",
-    "split_evaluation",
     "task",
 ]

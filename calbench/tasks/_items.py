@@ -161,26 +161,6 @@ class Partition:
     evaluation: tuple[LabelledItem, ...]
 
 
-@dataclass(frozen=True)
-class Split:
-    """Ids of the calibration split (what calibrators are fitted on) and the test split."""
-
-    calibration: tuple[str, ...]
-    test: tuple[str, ...]
-
-
-def split_evaluation(item_ids: Sequence[str], *, n_calibration: int, seed: int) -> Split:
-    """Divide evaluation items into calibration and test splits by a seeded permutation.
-
-    The order of ``item_ids`` does not matter.
-    """
-    if not 0 < n_calibration < len(item_ids):
-        raise InputError(f"cannot take {n_calibration} calibration items out of {len(item_ids)}")
-    ids = sorted(item_ids)
-    order = np.random.default_rng(seed).permutation(len(ids))
-    return Split(tuple(ids[i] for i in order[:n_calibration]), tuple(ids[i] for i in order[n_calibration:]))
-
-
 def _half_a_character(items: Sequence[LabelledItem], error: UnicodeEncodeError, source: str) -> InputError:
     half = error.object[error.start : error.end]
     item = next(item for item in items if half in json.dumps(item.row(), ensure_ascii=False))

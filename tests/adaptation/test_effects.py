@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from calbench import Predictions
-from calbench.adaptation import CONTRASTS, METRICS, ArmsResult, Contrast
+from calbench.adaptation import CONTRASTS, METRICS, VariantStudy
 from calbench.adaptation._collapse import collapse_of
 from calbench.adaptation._effects import effects
-from calbench.adaptation._recovery import recovered_fraction
-from calbench.adaptation._variants import contrasts_of, designs
+from calbench.adaptation._variants import contrasts_of, variants
 from calbench.errors import InputError
-from calbench.gates import Side
+from calbench.gates import Arm, Comparison, Contrast, FittedSplit, NamedArms, Split
+from calbench.gates._recovery import recovered_fraction
 from calbench.metrics import Outcomes
 from calbench.statistics import Resamples, holm, resample
 
@@ -24,10 +24,11 @@ def by_hand():
     labels = (np.arange(100) < 70).astype(int)
     confidences = {"base": 0.75, "base-ptq": 0.80, "tuned": 0.72, "tuned-ptq": 0.90}
     draw = Resamples.draw(range(100), n_resamples=200, rng=np.random.default_rng(0))
-    return {
-        arm: resample(METRICS, Outcomes.from_probs(np.tile([1 - c, c], (100, 1)), labels), draw)
+    arms = {
+        arm: Arm(Outcomes.from_probs(np.tile([1 - c, c], (100, 1)), labels), draw, METRICS)
         for arm, c in confidences.items()
     }
+    return Comparison(NamedArms(FACTORIAL, arms.__getitem__))
 
 
 def test_effects_equal_a_hand_computed_2_x_2():
@@ -131,17 +132,16 @@ def comparison(confident):
     labels = rng.integers(2, size=n)
     good = np.where(labels == 1, 2.0, -2.0) * np.where(rng.random(n) < 0.88, 1, -1)
     noise = rng.normal(size=n) * (3.0 if confident else 0.02)
-    arms = designs(["base", "base-ptq", "base-distilled"])
+    arms = variants(["base", "base-ptq", "base-distilled"])
     draw = Resamples.draw(range(200), n_resamples=200, rng=rng)
-    sides = {}
+    splits = {}
     for arm, z in zip(arms, (good, 2.5 * good, noise), strict=True):
         record = Predictions([f"{i:03}" for i in range(n)], np.column_stack([np.zeros(n), z]), labels)
         ids = record.item_ids.tolist()
         draw = Resamples.draw(ids[:200], n_resamples=200, rng=np.random.default_rng(1))
-        sides[arm.id] = Side.of(
-            record, calibration_ids=ids[200:], test_ids=ids[:200], metrics=METRICS, resamples=draw
-        )
-    return ArmsResult("m", "t", "bnb-nf4", 42, arms, sides, {})
+        split = Split(tuple(ids[200:]), tuple(ids[:200]))
+        splits[arm.id] = FittedSplit.of(record, split, metrics=METRICS, resamples=draw)
+    return VariantStudy("m", "t", "bnb-nf4", 42, arms, splits, {})
 
 
 @pytest.mark.parametrize("confident", [False, True])
@@ -151,17 +151,17 @@ def test_a_model_at_chance_is_named_as_collapsed_whatever_its_confidence(confide
     text = str(found.collapsed["base-distilled"])
     assert text.startswith("right on 0.")
     assert "no merit of a model that may know nothing" in text
-    assert collapse_of(found.arm("base")) is None
+    assert collapse_of(found.comparison.arm("base")) is None
 
 
 def test_a_collapsed_model_recovers_nothing_though_its_ece_is_excellent():
-    found = comparison(confident=False)
-    assert found.measured("base-distilled", "ece").value < found.measured("base-ptq", "ece").value
-    recovery = found.recovery("ece", reference="base", quantized="base-ptq", restored="base-distilled")
+    found = comparison(confident=False).comparison
+    assert found.estimate("ece", arm="base-distilled").value < found.estimate("ece", arm="base-ptq").value
+    recovery = found.recovered("ece", reference="base", quantized="base-ptq", restored="base-distilled")
     assert recovery.fraction is None
     assert "collapsed" in recovery.refused or "nothing to recover" in recovery.refused
 
 
 def test_every_contrast_names_arms_that_exist():
-    for contrast in CONTRASTS:
-        assert {arm.id for arm in designs(contrast.weights)} == set(contrast.weights)
+    for contrast in CONTRASTS.values():
+        assert {arm.id for arm in variants(contrast.weights)} == set(contrast.weights)

@@ -16,14 +16,23 @@ pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes")
 import torch
 
 from calbench import calibrators, models, quantizers, tasks
-from calbench.adaptation import ARMS, CONTRASTS, ArmBench, Distillation, Recipe, Student, attach, set_adapter
+from calbench.adaptation import (
+    CONTRASTS,
+    VARIANTS,
+    AdaptationRunner,
+    Distillation,
+    Recipe,
+    Student,
+    attach,
+    set_adapter,
+)
 from calbench.adaptation._budgets import Budget
 from calbench.adaptation._runner import _Setting
-from calbench.adaptation._variants import contrasts_of, designs
+from calbench.adaptation._variants import contrasts_of, variants
 from calbench.errors import InputError, ModelLoadingForbiddenError, UnknownNameError
 from calbench.inference import score
 from calbench.models import ModelSource
-from calbench.runs import Bench, Profile
+from calbench.runs import Profile, Runner
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
 
@@ -85,8 +94,8 @@ def store(tmp_path_factory) -> Store:
     return Store(tmp_path_factory.mktemp("store"))
 
 
-def bench(store: Store, **options) -> ArmBench:
-    return ArmBench(Bench(store, PROFILE, n_resamples=200, **options), BUDGETS)
+def runner(store: Store, **options) -> AdaptationRunner:
+    return AdaptationRunner(Runner(store, PROFILE, n_resamples=200, **options), BUDGETS)
 
 
 @pytest.fixture(scope="module", params=["arms-encoder", "arms-decoder"])
@@ -96,16 +105,16 @@ def model(request) -> str:
 
 @pytest.fixture(scope="module")
 def compared(model, store):
-    return bench(store).compare(model, TASK, "bnb-nf4", seed=42)
+    return runner(store).compare(model, TASK, "bnb-nf4", seed=42)
 
 
 def test_every_arm_answers_the_same_items(compared):
-    assert [arm.id for arm in compared.arms] == list(ARMS)
+    assert [variant.id for variant in compared.variants] == list(VARIANTS)
     assert {record.predictions.items_hash for record in compared.records.values()} == {
         compared.records["base"].predictions.items_hash
     }
-    assert {len(side.test) for side in compared.sides.values()} == {120}
-    assert len({record.key for record in compared.records.values()}) == len(ARMS)
+    assert {len(side.test) for side in compared.splits.values()} == {120}
+    assert len({record.key for record in compared.records.values()}) == len(VARIANTS)
 
 
 def test_every_arm_says_how_far_batches_move_its_answers(compared):
@@ -115,7 +124,7 @@ def test_every_arm_says_how_far_batches_move_its_answers(compared):
 
 def test_every_adapter_had_the_same_budget(compared):
     trained = compared.training
-    assert set(trained) == {arm.id for arm in ARMS.values() if arm.adapter != "none"}
+    assert set(trained) == {arm.id for arm in VARIANTS.values() if arm.adapter != "none"}
     assert {history["n_steps"] for history in trained.values()} == {16}
     assert len({history["n_parameters"] for history in trained.values()}) == 1
     same = {name: trained[name]["adapter"] for name in ("tuned", "tuned-ptq", "ptq-lora")}
@@ -124,18 +133,19 @@ def test_every_adapter_had_the_same_budget(compared):
 
 
 def test_an_untuned_arm_is_distilled_without_labels(model, store):
-    setting = _Setting(bench(store).bench, model, TASK, "bnb-nf4", 42, BUDGET)
+    setting = _Setting(runner(store).runner, model, TASK, "bnb-nf4", 42, BUDGET)
     assert setting._recipe("distilled-base").distillation.alpha == 1
     assert setting._recipe("distilled").distillation == BUDGET.distillation
 
 
 def test_tuning_helps(compared):
     for arm in ("tuned", "qlora", "tuned-distilled"):
-        assert compared.measured(arm, "nll").value < compared.measured("base", "nll").value
+        change = compared.comparison.difference("nll", arm=arm, against="base")
+        assert change.value < 0
 
 
 def test_an_arm_is_measured_unmerged_over_the_bits_it_was_trained_on(compared, model, store):
-    setting = _Setting(bench(store).bench, model, TASK, "bnb-nf4", 42, BUDGET)
+    setting = _Setting(runner(store).runner, model, TASK, "bnb-nf4", 42, BUDGET)
     module = quantizers.get("bnb-nf4").build(setting.source, samples=None, seed=0)
     attach(module, setting._recipe("quantized"))
     set_adapter(module, setting._trained("quantized").state())
@@ -150,44 +160,42 @@ def test_the_same_lora_differs_beside_and_inside_quantized_weights(compared):
 
 
 def test_a_second_run_loads_nothing(compared, model, store):
-    again = bench(store, replay=True).compare(model, TASK, "bnb-nf4", seed=42)
+    again = runner(store, replay=True).compare(model, TASK, "bnb-nf4", seed=42)
     for arm, record in compared.records.items():
         assert again.records[arm].key == record.key
 
 
 def test_another_seed_has_adapters_of_its_own(model, store):
     with pytest.raises(ModelLoadingForbiddenError, match="no stored record of the arm 'qlora'"):
-        bench(store, replay=True).compare(model, TASK, "bnb-nf4", seed=7, arms=["qlora"])
+        runner(store, replay=True).compare(model, TASK, "bnb-nf4", seed=7, arms=["qlora"])
 
 
 def test_calibrators_compose_with_arms(compared):
-    side = compared.side("qlora")
+    side = compared.splits["qlora"]
     fit = calibrators.get("temperature").fit(side.calibration.logits, side.calibration.labels)
     expected = fit(side.test.logits)
-    np.testing.assert_allclose(compared.arm("qlora", "temperature").items.probs, expected)
+    np.testing.assert_allclose(compared.comparison.arm("qlora+temperature").outcomes.probs, expected)
 
 
-def test_unknown_arms_and_metrics_are_refused(compared, model, store):
+def test_unknown_arms_are_refused(compared, model, store):
     with pytest.raises(UnknownNameError, match="did you mean 'qlora'"):
-        bench(store).compare(model, TASK, "bnb-nf4", seed=42, arms=["qlor"])
-    with pytest.raises(InputError, match="did you mean 'tuned-ptq'"):
-        compared.measured("tuned-pt", "ece")
-    with pytest.raises(InputError, match="no measured metric is called 'smece'"):
-        compared.measured("tuned", "smece")
+        runner(store).compare(model, TASK, "bnb-nf4", seed=42, arms=["qlor"])
+    with pytest.raises(UnknownNameError, match="did you mean 'tuned-ptq'"):
+        compared.comparison.estimate("ece", arm="tuned-pt")
 
 
 def test_a_task_without_training_items_is_refused(model, store, monkeypatch):
     none = {name: Budget(0, 40, BUDGET.recipe, BUDGET.distillation) for name in BUDGETS}
     with pytest.raises(InputError, match="there are no training items"):
-        ArmBench(bench(store).bench, none).compare(model, TASK, "bnb-nf4", seed=42)
+        AdaptationRunner(runner(store).runner, none).compare(model, TASK, "bnb-nf4", seed=42)
 
 
 def test_a_budget_may_ask_fewer_items_than_the_profile(model, store):
     short = {name: replace(budget, n_asked=(30, 50)) for name, budget in BUDGETS.items()}
-    found = ArmBench(bench(store).bench, short).compare(
+    found = AdaptationRunner(runner(store).runner, short).compare(
         model, TASK, "bnb-nf4", seed=42, arms=("base", "base-ptq")
     )
-    for side in found.sides.values():
+    for side in found.splits.values():
         assert (len(side.calibration), len(side.test)) == (30, 50)
     assert {len(record.predictions) for record in found.records.values()} == {80}
 
@@ -198,7 +206,7 @@ def test_items_are_left_to_train_on_where_a_task_sets_none_aside(
 ):
     task = replace(tasks.get(TASK), n_training=0)
     monkeypatch.setattr(tasks, "get", lambda name: task)
-    wide = Bench(store, replace(PROFILE, n_calibration=None, n_test=None))
+    wide = Runner(store, replace(PROFILE, n_calibration=None, n_test=None))
     setting = _Setting(wide, model, TASK, "bnb-nf4", 42, replace(BUDGET, n_training=n_training))
     found = len(setting.split.calibration), len(setting.split.test)
     assert (found, len(setting.data.training)) == (sizes, left)
@@ -215,13 +223,13 @@ def test_the_training_that_the_docs_show_runs_as_it_stands_there(model, tmp_path
 
 
 def test_a_profile_without_a_budget_is_refused(model, store):
-    own = Bench(store, replace(PROFILE, name="mine"))
+    own = Runner(store, replace(PROFILE, name="mine"))
     with pytest.raises(InputError, match="'mine' has no budget"):
-        ArmBench(own).compare(model, TASK, "bnb-nf4", seed=42)
+        AdaptationRunner(own).compare(model, TASK, "bnb-nf4", seed=42)
 
 
 def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
-    bench_of_all = bench(store).bench
+    bench_of_all = runner(store).runner
     setting = _Setting(bench_of_all, model, TASK, "bnb-nf4", 42, replace(BUDGET, n_training=None))
     partition = tasks.get(TASK).partition
     assert setting.data.training == (*partition.training, *partition.evaluation[180:])
@@ -229,8 +237,8 @@ def test_items_that_the_profile_does_not_ask_may_be_trained_on(model, store):
 
 
 def test_arms_keep_one_order_and_contrasts_need_their_arms():
-    assert [arm.id for arm in designs(["qlora", "base"])] == ["base", "qlora"]
+    assert [arm.id for arm in variants(["qlora", "base"])] == ["base", "qlora"]
     assert not contrasts_of(["base", "tuned"])
     assert [c.id for c in contrasts_of(["qlora", "tuned-ptq"])] == ["qlora - tuned-ptq"]
-    for contrast in CONTRASTS:
+    for contrast in CONTRASTS.values():
         assert sum(contrast.weights.values()) == 0

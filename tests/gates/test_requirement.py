@@ -5,16 +5,16 @@ from __future__ import annotations
 import pytest
 
 from calbench.errors import InputError, UnknownNameError
-from calbench.gates import Limits, requirements
+from calbench.gates._requirement import Limits, requirements
 
 
 def one(metric="ece", level=None, **limits):
-    (found,) = requirements((metric,), Limits(**limits), level=level)
+    (found,) = requirements((metric,), Limits(**limits), arm="b", against="a", level=level)
     return found
 
 
 def test_a_sentence_names_one_limit_for_each_metric():
-    found = requirements(("ece", "nll"), Limits(max_increase=0.02), level=0.9)
+    found = requirements(("ece", "nll"), Limits(max_increase=0.02), arm="b", against="a", level=0.9)
     assert [(r.metric.id, r.keyword, r.limit, r.level) for r in found] == [
         ("ece", "max_increase", 0.02, 0.9),
         ("nll", "max_increase", 0.02, 0.9),
@@ -34,7 +34,7 @@ def test_a_sentence_names_one_limit_for_each_metric():
 )
 def test_what_is_limited(keyword, metric, is_limit, relative):
     found = one(metric, **{keyword: 0.1})
-    assert (found.is_limit, found.relative) == (is_limit, relative)
+    assert (found.kind == "limit", found.relative) == (is_limit, relative)
 
 
 def test_a_limit_that_faces_the_wrong_way_names_the_right_one():
@@ -46,7 +46,7 @@ def test_a_limit_that_faces_the_wrong_way_names_the_right_one():
 
 def test_metrics_of_both_directions_need_two_sentences():
     with pytest.raises(InputError, match="accuracy is better when it is higher"):
-        requirements(("ece", "accuracy"), Limits(max_increase=0.1))
+        requirements(("ece", "accuracy"), Limits(max_increase=0.1), arm="b", against="a")
 
 
 @pytest.mark.parametrize(

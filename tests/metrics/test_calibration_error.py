@@ -5,6 +5,7 @@ import pytest
 
 from calbench import metrics
 from calbench.errors import InputError
+from calbench.metrics import Outcomes, evaluate
 from calbench.metrics._binning import uniform_bins
 
 
@@ -57,7 +58,7 @@ def test_an_edge_belongs_to_the_bin_below_it_however_it_was_computed(n_bins):
     numbers = np.arange(1, n_bins + 1)
     for edges in (numbers / n_bins, numbers * (1 / n_bins), np.linspace(0, 1, n_bins + 1)[1:]):
         assert uniform_bins(np.minimum(edges, 1.0), n_bins).tolist() == (numbers - 1).tolist()
-    above = numbers[:-1] / n_bins + 1e-12
+    above = numbers[:-1] / n_bins + 2e-6
     assert uniform_bins(above, n_bins).tolist() == numbers[:-1].tolist()
 
 
@@ -201,3 +202,16 @@ def test_top_label_error_by_hand():
     probs, labels = [[0.7, 0.3], [0.7, 0.3], [0.3, 0.7], [0.3, 0.7]], [0, 0, 0, 1]
     assert metrics.top_label_calibration_error(probs, labels) == pytest.approx(0.25, abs=1e-15)
     assert metrics.expected_calibration_error(probs, labels) == pytest.approx(0.05, abs=1e-15)
+
+
+@pytest.mark.parametrize("n_bins", [2, 3, 5, 10, 15, 20, 25, 30, 50, 100, 1000])
+def test_a_confidence_shares_its_bin_with_its_float32_twin(n_bins):
+    edges = np.arange(n_bins + 1) / n_bins
+    assert (uniform_bins(edges, n_bins) == uniform_bins(edges.astype(np.float32).astype(float), n_bins)).all()
+
+
+def test_the_same_answers_stored_as_float32_have_the_same_ece():
+    confidences, correct = np.repeat([3 / 15, 9 / 15, 11 / 15], 200), np.tile([True, False], 300)
+    stored = confidences.astype(np.float32)
+    both = [Outcomes.from_top_label(values, correct) for values in (confidences, stored)]
+    assert abs(np.diff([evaluate("ece", items) for items in both])[0]) < 1e-6

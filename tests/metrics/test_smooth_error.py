@@ -40,8 +40,8 @@ def test_gaps_of_one_sign_leave_the_mean_gap():
 
 
 def test_is_continuous_where_binned_errors_jump(rng):
-    # confidence 0.6 sits on an edge; nudging it moves half the items to another bin
-    c = np.full(200, 0.6)
+    # confidence 0.6 and its tolerance end a bin; nudging them moves half the items to another
+    c = np.full(200, 0.6 + 1e-6)
     correct = np.arange(200) % 5 < 3
     correct[:100], correct[100:] = np.sort(correct)[100:], np.sort(correct)[:100]
     nudged = c + np.where(np.arange(200) < 100, 1e-9, -1e-9)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from calbench.adaptation import ArmBench
+from calbench.adaptation import AdaptationRunner
 from calbench.errors import InputError
 
 pytest.importorskip("peft", reason="adapters need peft")
@@ -84,9 +84,10 @@ def test_a_suite_of_arms_prints_and_reports_them_and_a_replay_agrees(
             "*base-ptq*",
             "*tuning × quantization*",
             "*temperature*",
-            "  pass: nll of tuned against base: *",
-            "  fail: nll of base against tuned: *",
-            "  fail (accepted: it is untuned): nll of base against tuned: *",
+            "pass * Δ nll of tuned against base = *",
+            "fail * Δ nll of base against tuned = *",
+            "fail * Δ nll of base against tuned = *(accepted: it is untuned)",
+            "gates: 1 passed, 2 failed, 0 inconclusive; 1 accepted",
         ]
     )
     (row,) = json.loads((pytester.path / "report" / "arms.json").read_text())["arms"]
@@ -107,7 +108,7 @@ def test_arms_that_cannot_be_made_are_not_tried_again(pytester, tiny_encoder, mo
         raise InputError("the quantizer is broken")
 
     monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
-    monkeypatch.setattr(ArmBench, "compare", compare)
+    monkeypatch.setattr(AdaptationRunner, "compare", compare)
     pytester.makeconftest(CONFTEST.format(folder=str(tiny_encoder)))
     pytester.makepyfile(test_suite=SUITE)
     result = pytester.runpytest_inprocess("--calbench-store", "store", "-p", "no:cacheprovider")

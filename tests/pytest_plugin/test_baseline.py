@@ -172,7 +172,7 @@ def test_what_cannot_be_compared_is_refused(gated, accepted, reason):
 
 
 def test_another_profile_or_seed_is_refused_and_named(gated, accepted):
-    result = gated("--calbench-profile=full", "--calbench-seeds=7", "-k", "identity")
+    result = gated("--calbench-profile=full", "--calbench-seeds=7", "-k", "temperature")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines(["*profile was 'default' and is 'full'; seed was 42 and is 7*"])
 

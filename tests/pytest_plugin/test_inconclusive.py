@@ -13,7 +13,9 @@ from calbench._pytest._counts import gate_lines
 @pytest.mark.parametrize("mode", ["pass", "warn", "fail"])
 def test_three_outcomes_are_counted(arrays, mode, workers):
     result = arrays(f"--calbench-inconclusive={mode}", *workers)
-    result.assert_outcomes(passed=1 if mode == "fail" else 2, failed=2 if mode == "fail" else 1)
+    result.assert_outcomes(passed=2 if mode == "pass" else 1, failed=2 if mode == "fail" else 1)
+    counted = any("1 inconclusive in " in line for line in result.outlines)
+    assert counted == (mode == "warn")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["gates: 1 passed, 1 failed, 1 inconclusive"])
     shown = [line for line in result.outlines if line.startswith("inconclusive: too few test items")]
@@ -27,6 +29,20 @@ def test_only_fail_makes_an_undecided_run_red(arrays):
     result.stdout.fnmatch_lines(
         ["*ece may have got worse by more than the margin*", "*test items would decide it*"]
     )
+
+
+def test_an_undecided_test_is_shown_as_such_and_named_with_what_would_decide_it(arrays, pytester):
+    result = arrays("-v", "--junitxml=junit.xml", "-k", "surer")
+    result.stdout.fnmatch_lines(
+        [
+            "test_arrays.py::test_surer INCONCLUSIVE*",
+            "[?] test_surer: ece max_increase=0.02: about * items would decide it",
+            "*1 inconclusive*",
+        ]
+    )
+    result.stdout.no_fnmatch_line("*PASSED*")
+    assert 'name="calbench.outcome" value="inconclusive"' in (pytester.path / "junit.xml").read_text()
+    arrays("-k", "surer").stdout.fnmatch_lines(["test_arrays.py [?] *"])
 
 
 def inconclusive_gates(needed, n_open):

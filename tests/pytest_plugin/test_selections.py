@@ -54,7 +54,7 @@ def test_a_selected_part_is_all_that_runs(project, pytester, axis, value, left, 
     ],
 )
 def test_a_seed_and_a_profile_say_what_is_measured(project, pytester, option, measured, workers):
-    result = project(option, "-k", "coin-bnb_nf4-identity", "--calbench-report=report", *workers)
+    result = project(option, "-k", "coin-bnb_nf4-temperature", "--calbench-report=report", *workers)
     assert result.ret == 0
     assert [(c["seed"], c["n_test"]) for c in cells(pytester)] == [measured]
 
@@ -74,7 +74,7 @@ def test_worker_processes_are_told_every_selection_seed_profile_and_folder(proje
         "--calbench-models=tiny",
         "--calbench-quantizers=bnb-nf4",
         "--calbench-tasks=coin",
-        "--calbench-calibrators=identity",
+        "--calbench-calibrators=temperature",
         "--calbench-seeds=3",
         "--calbench-profile=full",
         "--calbench-report=report",

@@ -1,5 +1,6 @@
 import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from calbench.errors import BackendUnavailableError, InputError, QuantizationErr
 from calbench.quantizers import QuantizationReport, WeightFormat, get, names, probe_logits, quantize, registry
 from calbench.quantizers._bnb import FourBit
 from calbench.quantizers._cast import Cast
+from calbench.quantizers._tiny import write_tiny
 
 BITS = {
     "bf16": 16.0,
@@ -215,5 +217,23 @@ def test_a_missing_backend_names_its_extra(monkeypatch, encoder, probe):
 
 def test_every_built_in_id_is_tested_here():
     built_in = {name for name in names() if registry.origin(name).startswith("calbench.")}
-    elsewhere = {name for name in built_in if name.startswith("hqq-")}  # an optional package's: test_hqq.py
-    assert built_in - elsewhere == {"fp32", *BITS}
+    # In test_hqq.py, test_gguf.py, test_awq.py and test_number_formats.py.
+    elsewhere = ("hqq-", "gguf-", "awq-", "fp8-", "int8", "mxfp4", "nvfp4")
+    assert {name for name in built_in if not name.startswith(elsewhere)} == {"fp32", *BITS}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads Linux's account of memory")
+def test_the_proofs_reference_is_pages_of_its_file_and_no_second_copy(tmp_path):
+    def own_bytes():
+        status = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
+
+    source = write_tiny("causal-lm", tmp_path, width=512)
+    first = source.load()
+    before = own_bytes()
+    second = source.load()
+    n_bytes = sum(parameter.nbytes for parameter in second.parameters())
+    assert n_bytes > 15e6
+    assert sum(float(parameter.detach().abs().max()) for parameter in second.parameters()) > 0
+    assert own_bytes() - before < n_bytes / 4
+    del first

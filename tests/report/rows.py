@@ -1,10 +1,10 @@
-"""Rows and documents as the bench makes them, without running anything."""
+"""Rows and documents as the runner makes them, without running anything."""
 
 from __future__ import annotations
 
 import copy
 
-from calbench.gates import ARMS
+from calbench.gates import TRANSFER_ARMS
 from calbench.report._results import SCHEMA
 
 KEYS = {"fp32": "a" * 64, "bnb-nf4": "b" * 64, "bnb-int8": "d" * 64, "gptq-int4": "e" * 64}
@@ -27,6 +27,10 @@ def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0
         "delta": 0.003,
         "interval": [-0.007, 0.013],
         "margin": 0.02,
+        "limit": "max_increase",
+        "candidate": "transferred",
+        "reference": "calibrated_reference",
+        "n": 1234,
         "items_needed": None,
     }
     return {
@@ -41,9 +45,9 @@ def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0
         "n_calibration": 400,
         "n_test": 1234,
         "level": 0.95,
-        "baseline": "fp32 weights",
+        "reference": "fp32 weights",
         "quantization": {"effective_bits": 4.5, "model_effective_bits": 9.1, "resident_bytes": 2**20},
-        "arms": {name: copy.deepcopy(arm) for name in ARMS},
+        "arms": {name: copy.deepcopy(arm) for name in TRANSFER_ARMS},
         "degradation": {"ece": estimate(0.003)},
         "regret": {"ece": estimate(0.001)},
         "benefit": {"ece": estimate(benefit)},
@@ -74,7 +78,7 @@ def document(rows, **changes):
         }
         for key in KEYS.values()
     }
-    cells = [{**row, "reliability": {arm: bins() for arm in ARMS}} for row in rows]
+    cells = [{**row, "reliability": {arm: bins() for arm in TRANSFER_ARMS}} for row in rows]
     return {
         "schema": SCHEMA,
         "calbench": "0.1.0",

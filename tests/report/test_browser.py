@@ -166,7 +166,7 @@ def test_a_cell_opens_with_its_diagrams_and_provenance(page):
         "1 of all answers flip",
     ):
         assert expected in text
-    page.select_option("#detail-arm", label="native")
+    page.select_option("#detail-arm", label="refitted")
     assert page.locator("#plot-pair .main-svg").count() > 0
     page.click("#close")
     assert not page.is_visible("#detail")

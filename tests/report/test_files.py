@@ -50,14 +50,15 @@ def test_a_comment_lists_the_worst_first():
 
 def comparison(name, outcome, **changes):
     gate = row(outcome=outcome)["gates"][0]
-    gate |= {"limit": "max_increase", "n": 600, "reference_value": 0.04, **changes}
+    gate |= {"n": 600, "candidate": "candidate", "reference": "reference"}
+    gate |= {"reference_value": 0.04, **changes}
     return {"name": name, "n_test": 600, "level": 0.95, "gates": [gate]}
 
 
 def test_a_comment_lists_the_failed_gates_on_arrays():
     found = [comparison("test_fine", "pass"), comparison("test_`broken`", "fail", accepted="known")]
     text = comment([], comparisons=found)
-    assert "1 failed, 0 inconclusive, 1 passed, of 2 gates on arrays and records." in text
+    assert "1 failed, 0 inconclusive, 1 passed, of 2 gates on arrays, records and variants." in text
     assert r"* ❌ test\_\`broken\`: Δ ece = +0.0030 \[-0.0070, +0.0130\], max_increase=0.02, n = 600" in text
     assert "accepted: known" in text
     assert "test_fine" not in text
@@ -76,7 +77,7 @@ def test_the_page_lists_gates_on_arrays(tmp_path):
     found = [comparison("test_fine", "pass"), comparison(HOSTILE, "fail", interval=[0.1, float("inf")])]
     write(tmp_path, document([], comparisons=found))
     page = html_page(read_results(tmp_path / "results.json"))
-    assert "1 failed, 0 inconclusive, 1 passed, of 2 gates on arrays and records." in page
+    assert "1 failed, 0 inconclusive, 1 passed, of 2 gates on arrays, records and variants." in page
     assert "<img" not in page
     assert page.index("onerror") < page.index("test_fine: Δ ece = +0.0030")
     assert "[+0.1000, +inf]" in page

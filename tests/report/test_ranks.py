@@ -14,7 +14,11 @@ RNG = np.random.default_rng(0)
 def ranked_row(calibrator, value, **changes):
     made = row(calibrator=calibrator, **changes)
     made["arms"]["transferred"]["ece"] = estimate(value)
-    made["resamples"] = packed_resamples(value + 0.01 * RNG.normal(size=200))
+    made["ranked"] = {
+        "value": value,
+        "n": made["n_test"],
+        "resamples": packed_resamples(value + 0.01 * RNG.normal(size=200)),
+    }
     return made
 
 
@@ -25,7 +29,7 @@ def test_entries_that_noise_cannot_tell_apart_share_ranks():
         ("b", 2, [1, 2]),
         ("c", 3, [3, 3]),
     ]
-    assert not any("resamples" in r for r in rows)
+    assert not any("ranked" in r for r in rows)
 
 
 def test_quantizers_are_ranked_apart():

@@ -8,7 +8,7 @@ import pytest
 from calbench import cli, models, tasks
 from calbench.errors import InputError, SetupRequiredError
 from calbench.models import ModelSource
-from calbench.runs import Cell, Obstacles, Selection, grid_of
+from calbench.runs import Availability, Cell, Selection, grid_of
 from calbench.tasks import Item, MultipleChoice, Question, SequenceClassification
 from calbench.tasks._data import DataSource
 
@@ -57,7 +57,7 @@ def known(tiny_encoder, tmp_path, monkeypatch):
     ],
 )
 def test_an_obstacle_names_what_is_in_the_way(model, task, what, axes):
-    found = Obstacles().between(model, task)
+    found = Availability().between(model, task)
     assert (found.what, found.axes) == (what, axes)
 
 
@@ -65,7 +65,7 @@ def test_an_obstacle_names_what_is_in_the_way(model, task, what, axes):
     ("model", "task"), [("ob-near", "ob-coin"), ("ob-near", "ob-broken"), ("ob-unmade", "ob-coin")]
 )
 def test_what_is_here_or_wrong_is_no_obstacle(model, task):
-    assert Obstacles().between(model, task) is None
+    assert Availability().between(model, task) is None
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_what_is_here_or_wrong_is_no_obstacle(model, task):
     ],
 )
 def test_what_its_id_names_is_not_excused(chosen, task, is_excused):
-    found = Obstacles().excused(Cell("ob-near", task, "fp32", "identity"), grid_of(), Selection(**chosen))
+    found = Availability().excused(Cell("ob-near", task, "fp32", "identity"), grid_of(), Selection(**chosen))
     assert (found is not None) is is_excused
 
 
@@ -96,7 +96,7 @@ def test_a_hub_is_asked_once_for_each_model_and_data_set(monkeypatch):
         raise LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", look)
-    obstacles = Obstacles()
+    obstacles = Availability()
     for pair in (("ob-far", "ob-coin"), ("ob-far", "ob-away"), *[("ob-near", "ob-away")] * 2):
         assert obstacles.between(*pair) is not None
     assert looked == ["nobody/far", "nobody/data"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbench import Predictions
-from calbench.runs import Cell, ImportedBench
+from calbench.runs import Cell, ImportedRunner
 
 RNG = np.random.default_rng(0)
 LOGITS = 2 * RNG.normal(size=(400, 3))
@@ -22,8 +22,8 @@ def arms():
 
     def run(bootstrap_seed, *, seed=42):
         records = {"a": record("fp32", LOGITS), "b": record("int4", 1.3 * LOGITS)}
-        bench = ImportedBench.of(records, n_resamples=100, bootstrap_seed=bootstrap_seed)
-        return bench.transfer(CELL, seed=seed).result.arm("transferred")
+        runner = ImportedRunner.of(records, n_resamples=100, bootstrap_seed=bootstrap_seed)
+        return runner.transfer(CELL, seed=seed).comparison.arm("transferred")
 
     return run
 

@@ -10,7 +10,7 @@ pytest.importorskip("torch", reason="models need torch")
 
 from calbench.errors import InputError
 from calbench.models import ModelSource
-from calbench.runs import Asking
+from calbench.runs import InferenceRun
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
 
@@ -29,7 +29,7 @@ def source(tiny_encoder):
 def ask(source, tmp_path):
     def ask(module, step):
         loaded = SimpleNamespace(module=module, report=SimpleNamespace(to_dict=dict))
-        asking = Asking(source, source.load_tokenizer(), TASK, ITEMS)
+        asking = InferenceRun(source, source.load_tokenizer(), TASK, ITEMS)
         return asking.ask(loaded, Store(tmp_path), {"i": 1}, metadata={"model": "e"}, step=step)
 
     return ask

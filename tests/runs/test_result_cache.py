@@ -13,15 +13,14 @@ import calbench
 from calbench import Predictions
 from calbench.baselines import snapshot
 from calbench.errors import CorruptRecordError
-from calbench.gates import transfer_between
+from calbench.gates import split_items, transfer_between
 from calbench.metrics import evaluate
 from calbench.report import row_of
-from calbench.runs import Memory
+from calbench.runs import ResultCache
 from calbench.runs import _result_cache as memory
 from calbench.runs._result_cache import code_hash
 from calbench.statistics import change, resample
 from calbench.store import Store
-from calbench.tasks import split_evaluation
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def recall(tmp_path):
             made.append(True)
             return value
 
-        return Memory(Store(tmp_path)).recall(about, make), bool(made)
+        return ResultCache(Store(tmp_path)).recall(about, make), bool(made)
 
     return run
 
@@ -58,7 +57,7 @@ def test_changed_code_is_another_result(recall, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "step", [Predictions, split_evaluation, transfer_between, evaluate, resample, change, snapshot, row_of]
+    "step", [Predictions, split_items, transfer_between, evaluate, resample, change, snapshot, row_of]
 )
 def test_the_hash_covers_each_step_from_predictions_to_results(step):
     root = Path(calbench.__file__).parent

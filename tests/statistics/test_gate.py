@@ -7,33 +7,47 @@ import pytest
 
 from calbench import metrics
 from calbench.errors import InputError
+from calbench.gates import SEED, compare
 from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
-from calbench.statistics import ceiling, compare, decide, resample, resamples_for
+from calbench.statistics import resample, resamples_for
 
 
-def gate(candidate, reference, **options):
-    return compare(candidate, reference, n_resamples=400, rng=np.random.default_rng(1), **options)
+def gate(candidate, reference, metric="ece", margin=0.0, *, relative=False, level=None, n_resamples=400):
+    way = "decrease" if metrics.get(metric).direction == "higher" else "increase"
+    limit = {f"max_{'relative_' if relative else ''}{way}": margin}
+    return compare(reference, candidate, n_resamples=n_resamples).decide(metric, level=level, **limit)
+
+
+def ceiling(record, maximum, metric="ece"):
+    limit = "at_least" if metrics.get(metric).direction == "higher" else "at_most"
+    return compare(record, record, n_resamples=200).decide(metric, **{limit: maximum})
 
 
 def test_a_clear_regression_fails(record_of):
     decision = gate(record_of(2000, 0.15), record_of(2000, 0.02), margin=0.05)
     assert decision.outcome == "fail"
-    assert decision.interval[0] > 0.05
+    assert decision.change.interval[0] > 0.05
     assert decision.items_needed is None
-    assert decision.delta == pytest.approx(decision.candidate_value - decision.reference_value)
+    assert decision.change.value == pytest.approx(
+        decision.change.candidate_value - decision.change.reference_value
+    )
 
 
 def test_the_same_predictions_pass_without_a_margin(record_of):
     for n in (1, 5, 200):
         decision = gate(record_of(n, 0.1), record_of(n, 0.1), margin=0.0)
-        assert (decision.outcome, decision.delta, decision.interval) == ("pass", 0.0, (0.0, 0.0))
+        assert (decision.outcome, decision.change.value, decision.change.interval) == (
+            "pass",
+            0.0,
+            (0.0, 0.0),
+        )
 
 
 def test_a_slight_change_passes(record_of):
     decision = gate(record_of(5000, 0.06), record_of(5000, 0.05), margin=0.05)
     assert decision.outcome == "pass"
-    assert decision.interval[1] <= 0.05
+    assert decision.change.interval[1] <= 0.05
 
 
 def test_too_few_items_are_inconclusive_and_say_how_many_would_do(record_of):
@@ -57,7 +71,7 @@ def test_noise_alone_is_no_regression():
     reference = TopLabelPredictions(range(300), sharp, rng.random(300) < sharp)
     candidate = TopLabelPredictions(range(300), broad, rng.random(300) < broad)
     decision = gate(candidate, reference)
-    assert decision.delta > 0.03
+    assert decision.change.value > 0.03
     assert decision.outcome == "inconclusive"
 
 
@@ -65,30 +79,29 @@ def test_higher_is_better_for_accuracy(record_of):
     worse, better = record_of(2000, 0.3), record_of(2000, 0.0)
     assert gate(worse, better, metric="accuracy", margin=0.05).outcome == "fail"
     assert gate(better, worse, metric="accuracy", margin=0.05).outcome == "pass"
-    assert gate(worse, better, metric="accuracy", margin=0.05).delta < -0.2
+    assert gate(worse, better, metric="accuracy", margin=0.05).change.value < -0.2
 
 
 def test_a_relative_margin_is_a_share_of_the_reference(record_of):
     candidate, reference = record_of(20_000, 0.15), record_of(20_000, 0.10)
     decision = gate(candidate, reference, margin=0.3, relative=True)
     assert decision.outcome == "fail"
-    assert decision.delta == pytest.approx(decision.candidate_value / decision.reference_value - 1)
-    assert decision.interval[0] > 0.3
+    assert decision.change.value == pytest.approx(
+        decision.change.candidate_value / decision.change.reference_value - 1
+    )
+    assert decision.change.interval[0] > 0.3
     assert gate(candidate, reference, margin=0.8, relative=True).outcome == "pass"
 
 
 def test_a_relative_margin_of_a_smooth_metric_is_the_percentile_of_ratios(record_of):
     candidate, reference = record_of(400, 0.15), record_of(400, 0.10)
-    resamples = resamples_for(reference.item_ids, n_resamples=300)
+    resamples = resamples_for(reference.item_ids, n_resamples=300, seed=SEED)
     a, b = (
         resample(["brier_toplabel"], Outcomes.from_record(r), resamples)["brier_toplabel"]
         for r in (candidate, reference)
     )
-    decision = decide(a, b, margin=0.1, relative=True)
-    assert decision.interval == pytest.approx(np.quantile(a.values / b.values - 1, [0.025, 0.975]))
-    assert decision == compare(
-        candidate, reference, metric="brier_toplabel", margin=0.1, relative=True, rng=resamples
-    )
+    decision = gate(candidate, reference, "brier_toplabel", 0.1, relative=True, n_resamples=300)
+    assert decision.change.interval == pytest.approx(np.quantile(a.values / b.values - 1, [0.025, 0.975]))
 
 
 def test_nothing_is_a_small_share_of_zero():
@@ -96,7 +109,7 @@ def test_nothing_is_a_small_share_of_zero():
     wrong = TopLabelPredictions(range(50), np.ones(50), np.arange(50) > 20)
     for metric in ("ece", "brier_toplabel"):
         decision = gate(wrong, perfect, metric=metric, margin=0.05, relative=True)
-        assert decision.delta == np.inf
+        assert decision.change.value == np.inf
         assert decision.outcome in ("fail", "inconclusive")
         assert decision.items_needed is None
         assert gate(perfect, perfect, metric=metric, margin=0.05, relative=True).outcome == "pass"
@@ -108,8 +121,7 @@ def test_nothing_is_a_small_share_of_zero():
 def test_what_is_too_rare_to_be_seen_is_not_excluded(n, outcome):
     # one model's errors, and two models' differences
     right = TopLabelPredictions(range(n), np.full(n, 0.8), np.ones(n, dtype=bool))
-    options = {"metric": "accuracy", "rng": np.random.default_rng(0), "n_resamples": 200}
-    assert ceiling(right, maximum=0.99, **options).outcome == outcome
+    assert ceiling(right, 0.99, "accuracy").outcome == outcome
     surer = TopLabelPredictions(range(n), np.full(n, 0.9), np.ones(n, dtype=bool))
     assert gate(surer, right, metric="accuracy", margin=0.01).outcome == outcome
     assert gate(surer, right, metric="accuracy", margin=0.01, relative=True).outcome == outcome
@@ -134,7 +146,7 @@ def test_one_item_decides_nothing(metric):
     worst = metrics.get(metric).direction == "lower"
     for decision in (
         gate(one, other, metric=metric, margin=0.01),
-        ceiling(one, metric=metric, maximum=0.9 if worst else 0.1, rng=np.random.default_rng(0)),
+        ceiling(one, 0.9 if worst else 0.1, metric),
     ):
         assert decision.outcome == "inconclusive"
 
@@ -146,21 +158,20 @@ def test_a_metric_need_not_be_registered(record_of):
 
 def test_a_ceiling(record_of):
     def below(record, maximum):
-        return ceiling(record, maximum=maximum, n_resamples=200, rng=np.random.default_rng(0))
+        return ceiling(record, maximum)
 
     assert below(record_of(20_000, 0.0), 0.05).outcome == "pass"
     assert below(record_of(2000, 0.15), 0.05).outcome == "fail"
     few = below(record_of(200, 0.0), 0.05)
     assert few.outcome == "inconclusive"
     assert few.items_needed > 200
-    assert few.reference_value is None
+    assert few.change.reference_value is None
 
 
 def test_a_floor_for_what_is_better_when_higher(record_of):
     record = record_of(2000, 0.0)  # accuracy about .62
-    options = {"metric": "accuracy", "n_resamples": 200, "rng": np.random.default_rng(0)}
-    assert ceiling(record, maximum=0.5, **options).outcome == "pass"
-    assert ceiling(record, maximum=0.8, **options).outcome == "fail"
+    assert ceiling(record, 0.5, "accuracy").outcome == "pass"
+    assert ceiling(record, 0.8, "accuracy").outcome == "fail"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +203,7 @@ def test_every_error_can_be_gated(metric):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"margin": np.nan}, "margin=nan"),
+        ({"margin": np.nan}, "max_increase=nan"),
         ({"level": 1.5}, "level=1.5"),
         ({"metric": "overconfidence_gap"}, "neither way is better"),
     ],
@@ -210,5 +221,5 @@ def test_other_items_or_labels_are_refused(record_of):
     a, b = (Predictions(range(10), logits, np.full(10, label)) for label in (0, 1))
     with pytest.raises(InputError, match="another label"):
         gate(a, b)
-    with pytest.raises(InputError, match="maximum=inf"):
-        ceiling(record, maximum=np.inf, rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="at_most=inf"):
+        ceiling(record, np.inf)

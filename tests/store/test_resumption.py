@@ -17,7 +17,7 @@ import pytest
 from calbench import models, tasks
 from calbench.inference import _scoring as scoring
 from calbench.models import ModelSource
-from calbench.runs import Bench, Profile
+from calbench.runs import Profile, Runner
 from calbench.store import ShardFolder, Store, key_of
 from calbench.tasks import Generation, MultipleChoice, OpenQuestion, Question
 
@@ -84,7 +84,7 @@ def record(root, task="resumed", quantizer="fp32"):
     import torch
 
     torch.set_num_threads(1)  # threads do not survive a fork
-    return Bench(Store(root), EVERYTHING).record("tiny", quantizer, task)
+    return Runner(Store(root), EVERYTHING).record("tiny", quantizer, task)
 
 
 def start(function, *arguments):
@@ -171,7 +171,7 @@ class TestKeys:
     @pytest.fixture
     def key(self, tmp_path):
         def of(quantizer="fp32"):
-            return key_of(Bench(Store(tmp_path), EVERYTHING).identity("tiny", quantizer, "resumed"))
+            return key_of(Runner(Store(tmp_path), EVERYTHING).identity("tiny", quantizer, "resumed"))
 
         return of
 

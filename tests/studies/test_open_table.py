@@ -9,7 +9,7 @@ import pytest
 from calbench import cli, models, tasks
 from calbench.errors import InputError
 from calbench.models import ModelSource
-from calbench.runs import PROFILES, Bench, Cell, Grid, Selection
+from calbench.runs import PROFILES, Cell, Grid, Runner, Selection
 from calbench.store import Store
 from calbench.studies import Sensitivity
 from calbench.tasks import Generation, OpenQuestion
@@ -114,14 +114,14 @@ def test_a_grid_leaves_out_what_cannot_be_fitted_unless_it_is_named():
 
 
 def test_layers_cannot_be_ranked_by_a_divergence_that_is_not_there(tmp_path):
-    bench = Bench(Store(tmp_path), PROFILES["quick"])
+    runner = Runner(Store(tmp_path), PROFILES["quick"])
     with pytest.raises(InputError, match="the questions of 'open-words' are open"):
-        Sensitivity(bench, "open-writer", "bnb-nf4", "open-words")
+        Sensitivity(runner, "open-writer", "bnb-nf4", "open-words")
 
 
 def test_a_record_without_class_vectors_says_so(store):
-    bench = Bench(Store.at(store), PROFILES["default"])
-    record = bench.transfer(Cell("open-writer", "open-words", "fp32", "identity"), seed=42).reference
+    runner = Runner(Store.at(store), PROFILES["default"])
+    record = runner.transfer(Cell("open-writer", "open-words", "fp32", "identity"), seed=42).reference
     with pytest.raises(InputError, match="holds the top answer's confidence only"):
         _ = record.class_vectors
 
@@ -129,8 +129,8 @@ def test_a_record_without_class_vectors_says_so(store):
 def test_the_models_own_end_tokens_are_part_of_a_records_identity(tmp_path, monkeypatch):
     def requested(end_tokens):
         monkeypatch.setattr(ModelSource, "end_tokens", end_tokens)
-        bench = Bench(Store(tmp_path), PROFILES["quick"])
-        return bench.identity("open-writer", "fp32", "open-words")["task"]["request"]
+        runner = Runner(Store(tmp_path), PROFILES["quick"])
+        return runner.identity("open-writer", "fp32", "open-words")["task"]["request"]
 
     assert "end_tokens" not in requested(())
     assert requested((2,))["end_tokens"] == [2]

@@ -13,7 +13,7 @@ from calbench import cli, models, tasks
 from calbench.errors import InputError
 from calbench.models import ModelSource
 from calbench.quantizers import module_groups
-from calbench.runs import PROFILES, Bench
+from calbench.runs import PROFILES, Runner
 from calbench.statistics import Estimate
 from calbench.store import Store
 from calbench.studies import Change, GroupCost, Sensitivity
@@ -31,7 +31,7 @@ def items(n=160):
 
 
 @pytest.fixture(scope="module")
-def bench(tiny_encoder, tmp_path_factory):
+def runner(tiny_encoder, tmp_path_factory):
     if "sensitive-tiny" not in models.names():
         models.model("sensitive-tiny")(
             lambda: ModelSource(
@@ -45,12 +45,12 @@ def bench(tiny_encoder, tmp_path_factory):
         tasks.task("sensitive-coin")(
             lambda: SequenceClassification("sensitive-coin", ("no", "yes"), items, n_quantization=20)
         )
-    return Bench(Store(tmp_path_factory.mktemp("store")), PROFILES["default"], n_resamples=200)
+    return Runner(Store(tmp_path_factory.mktemp("store")), PROFILES["default"], n_resamples=200)
 
 
 @pytest.fixture(scope="module")
-def study(bench):
-    return Sensitivity(bench, "sensitive-tiny", "bnb-nf4", "sensitive-coin")
+def study(runner):
+    return Sensitivity(runner, "sensitive-tiny", "bnb-nf4", "sensitive-coin")
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def test_groups_are_blocks_and_the_layers_outside_of_them(tiny_encoder, tiny_dec
     assert tuple(decoder) == ("model.layers.0", "model.layers.1")
 
 
-def test_each_group_is_quantized_alone(study, costs, bench):
+def test_each_group_is_quantized_alone(study, costs, runner):
     assert [cost.name for cost in costs] == [*BLOCKS, *OUTSIDE]
     for cost in costs:
-        report = bench.record("sensitive-tiny", cost.quantizer, "sensitive-coin").provenance["quantization"]
+        report = runner.record("sensitive-tiny", cost.quantizer, "sensitive-coin").provenance["quantization"]
         assert tuple(report["modules"]) == cost.layers
         assert cost.change.kl_divergence.value > 0
     # Blocks are larger than the pooler, and the pooler than the head.
@@ -78,11 +78,13 @@ def test_each_group_is_quantized_alone(study, costs, bench):
     assert saved[0] == saved[1] > saved[2] > saved[3] > 0
 
 
-def test_the_suggestion_fits_the_budget_and_lowers_kl_on_items_it_was_not_chosen_on(study, costs, bench):
+def test_the_suggestion_fits_the_budget_and_lowers_kl_on_items_it_was_not_chosen_on(study, costs, runner):
     suggestion = study.suggest(costs)
     assert suggestion.uniform_bytes < suggestion.size_bytes <= suggestion.budget_bytes
     assert suggestion.change.kl_divergence.value < suggestion.uniform_change.kl_divergence.value
-    report = bench.record("sensitive-tiny", suggestion.quantizer, "sensitive-coin").provenance["quantization"]
+    report = runner.record("sensitive-tiny", suggestion.quantizer, "sensitive-coin").provenance[
+        "quantization"
+    ]
     kept = {layer for name in suggestion.keep for layer in study.groups[name]}
     assert kept.isdisjoint(report["modules"])
     assert len(report["modules"]) == 14 - len(kept)
@@ -123,18 +125,18 @@ def test_greed_by_share_would_be_wrong():
     ("quantizer", "message"),
     [("bf16", "cannot leave layers out"), ("bnb-nf4[skip=key]", "leave skip, include and int8 out")],
 )
-def test_a_quantizer_that_cannot_be_narrowed_is_refused_before_any_work(bench, quantizer, message):
+def test_a_quantizer_that_cannot_be_narrowed_is_refused_before_any_work(runner, quantizer, message):
     with pytest.raises(InputError, match=message):
-        Sensitivity(bench, "sensitive-tiny", quantizer, "sensitive-coin")
+        Sensitivity(runner, "sensitive-tiny", quantizer, "sensitive-coin")
 
 
-def test_a_group_that_cannot_be_quantized_is_refused_before_any_work(bench):
+def test_a_group_that_cannot_be_quantized_is_refused_before_any_work(runner):
     with pytest.raises(InputError, match="group_size=48 does not divide"):
-        Sensitivity(bench, "sensitive-tiny", "gptq-int4[group_size=48]", "sensitive-coin")
+        Sensitivity(runner, "sensitive-tiny", "gptq-int4[group_size=48]", "sensitive-coin")
 
 
-def test_groups_can_be_raised_to_8_bits_for_few_bytes(bench):
-    study = Sensitivity(bench, "sensitive-tiny", QUANTIZER, "sensitive-coin", kept_at="int8")
+def test_groups_can_be_raised_to_8_bits_for_few_bytes(runner):
+    study = Sensitivity(runner, "sensitive-tiny", QUANTIZER, "sensitive-coin", kept_at="int8")
     costs = list(study.costs())
     suggestion = study.suggest(costs)
     assert suggestion.uniform_bytes <= suggestion.size_bytes <= suggestion.budget_bytes
@@ -142,7 +144,7 @@ def test_groups_can_be_raised_to_8_bits_for_few_bytes(bench):
     assert set(everything.keep) == set(study.groups)
     assert everything.change.kl_divergence.value < everything.uniform_change.kl_divergence.value / 10
     one = study.suggest(costs, budget_bytes=(suggestion.uniform_bytes + everything.size_bytes) // 2)
-    report = bench.record("sensitive-tiny", one.quantizer, "sensitive-coin").provenance["quantization"]
+    report = runner.record("sensitive-tiny", one.quantizer, "sensitive-coin").provenance["quantization"]
     raised = {layer for name in one.keep for layer in study.groups[name]}
     assert raised
     formats = {layer: "int8-g32" if layer in raised else "int3-g32" for layer in report["modules"]}
@@ -152,15 +154,15 @@ def test_groups_can_be_raised_to_8_bits_for_few_bytes(bench):
     assert one.change.kl_divergence.value < one.uniform_change.kl_divergence.value
 
 
-def test_8_bits_for_single_layers_need_a_quantizer_that_can(bench):
+def test_8_bits_for_single_layers_need_a_quantizer_that_can(runner):
     with pytest.raises(InputError, match="bnb-nf4 cannot give single layers 8 bits"):
-        Sensitivity(bench, "sensitive-tiny", "bnb-nf4", "sensitive-coin", kept_at="int8")
+        Sensitivity(runner, "sensitive-tiny", "bnb-nf4", "sensitive-coin", kept_at="int8")
 
 
-def test_the_command_prints_the_ranking_and_the_suggestion(bench, costs, monkeypatch, capsys):
+def test_the_command_prints_the_ranking_and_the_suggestion(runner, costs, monkeypatch, capsys):
     def run(*options):
         arguments = ["sensitivity", "sensitive-tiny", "bnb-nf4", "sensitive-coin", *options]
-        monkeypatch.setattr(sys, "argv", ["calbench", *arguments, "--store", str(bench.store.root)])
+        monkeypatch.setattr(sys, "argv", ["calbench", *arguments, "--store", str(runner.store.root)])
         with pytest.raises(SystemExit) as caught:
             cli.main()
         assert caught.value.code == 0

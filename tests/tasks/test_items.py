@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from calbench.errors import InputError
-from calbench.tasks import Dataset, Item, split_evaluation
+from calbench.gates import split_items
+from calbench.tasks import Dataset, Item
 
 ITEMS = [Item(f"i{n:03}", f"text {n}", n % 2) for n in range(100)]
 
@@ -48,9 +49,9 @@ def test_parts_that_leave_nothing_are_refused():
 
 def test_splits_are_disjoint_seeded_and_do_not_depend_on_order():
     ids = [item.id for item in ITEMS]
-    split = split_evaluation(ids, n_calibration=40, seed=1)
-    assert split == split_evaluation(ids[::-1], n_calibration=40, seed=1)
-    assert split != split_evaluation(ids, n_calibration=40, seed=2)
+    split = split_items(ids, n_calibration=40, seed=1)
+    assert split == split_items(ids[::-1], n_calibration=40, seed=1)
+    assert split != split_items(ids, n_calibration=40, seed=2)
     assert not set(split.calibration) & set(split.test)
     assert len(split.calibration) == 40
     assert sorted(split.calibration + split.test) == ids

@@ -32,7 +32,7 @@ function detailParts(cell) {
   return [
     element("p", { class: "verdict" }, element("span", { class: cell.verdict }, verdictText(cell) || "no gate"), ...cell.accepted.map((why) => `: ${why}`)),
     ...gateParts(cell),
-    element("p", {}, `${cell.n.toLocaleString("en")} test items, fitted on ${cell.nc.toLocaleString("en")}; ${(cell.level * 100).toFixed(0)}% intervals; seed ${cell.seed}. Reference: ${cell.baseline}.`),
+    element("p", {}, `${cell.n.toLocaleString("en")} test items, fitted on ${cell.nc.toLocaleString("en")}; ${(cell.level * 100).toFixed(0)}% intervals; seed ${cell.seed}. Reference: ${cell.origin}.`),
     ...cell.warnings.map((w) => element("p", { class: `warning${/ hurts:/.test(w) ? " hurts" : ""}` }, w)),
     element("div", { class: "scroll small", tabindex: "0" }, table(["", ...data.metrics], rows)),
     known ? element("p", {}, element("label", {}, "Diagrams of ", select)) : element("p", { class: "note" }, "These results were written by an older calbench and hold no diagrams; run again to draw them."),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from calbench.errors import CalbenchError
 from calbench.runs._cells import PROFILES, REFERENCE, Cell
-from calbench.runs._runner import Bench
+from calbench.runs._runner import Runner
 from calbench.store import Store
 
 
@@ -44,8 +44,8 @@ def run_job(job: Job, *, store: str, profile: str) -> str | Failure:
     What an earlier attempt finished is used. A job that cannot be done (a quantizer that does not
     fit the model, say) is a :class:`Failure`: trying again would not help.
     """
-    bench = Bench(Store.at(store), PROFILES[profile])
+    runner = Runner(Store.at(store), PROFILES[profile])
     try:
-        return bench.record(job.model, job.quantizer, job.task).key
+        return runner.record(job.model, job.quantizer, job.task).key
     except CalbenchError as error:
         return Failure(job, f"{type(error).__name__}: {error}")

@@ -90,7 +90,7 @@ def recovered_fraction(
         -_edge(lambda f: -bounds(-f)[0], -value),
         _edge(lambda f: bounds(f)[1], value),
     )
-    return Recovery(metric.id, cost, gain, Estimate(value, interval, level))
+    return Recovery(metric.id, cost, gain, Estimate(value, interval, level, cost.n))
 
 
 def _edge(margin: Callable[[float], float], start: float) -> float:

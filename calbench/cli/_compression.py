@@ -1,0 +1,164 @@
+"""What ``calbench check`` and ``calbench recommend`` share: how a model is run, judged and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from calbench.cli._output import plain, say, table
+from calbench.errors import InputError
+
+if TYPE_CHECKING:
+    from calbench.runs import Runner
+    from calbench.studies import Compressed, MissingRow
+
+RAW = "identity"
+VERDICTS = {"pass": "kept", "fail": "LOST", "inconclusive": "undecided"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One model on one task, as its quantizers are to be compared."""
+
+    runner: Runner
+    model: str
+    task: str
+    quantizers: tuple[str, ...]
+
+
+def wanted(
+    model: str, task: str, quantizers: str, *, profile: str, n_resamples: int, store: str | None
+) -> Wanted:
+    """Find out what is meant, before anything is loaded.
+
+    Raises
+    ------
+    InputError
+        Several models or tasks are meant, or no quantizer.
+    """
+    from rich.console import Console
+
+    from calbench.report import TerminalProgress
+    from calbench.runs import PROFILES, REFERENCE, Cell, Runner, Selection, grid_of
+    from calbench.store import Store, size_limit
+
+    size_limit()  # one that cannot be read is refused before the work
+    grid = grid_of(models=model, tasks=task, quantizers=quantizers, calibrators=RAW)
+    cells = grid.cells(Selection(), PROFILES[profile])
+    pairs = {(cell.model, cell.task) for cell in cells}
+    chosen = tuple(dict.fromkeys(cell.quantizer for cell in cells if cell.quantizer != REFERENCE))
+    if len(pairs) != 1:
+        raise InputError(f"{model!r} on {task!r} are {len(pairs)} pairs of model and task; name one of each")
+    if not chosen:
+        raise InputError(f"{quantizers!r} picks no quantizer but {REFERENCE}, the reference; name one more")
+    ((model_id, task_id),) = pairs
+    reference = Cell(model_id, task_id, REFERENCE, RAW)
+    runner = Runner(
+        Store.at(store),
+        PROFILES[profile],
+        n_resamples=n_resamples,
+        planned=[reference, *cells],
+        progress=TerminalProgress(Console(stderr=True)),
+    )
+    return Wanted(runner, model_id, task_id, chosen)
+
+
+def limits_of(given: Iterable[str]) -> Mapping[str, float]:
+    """Read ``ece=0.02`` and the like; what is not named keeps its default.
+
+    Raises
+    ------
+    InputError
+        A part cannot be read; the message shows the form.
+    UnknownNameError
+        No metric has the id.
+    """
+    from calbench.metrics import get
+    from calbench.studies import LIMITS
+
+    limits = dict(LIMITS)
+    for text in given:
+        metric, _, value = text.rpartition("=")
+        try:
+            limits[get(metric).id] = float(value)
+        except ValueError:
+            raise InputError(
+                f"cannot read the limit {text!r}; write METRIC=NUMBER, such as ece=0.02"
+            ) from None
+    return limits
+
+
+def division_line(runner: Runner, model: str, task: str) -> str:
+    """Say how the rows of a task were divided."""
+    from calbench import tasks
+
+    asked = tasks.get(task)
+    partition = asked.partition
+    n_asked = len(runner.items(runner.source(model).model, asked))
+    parts = [
+        (asked.dataset.n_duplicates, "duplicates left out"),
+        (len(partition.training), "that the model was tuned on"),
+        (len(partition.quantization), "for quantizers to read"),
+        (len(partition.evaluation) - n_asked, "not asked in this profile"),
+        (n_asked, "asked"),
+    ]
+    total = sum(n for n, _ in parts)
+    return f"{task}: {total:,} rows: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
+
+
+def show(found: Sequence[Compressed], missing: Sequence[MissingRow]) -> None:
+    """Print one row a build: size, each metric's change with its interval, and the verdict."""
+    if found:
+        metrics = [decision.change.metric for decision in found[0].decisions]
+        rows = [
+            [one.name, VERDICTS[one.outcome], *_sizes(one), *(_change(d.change) for d in one.decisions)]
+            for one in found
+        ]
+        first = found[0].comparison
+        table(
+            f"change against the reference, {first.n_test:,} items, {first.level:.0%} intervals",
+            ["build", "verdict", "bits", "MiB", *(f"Δ {metric}" for metric in metrics)],
+            rows,
+        )
+    for one in missing:
+        say(f"{'skipped' if one.skipped else 'refused'}: {one.quantizer}: {one.reason}")
+
+
+def reasons(one: Compressed) -> list[str]:
+    """Say of each gate of a build that did not pass why, and what would decide it."""
+    return [
+        f"{one.name}: {decision.why}"
+        + (f"; about {decision.items_needed:,} items would decide it" if decision.items_needed else "")
+        for decision in one.decisions
+        if decision.outcome != "pass"
+    ]
+
+
+def as_plain(one: Compressed) -> dict[str, Any]:
+    """Return a build as plain JSON."""
+    return {
+        "name": one.name,
+        "effective_bits": one.effective_bits,
+        "size_bytes": one.size_bytes,
+        "outcome": one.outcome,
+        "gates": [decision.to_plain(test="") for decision in one.decisions],
+        "metrics": {
+            arm: {
+                d.change.metric: plain(one.comparison.estimate(d.change.metric, arm=arm))
+                for d in one.decisions
+            }
+            for arm in (one.comparison.reference, one.comparison.candidate)
+        },
+    }
+
+
+def _sizes(one: Compressed) -> list[str]:
+    return [
+        f"{one.effective_bits:.1f}" if one.effective_bits else "",
+        f"{one.size_bytes / 2**20:.0f}" if one.size_bytes else "",
+    ]
+
+
+def _change(change: Any) -> str:
+    return f"{change.value:+.3f} [{change.interval[0]:+.3f}, {change.interval[1]:+.3f}]"

@@ -1,0 +1,153 @@
+"""One command from a team's own model and file to a verdict, and to a suite that asks for ever."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from calbench import models, tasks
+from calbench.cli import main
+from calbench.errors import InputError
+from calbench.studies import recommended
+from calbench.tasks._own_data import mapped
+
+N = 900
+
+
+@pytest.fixture(autouse=True)
+def _forget(monkeypatch):
+    for registry, module in ((models.registry, "models"), (tasks.registry, "tasks")):
+        registry.names()
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+        monkeypatch.setattr(f"calbench.{module}._named._OPEN", {})
+
+
+@pytest.fixture
+def team(tiny_encoder, tmp_path, monkeypatch):
+    """A folder with a classifier of tickets and a file whose labels it mostly gets right."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    monkeypatch.chdir(tmp_path)
+    folder = shutil.copytree(tiny_encoder, tmp_path / "my-bert")
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "billing", "1": "other"}, "label2id": {"billing": 0, "other": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    texts = [" ".join(f"w{i}" for i in rng.integers(60, size=6)) for _ in range(N)]
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    with torch.no_grad():
+        probs = model(**tokenizer(texts, return_tensors="pt", padding=True)).logits.softmax(1)[:, 1].numpy()
+    labels = np.where(rng.random(N) < probs, "Other", "billing ")  # calibrated by construction
+    with (tmp_path / "tickets.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["id", "body", "category"], *zip(range(N), texts, labels, strict=True)])
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["calbench", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+    out, err = capsys.readouterr()
+    return caught.value.code, out, err
+
+
+CHECK = ("check", "./my-bert", "tickets.csv", "--text", "body", "--label", "category", "--store", "store")
+WIDE = ("--max-increase", "ece=0.1", "--max-increase", "brier=0.1", "--max-increase", "accuracy=0.1")
+
+
+def suite(folder):
+    command = [sys.executable, "-m", "pytest", "-q", "--calbench-store=../store"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*map(str, sys.path)]))}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+
+
+def test_a_check_judges_and_leaves_a_suite_that_notices_spoilt_weights(team, capsys):
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    code, out, err = run(capsys, *CHECK, "--quantizers", "bnb-int8", *WIDE, "--write-suite", "ci")
+    assert (code, "kept: bnb-int8" in out, f"{N:,} rows: {N:,} asked" in err) == (0, True, True), err
+    assert "accuracy by confidence" in out
+    green = suite(team / "ci")
+    assert green.returncode == 0, green.stdout + green.stderr
+    weights = team / "my-bert" / "model.safetensors"
+    spoilt = load_file(weights)
+    spoilt["classifier.weight"] = -spoilt["classifier.weight"]
+    save_file(spoilt, weights, metadata={"format": "pt"})
+    with torch.no_grad():
+        red = suite(team / "ci")
+    assert red.returncode == 1
+    assert "test_nothing_is_worse_than_what_was_accepted" in red.stdout
+
+
+def test_a_check_of_lost_calibration_exits_with_1(team, capsys):
+    code, out, _ = run(
+        capsys, *CHECK, "--quantizers", "bnb-int8", "--max-increase", "ece=-0.3", "--calibrator", "identity"
+    )
+    assert (code, "LOST: bnb-int8" in out) == (1, True)
+
+
+def test_a_recommendation_names_the_smallest_that_keeps(team, capsys):
+    data = "tickets.csv[label=category,text=body,classes=billing+other]"
+    (team / "tickets.csv").write_text(
+        (team / "tickets.csv").read_text().replace("billing ", "billing").replace("Other", "other")
+    )
+    arguments = ("recommend", "./my-bert", data, "--quantizers", "bnb-int8,bf16", "--store", "store", *WIDE)
+    code, out, _ = run(capsys, *arguments, "--profile", "full")
+    assert code == 0
+    assert "recommended: bnb-int8" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--label", "kind"), "no column 'kind'; there are 'id', 'body', 'category'. Write --label COLUMN"),
+        (("--classes", "a,b,c"), "3 classes are named"),
+        (("--classes", "x,y"), "which is which"),
+        (("--max-increase", "ece"), "write METRIC=NUMBER"),
+        (("--quantizers", "fp32"), "name one more"),
+    ],
+)
+def test_what_cannot_be_told_is_said_in_one_line(team, capsys, arguments, message):
+    code, _, err = run(capsys, *CHECK, *arguments)
+    assert code == 2
+    assert message in " ".join(err.split())
+
+
+def test_a_compressed_model_needs_its_reference(team, capsys):
+    (team / "model-q4_0.gguf").write_bytes(b"GGUF")
+    code, _, err = run(capsys, "check", "model-q4_0.gguf", "tickets.csv")
+    assert (code, "add --reference MODEL" in err) == (2, True)
+
+
+def test_labels_meet_outputs_by_name_or_number():
+    assert mapped([" Yes", "no"], ["no", "yes"], place="f") == {" Yes": "yes", "no": "no"}
+    with pytest.raises(InputError, match="which is which"):
+        mapped(["x", "y"], ["LABEL_0", "LABEL_1"], place="f")
+
+
+def test_nothing_is_recommended_beyond_the_budget():
+    class Build:
+        def __init__(self, name, size_bytes, outcome):
+            self.name, self.size_bytes, self.outcome = name, size_bytes, outcome
+
+    builds = [
+        Build("a", 100, "pass"),
+        Build("b", 50, "inconclusive"),
+        Build("c", 40, "fail"),
+        Build("d", 70, "pass"),
+    ]
+    best, undecided = recommended(builds)
+    assert (best.name, [one.name for one in undecided]) == ("d", ["b"])
+    best, undecided = recommended(builds, budget_bytes=60)
+    assert (best, [one.name for one in undecided]) == (None, ["b"])

@@ -1,0 +1,26 @@
+"""The pages for readers name everything there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from calbench import metrics
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def test_every_metric_has_its_line():
+    lines = (DOCS / "metrics.md").read_text(encoding="utf-8").splitlines()
+    described = {found[1]: line for line in lines if (found := re.match(r"\| `(\w+)` \|", line))}
+    ours = {name for name in metrics.names() if metrics.registry.origin(name).startswith("calbench.")}
+    assert set(described) == ours
+    for name, line in described.items():
+        better = metrics.get(name).direction
+        assert ("nearest" if better == "none" else better) in line.split("|")[3], name
+
+
+def test_every_page_can_be_found():
+    navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
+    assert {page for page in pages if f": {page}" not in navigation} == set()
