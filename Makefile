@@ -46,7 +46,7 @@ quick: install
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
 
-# Every type of transformers against transformers itself, and the page that lists them: about 20 minutes.
+# Every type of transformers against transformers itself, and the slow tests. It takes long, and goes on where it was stopped.
 architectures: install
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/sweep_architectures.py architectures.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/architectures

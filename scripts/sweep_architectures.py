@@ -1,9 +1,9 @@
-"""Examine every model type that transformers knows, and write docs/architectures.md.
+"""Examine every model type that transformers knows, and write what was found as a page beside the results.
 
 Usage: python scripts/sweep_architectures.py RESULTS.jsonl [--only TYPE ...] [--write]
 
 Results are appended as they come, and types that stand there are not examined again: a sweep that
-was stopped goes on. ``--write`` renders the page from what there is.
+was stopped goes on. ``--write`` only renders the page from what there is.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "architectures.md"
 KINDS = {"causal": "Causal language models", "head": "Classification heads"}
 
 
@@ -30,7 +29,7 @@ def main(given: Sequence[str]) -> None:
     chosen = parser.parse_args(given)
     if not chosen.write:
         sweep(chosen.results, chosen.only)
-    PAGE.write_text(page(list(results(chosen.results))), encoding="utf-8")
+    chosen.results.with_suffix(".md").write_text(page(list(results(chosen.results))), encoding="utf-8")
 
 
 def results(file: Path) -> Iterable[dict[str, Any]]:
