@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -40,6 +42,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @cache
 def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_before() -> Iterator[None]:
+    """Forget what a test registered: a suite that runs in this process shares its registries."""
+    from calbench import calibrators, metrics, models, quantizers, tasks
+
+    registries = [kind.registry for kind in (calibrators, metrics, models, quantizers, tasks)]
+    before = [set(registry._entries) for registry in registries]
+    yield
+    for registry, names in zip(registries, before, strict=True):
+        for name, entry in list(registry._entries.items()):
+            # What calbench or an installed package brings may have been discovered only now.
+            if (
+                name not in names
+                and not entry.origin.startswith("calbench.")
+                and not entry.origin.endswith(")")
+            ):
+                del registry._entries[name]
+    for kind in (models, tasks):
+        sys.modules[f"{kind.__name__}._named"]._OPEN.clear()
 
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"

@@ -28,7 +28,7 @@ def test_a_changed_line_is_noticed(script):
 
 
 def test_lost_markers_are_noticed(script):
-    script.README.write_text(script.README.read_text().replace("<!-- /leaderboard -->", ""))
+    script.README.write_text(script.README.read_text().replace("<!-- /table -->", ""))
     assert any("has lost the comments" in problem for problem in script.problems())
 
 

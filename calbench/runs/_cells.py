@@ -182,7 +182,8 @@ class Grid:
             picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
             # Where none fits and the model has none of its own, each cell says why it cannot be measured.
             own = tuple(task for task in picked if _can_be_asked(model, task)) or own or picked
-        return (own or _fitting(model))[: profile.max_tasks]
+        named_itself = self.names("models", model, command_line)
+        return (own or _fitting(model, is_named=named_itself))[: profile.max_tasks]
 
 
 def grid_of(
@@ -266,11 +267,14 @@ def _placed(axis: str, pattern: str) -> tuple[str, ...]:
     return tuple(f"not {name}" for name in found) if pattern.startswith("not ") else found
 
 
-def _fitting(model: str) -> tuple[str, ...]:
-    """Return the embedded tasks that a model without tasks of its own can be asked."""
+def _fitting(model: str, *, is_named: bool) -> tuple[str, ...]:
+    """Return the embedded tasks that a model without tasks of its own can be asked.
+
+    That there is none is an error only for a model that somebody asked for.
+    """
     asked = [models.get(name).default_tasks for name in DEFAULT_MODELS]
     fitting = tuple(task for task in dict.fromkeys(sum(asked, ())) if _can_be_asked(model, task))
-    if not fitting:
+    if not fitting and is_named:
         classes = models.get(model).classes
         raise InputError(
             f"no embedded task fits the model {model!r}, whose classes are {', '.join(classes)}; name a"

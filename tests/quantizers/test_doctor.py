@@ -130,7 +130,8 @@ def test_suites_skip_what_doctor_refuses_with_its_reason(tmp_path, tiny_encoder)
     options += ["--calbench-quantizers", "fp32,bf16,bnb-nf4", "--calbench-calibrators", "identity"]
     done = without_bitsandbytes(f"import pytest; sys.exit(pytest.main({options}))", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed, 1 skipped" in done.stdout
+    assert "1 skipped" in done.stdout
+    assert "failed" not in done.stdout.splitlines()[-1]
     assert f"calbench skipped 1 cell of bnb-nf4: {REASON}" in done.stdout
 
 
