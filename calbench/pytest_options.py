@@ -95,6 +95,14 @@ OPTIONS = {
         " (default: $CALBENCH_DEVICE, or auto)",
         "DEVICE",
     ),
+    "lm_eval_include": Option(
+        "a folder of your own task files of lm-evaluation-harness, for --calbench-tasks lm-eval:NAME",
+        "DIR",
+        is_folder=True,
+    ),
+    "trust_lm_eval_code": Option(
+        "let task files outside of the installed lm-eval name code, and run it", default=False, is_flag=True
+    ),
     "replay": Option("use stored predictions only: never load a model", default=False, is_flag=True),
 }
 

@@ -31,6 +31,8 @@ class Options:
         Whether to accept today's numbers.
     device, replay
         Where models run, and whether any may be loaded.
+    lm_eval_include, trust_lm_eval_code
+        A folder of task files of lm-evaluation-harness, and whether code that they name may run.
     """
 
     models: str | None
@@ -50,6 +52,8 @@ class Options:
     baseline: Path | None
     update_baseline: bool
     device: str | None
+    lm_eval_include: Path | None
+    trust_lm_eval_code: bool
     replay: bool
 
 

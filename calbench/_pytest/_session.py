@@ -41,6 +41,7 @@ from calbench.runs import (
     read_records,
 )
 from calbench.store import Store, size_limit
+from calbench.tasks import LM_EVAL_INCLUDE, TRUST_LM_EVAL_CODE
 
 
 class Session:
@@ -121,10 +122,21 @@ class Session:
         try:
             size_limit()
             if options.device is not None:
-                self._choose(options.device)
+                self._set(devices.ENVIRONMENT_VARIABLE, options.device)
+                devices.choose(options.device)
+            if options.lm_eval_include is not None:
+                self._set(LM_EVAL_INCLUDE, str(options.lm_eval_include))
+            if options.trust_lm_eval_code:
+                self._set(TRUST_LM_EVAL_CODE, "1")
             self._cells(Grid())
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
+
+    def _set(self, variable: str, value: str) -> None:
+        """Set a variable until the run ends; worker processes read the option themselves."""
+        before = os.environ.get(variable, "")
+        self._config.add_cleanup(lambda: os.environ.update({variable: before}))
+        os.environ[variable] = value
 
     @property
     def _narrowed(self) -> bool:
@@ -134,12 +146,6 @@ class Session:
     def deselected(self) -> None:
         """Learn that some tests will not run, so that nothing can be said of what all of them need."""
         self._whole = False
-
-    def _choose(self, device: str) -> None:
-        """Ask for a device until the run ends; worker processes read the option themselves."""
-        before = os.environ.get(devices.ENVIRONMENT_VARIABLE, "")
-        self._config.add_cleanup(lambda: os.environ.update({devices.ENVIRONMENT_VARIABLE: before}))
-        devices.choose(device)
 
     def parametrize(self, metafunc: pytest.Metafunc, mark: pytest.Mark) -> None:
         """Make one test of each cell that a grid picks and the command line leaves."""

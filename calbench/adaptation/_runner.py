@@ -108,6 +108,8 @@ class _Setting:
         self.open = self.runner.source(self.model)
         self.source: ModelSource = self.open.model
         self.task: ClosedTask = tasks.closed(tasks.get(self.task_name))
+        if isinstance(self.task, tasks.HarnessChoice):
+            raise InputError(f"adapters are not trained on {self.task_name!r}, a task of lm-eval")
         self.request = self.task.request(self.source)
         n_calibration = self._narrow()
         self.items: tuple[LabelledItem, ...] = self.runner.items(self.source, self.task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -35,6 +36,20 @@ def run(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = SEED,
     n_resamples: Resamples = 2000,
     device: Device = "auto",
+    lm_eval_include: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CALBENCH_LM_EVAL_INCLUDE",
+            help="A folder of your own tasks for lm-eval:NAME.",
+            exists=True,
+        ),
+    ] = None,
+    trust_lm_eval_code: Annotated[
+        bool,
+        typer.Option(
+            envvar="CALBENCH_TRUST_LM_EVAL_CODE", help="Run code that files outside of lm-eval name."
+        ),
+    ] = False,
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
     executor: Annotated[Executor, typer.Option(help="Who runs the models.")] = Executor.local,
     ray_address: Annotated[
@@ -58,9 +73,11 @@ def run(
     from calbench.runs import PROFILES, REFERENCE, Availability, Cell, Runner, Selection, grid_of
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
+    from calbench.tasks import use_harness
 
     size_limit()  # one that cannot be read is refused before the work
     devices.choose(device)
+    use_harness(lm_eval_include, trust=trust_lm_eval_code)
     if executor is Executor.local and not replay:
         devices.device()
     started = datetime.now(timezone.utc)

@@ -67,6 +67,8 @@ def _encoded(
     for item in items:
         context = tuple(next(rows))
         options = tuple(tuple(next(rows)[len(context) :]) for _ in request.continuations(item))
+        if not request.text(item):
+            context, options = _without_context(tokenizer, request.continuations(item))
         if not all(options):
             raise InputError(
                 f"item {item.id!r}: an option adds no token to the prompt {request.text(item)[-40:]!r};"
@@ -74,6 +76,21 @@ def _encoded(
             )
         encoded.append((item, Choices(context, options)))
     return encoded
+
+
+def _without_context(
+    tokenizer: Any, continuations: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """Return the token that stands for no context at all, and the continuations, as the harness has them."""
+    first = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    if first is None:
+        raise InputError(
+            "an option is asked without a context, and the tokenizer has no token that begins a text"
+        )
+    rows = tokenizer(list(continuations), truncation=False, verbose=False, add_special_tokens=False)[
+        "input_ids"
+    ]
+    return (first,), tuple(tuple(row[1:] if row[0] == first else row) for row in rows)
 
 
 def _fitted(

@@ -17,7 +17,7 @@ from calbench.inference._shards import NoShards, Shards, plan_hash
 from calbench.inference._tokens import last_part, prompt_tokens, single_tokens
 from calbench.models import ModelSource
 from calbench.records import TopLabelPredictions
-from calbench.tasks import GenerationRequest, LabelledItem, OpenQuestion, is_right, open_question
+from calbench.tasks import GenerationRequest, LabelledItem, OpenQuestion, open_question
 
 ASK_TRUE = "\nIs the proposed answer true or false?\nThe proposed answer is"
 TRUE_OR_FALSE = (" true", " false")
@@ -125,7 +125,7 @@ def generate(
     predictions = TopLabelPredictions(
         [question.id for question in questions],
         [confidence or 0.0 for confidence in confidences],
-        [is_right(answer, question) for answer, question in zip(answers, questions, strict=True)],
+        [request.judge(answer, question) for answer, question in zip(answers, questions, strict=True)],
         {
             "model": source.id,
             "confidence": request.confidence,
@@ -141,7 +141,7 @@ def _answered(
     for question in questions:
         prompt = request.text(question)
         written = writer.write(prompt, max_new_tokens=request.max_new_tokens, stop=request.stop)
-        answer = written.text.strip()
+        answer = request.answer(written.text)
         yield answer, _confidence(writer, request, f"{prompt} {answer}", written), written.truncated
 
 

@@ -12,13 +12,14 @@ from calbench.errors import InputError
 from calbench.inference._choices import choice_method
 from calbench.inference._classification import text_method
 from calbench.inference._methods import Method
+from calbench.inference._requests import request_method
 from calbench.inference._shards import NoShards, Shards, plan_hash
 from calbench.inference._tokens import encode
 from calbench.models import ModelSource
 from calbench.records import Float32
-from calbench.tasks import ChoiceRequest, ClassificationRequest, LabelledItem
+from calbench.tasks import ChoiceRequest, ClassificationRequest, HarnessRequest, LabelledItem
 
-Request = ClassificationRequest | ChoiceRequest
+Request = ClassificationRequest | ChoiceRequest | HarnessRequest
 
 MAX_ITEMS = 64
 TOKENS_PER_SHARD = 16_384
@@ -155,6 +156,8 @@ def _n_tokens(method: Method, batch: Sequence[int]) -> int:
 def _method(
     module: Any, tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
 ) -> Method:
+    if isinstance(request, HarnessRequest):
+        return request_method(module, tokenizer, source, request, items)
     if isinstance(request, ChoiceRequest):
         return choice_method(module, tokenizer, source, request, items)
     return text_method(module, tokenizer, source, request, items)

@@ -18,7 +18,14 @@ from calbench.models import ModelSource
 from calbench.quantizers import QuantizedModel
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.store import ShardFolder, Store, StoredPredictions
-from calbench.tasks import Generation, LabelledItem, SequenceClassification, Task
+from calbench.tasks import (
+    Generation,
+    HarnessChoice,
+    HarnessGeneration,
+    LabelledItem,
+    SequenceClassification,
+    Task,
+)
 
 # In float32, of the largest logit where that is above 1; see docs/tasks.md.
 NOISE_PROMISED = 1e-4
@@ -108,9 +115,13 @@ class InferenceRun:
         scored = score(
             module, self.tokenizer, self.source, request, self.items, shards=shards, on_progress=advance
         )
+        logits, more = scored.logits, dict[str, Any]()
+        if isinstance(self.task, HarnessChoice):
+            more = {"harness_metrics": self.task.metrics(self.items, logits)}
+            logits = self.task.logits(self.items, logits)
         predictions = Predictions(
             [item.id for item in self.items],
-            scored.logits,
+            logits,
             [item.label for item in self.items],
             {"classes": list(self.task.classes)},
         )
@@ -121,6 +132,7 @@ class InferenceRun:
             "n_shards_reused": scored.n_reused,
             "engine": scored.engine,
             "noise_floor": scored.noise_floor,
+            **more,
         }
 
     def _written(
@@ -139,6 +151,11 @@ class InferenceRun:
             "n_shards_reused": made.n_reused,
             "engine": ENGINE,
             "noise_floor": 0.0,
+            **(
+                {"harness_metrics": task.metrics(self.items, made.answers)}
+                if isinstance(task, HarnessGeneration)
+                else {}
+            ),
         }
 
 

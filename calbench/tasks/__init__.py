@@ -9,6 +9,9 @@ from calbench.tasks._generation import (
     normal_form,
     open_question,
 )
+from calbench.tasks._harness import LM_EVAL_INCLUDE, use_harness
+from calbench.tasks._harness_tasks import HarnessChoice, HarnessGeneration, HarnessRequest
+from calbench.tasks._harness_yaml import TRUST_LM_EVAL_CODE
 from calbench.tasks._items import (
     Dataset,
     Item,
@@ -23,12 +26,17 @@ from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
 __all__ = [
+    "LM_EVAL_INCLUDE",
+    "TRUST_LM_EVAL_CODE",
     "ChoiceRequest",
     "ClassificationRequest",
     "ClosedTask",
     "Dataset",
     "Generation",
     "GenerationRequest",
+    "HarnessChoice",
+    "HarnessGeneration",
+    "HarnessRequest",
     "Item",
     "LabelledItem",
     "MultipleChoice",
@@ -51,4 +59,5 @@ __all__ = [
     "own_data",
     "registry",
     "task",
+    "use_harness",
 ]

@@ -8,7 +8,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -30,6 +30,8 @@ READERS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
 _PART = re.compile(r"(?P<stem>.*-)\d{5}-of-(?P<total>\d{5})(?P<rest>.*)")
 _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<half>\\u[dD][89a-fA-F]\w\w)")
 _LOG = logging.getLogger(__name__)
+# What messages call a table, what its rows' ids begin with, its features where they are known, its batches.
+_Part = tuple[str, str, tuple[Any, Iterable[Any]]]
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,9 @@ class DataSource:
         wanted, rng, n_rows = self.n_items or LARGE, np.random.default_rng(0), 0
         taken: list[tuple[float, int, Row]] = []
         classes: dict[str, list[str]] = {}
-        for name, stem, data in self._parts():
+        for name, stem, (known, batched) in self._parts():
             first = n_rows
-            for table, plain in _batches(data, name, classes):
+            for table, plain in _batches(known, batched, name, classes):
                 priorities = -rng.random(len(table))
                 worst = taken[0][0] if len(taken) == wanted else -1.0
                 places = np.flatnonzero(priorities > worst)
@@ -106,38 +108,41 @@ class DataSource:
             )
         return [row for *_, row in sorted(taken, key=lambda entry: entry[1])], classes
 
-    def _parts(self) -> Iterator[tuple[str, str, Any]]:
+    def _parts(self) -> Iterator[_Part]:
         """Yield tables: what messages call them, what their rows' ids begin with, the table."""
         path = Path(self.place).expanduser()
         if path.is_file():
             yield from self._of_files([path])
         elif any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             datasets = _library()
-            with _reading(self.place):
+            with reading(self.place):
                 found = datasets.load_from_disk(str(path))
             split, table = self._one(found if isinstance(found, dict) else {self.split or "rows": found})
-            yield self.place, split, table
+            yield self.place, split, _batched(table)
         elif path.is_dir():
             yield from self._of_folder(path)
         else:
             yield from self._of_hub()
 
-    def _of_folder(self, folder: Path) -> Iterator[tuple[str, str, Any]]:
+    def _of_folder(self, folder: Path) -> Iterator[_Part]:
         if self.files is not None:
             files = sorted(path for path in folder.glob(self.files) if path.is_file())
             if not files:
                 raise InputError(f"{self.place}: {folder} holds no file {self.files!r}")
             yield from self._of_files(files)
             return
-        with _reading(self.place):
-            builder = _library().load_dataset_builder(str(folder), self.config, cache_dir=str(_cache()))
+        with reading(self.place):
+            builder = _library().load_dataset_builder(
+                str(folder), self.config, cache_dir=str(datasets_cache())
+            )
         if type(builder).__module__.rpartition(".")[2] not in READERS.values():
             raise InputError(f"{self.place} is a folder without tables; name a file in it, as 'folder/x.csv'")
         _, files = self._one(builder.config.data_files)
         given = {"sep": builder.config.sep} if hasattr(builder.config, "sep") else {}
-        yield from self._of_files([Path(file) for file in files], features=builder.info.features, **given)
+        paths = [Path(file) for file in files]
+        yield from self._of_files(paths, features=builder.info.features, **given)
 
-    def _of_files(self, files: list[Path], **given: Any) -> Iterator[tuple[str, str, Any]]:
+    def _of_files(self, files: list[Path], **given: Any) -> Iterator[_Part]:
         if missing := _missing_parts(files, self.files or "*"):
             raise InputError(f"{self.place} holds no {missing[0]} ({len(missing)} missing in all)")
         stems = {file: file.name.split(".")[0] for file in files}
@@ -147,16 +152,16 @@ class DataSource:
         for file in files:
             yield str(file), stems[file], _table(file, columns=self.columns, **given)
 
-    def _of_hub(self) -> Iterator[tuple[str, str, Any]]:
+    def _of_hub(self) -> Iterator[_Part]:
         datasets = _library()
         try:
-            with _reading(self.place):
+            with reading(self.place):
                 builder = datasets.load_dataset_builder(
                     self.place,
                     self.config,
                     data_files={self.split or "rows": self.files} if self.files else None,
                     revision=self.revision,
-                    cache_dir=str(_cache()),
+                    cache_dir=str(datasets_cache()),
                 )
                 _check_kind(type(builder).__module__.rpartition(".")[2], self.place)
                 builder.download_and_prepare()
@@ -166,9 +171,9 @@ class DataSource:
             yield from self._of_snapshot(error)
             return
         split, table = self._one(builder.as_dataset())
-        yield f"{self.place} ({split})", split, table
+        yield f"{self.place} ({split})", split, _batched(table)
 
-    def _of_snapshot(self, unreachable: SetupRequiredError) -> Iterator[tuple[str, str, Any]]:
+    def _of_snapshot(self, unreachable: SetupRequiredError) -> Iterator[_Part]:
         """Read what other programs left of a data set in the hub's own cache, without a network."""
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
@@ -207,19 +212,20 @@ def _library() -> Any:
     return datasets
 
 
-def _cache() -> Path:
+def datasets_cache() -> Path:
+    """Return where what datasets fetched is kept."""
     return cache_dir() / "datasets"
 
 
-def _table(file: Path, *, columns: tuple[str, ...] | None = None, features: Any = None, **given: Any) -> Any:
+def _table(
+    file: Path, *, columns: tuple[str, ...] | None = None, features: Any = None, **given: Any
+) -> tuple[Any, Iterable[Any]]:
     """Open one file, to be read batch by batch; nothing is copied into a cache."""
     datasets = _library()
     suffixes = [suffix for suffix in file.suffixes if suffix not in _COMPRESSED]
     kind = READERS.get(suffixes[-1] if suffixes else "")
     if kind is None:
         raise InputError(f"{file}: unknown format; use {', '.join(READERS)}, or one of them compressed")
-    if kind == "parquet":
-        given = {"batch_size": _BATCH}
     if kind == "csv":
         given = {"sep": "\t" if suffixes[-1] == ".tsv" else ",", "keep_default_na": False, **given}
         given["column_names"] = list(columns) if columns else None
@@ -227,13 +233,13 @@ def _table(file: Path, *, columns: tuple[str, ...] | None = None, features: Any 
     def stream(**more: Any) -> Any:
         files = {"rows": [glob.escape(str(file.absolute()))]}
         builder = datasets.load_dataset_builder(
-            kind, data_files=files, cache_dir=str(_cache()), **given, **more
+            kind, data_files=files, cache_dir=str(datasets_cache()), **given, **more
         )
         return builder.as_streaming_dataset(split="rows")
 
     if kind == "json" and file.suffix not in _COMPRESSED:
         _check_characters(file)
-    with _reading(str(file)):
+    with reading(str(file)):
         if kind == "csv" and features is None:
             # Left to itself pandas reads 007 as 7: every column is a text.
             names = [name for row in stream(nrows=1) for name in row]
@@ -244,7 +250,7 @@ def _table(file: Path, *, columns: tuple[str, ...] | None = None, features: Any 
                 )
             if "__index_level_0__" in names:
                 raise InputError(f"{file}: row 1 has more values than the header has names; quote its commas")
-        return stream(features=features)
+        return _parquet(file) if kind == "parquet" else _batched(stream(features=features))
 
 
 def _check_characters(file: Path) -> None:
@@ -259,16 +265,29 @@ def _check_characters(file: Path) -> None:
                 )
 
 
+def _batched(data: Any) -> tuple[Any, Iterable[Any]]:
+    return data.features, data.with_format("arrow").iter(batch_size=_BATCH)
+
+
+def _parquet(file: Path) -> tuple[Any, Iterable[Any]]:
+    """Open a parquet file: ``datasets`` holds a whole row group at once, by default a million rows."""
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
+
+    opened = ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)
+    batches = opened.iter_batches(batch_size=_BATCH, use_threads=False)
+    features = _library().Features.from_arrow_schema(opened.schema_arrow)
+    return features, (pa.Table.from_batches([batch]) for batch in batches)
+
+
 def _batches(
-    data: Any, name: str, classes: dict[str, list[str]]
+    known: Any, tables: Iterable[Any], name: str, classes: dict[str, list[str]]
 ) -> Iterator[tuple[Any, Callable[[Any], list[dict[str, Any]]]]]:
     """Yield arrow tables, each with a function that gives some of its rows, classes by their names."""
-    features_of = _library().Features.from_arrow_schema
-    with _reading(name):
-        for table in data.with_format("arrow").iter(batch_size=_BATCH):
-            features = data.features or features_of(table.schema)
+    with reading(name):
+        for table in tables:
+            features = known or _library().Features.from_arrow_schema(table.schema)
             classes.update({c: f.names for c, f in features.items() if type(f).__name__ == "ClassLabel"})
-
             yield table, partial(_plain, table, features, classes)
 
 
@@ -282,7 +301,7 @@ def _plain(table: Any, features: Any, classes: Mapping[str, list[str]], places: 
 
 
 @contextmanager
-def _reading(place: str) -> Iterator[None]:
+def reading(place: str) -> Iterator[None]:
     """Say in the project's words what ``datasets`` and what is beneath it cannot read."""
     log = logging.getLogger("datasets")
     level = log.level

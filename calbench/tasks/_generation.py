@@ -160,6 +160,14 @@ class GenerationRequest:
         """Return what a quantizer may read of an item: not the answered examples, which all share."""
         return self.prompt.replace("{question}", item.text)
 
+    def answer(self, written: str) -> str:
+        """Return the answer in what was written."""
+        return written.strip()
+
+    def judge(self, answer: str, question: OpenQuestion) -> bool:
+        """Whether an answer is right."""
+        return is_right(answer, question)
+
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change an answer or its confidence."""
         return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from calbench.errors import InputError
 from calbench.registry import Spec
 from calbench.tasks._configured import KINDS, task_of
 from calbench.tasks._data import READERS, DataSource
+from calbench.tasks._harness import PREFIX
+from calbench.tasks._harness_tasks import harness_tasks
 from calbench.tasks._registry import Task, registered, registry
 from calbench.tasks._rows import Row
 
@@ -41,7 +43,9 @@ def is_place(name: str) -> bool:
         place = Spec.parse(name).name
     except InputError:  # a glob such as x[ab]*, or brackets that :func:`named` will refuse
         place = name.partition("[")[0]
-    return place.startswith(HUB) or "/" in place or "\\" in place or bool(_FILE.search(place.lower()))
+    return (
+        place.startswith((HUB, PREFIX)) or "/" in place or "\\" in place or bool(_FILE.search(place.lower()))
+    )
 
 
 def named(name: str) -> tuple[str, ...]:
@@ -57,8 +61,12 @@ def named(name: str) -> tuple[str, ...]:
     """
     spec = Spec.parse(name)
     if spec.id not in _OPEN:
-        table = _table(spec)
-        _OPEN[spec.id] = (_registered(table.name[-1], task_of(table), spec.id),)
+        if spec.name.startswith(PREFIX):
+            found = [(_free_id(spec, f"lm-eval-{task.id}"), task) for task in harness_tasks(spec)]
+            _OPEN[spec.id] = tuple(_registered(key, replace(task, id=key), spec.id) for key, task in found)
+        else:
+            table = _table(spec)
+            _OPEN[spec.id] = (_registered(table.name[-1], task_of(table), spec.id),)
     return _OPEN[spec.id]
 
 
@@ -84,7 +92,12 @@ def get(name: str) -> Task:
     InputError
         The task does not take such an argument, or what is at the place is no task; see :func:`named`.
     """
-    return registered(named(name)[0] if is_place(name) else name)
+    if not is_place(name):
+        return registered(name)
+    found = named(name)
+    if len(found) > 1:
+        raise InputError(f"{name} is {len(found)} tasks; name one of {', '.join(found)}")
+    return registered(found[0])
 
 
 @dataclass(frozen=True)
@@ -179,11 +192,13 @@ def _classes(label: str, source: DataSource) -> list[str]:
     return found
 
 
-def _free_id(spec: Spec) -> str:
-    path = re.sub(_FILE, "", spec.name.removeprefix(HUB).rstrip("/\\"))
-    parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..", "~")] or ["data"]
+def _free_id(spec: Spec, *names: str) -> str:
+    if not names:
+        path = re.sub(_FILE, "", spec.name.removeprefix(HUB).rstrip("/\\"))
+        parts = [part for part in re.split(r"[/\\]", path) if part not in ("", ".", "..", "~")] or ["data"]
+        names = (parts[-1], "-".join(parts[-2:]))
     name = "data"
-    for candidate in (parts[-1], "-".join(parts[-2:])):
+    for candidate in names:
         name = re.sub(r"[^a-z0-9._-]+", "-", candidate.lower()).strip("-._") or name
         if name not in registry.names():
             return name

@@ -27,6 +27,8 @@ VALUES = {
     "baseline": ("accepted", "accepted"),
     "update_baseline": ("true", True),
     "device": ("cuda:1", "cuda:1"),
+    "lm_eval_include": ("my-tasks", "my-tasks"),
+    "trust_lm_eval_code": ("yes", True),
     "replay": ("yes", True),
 }
 
