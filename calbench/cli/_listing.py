@@ -54,7 +54,9 @@ def list_(
         typer.secho(title, bold=True)
         width = max(map(len, registry.names()))
         for name in registry.names():
-            typer.echo(f"  {name:<{width}}  {_what(registry, name)}")
+            origin = registry.origin(name)
+            whose = "" if origin.startswith("calbench.") else f" [{origin}]"
+            typer.echo(f"  {name:<{width}}  {_what(registry, name)}{whose}")
     return None
 
 
