@@ -119,20 +119,20 @@ def test_a_metric_that_takes_no_weights_is_refused(scratch):
 
 
 def test_a_third_partys_metric_of_top_answers_reads_confidences_and_correctness(scratch, both_signs):
-    @calbench.metric("my-own-doubt", range=(0, 1), needs="top-label")
-    def my_own_doubt(confidences, correct, *, power: int = 1, sample_weight=None):
+    @calbench.metric("own-doubt", range=(0, 1), needs="top-label")
+    def own_doubt(confidences, correct, *, power: int = 1, sample_weight=None):
         return float(np.average((1 - confidences) ** power, weights=sample_weight))
 
     probs, labels = both_signs
     doubt = 1 - probs.max(axis=1)
-    assert metrics.get("my-own-doubt")(probs, labels) == pytest.approx(doubt.mean())
+    assert metrics.get("own-doubt")(probs, labels) == pytest.approx(doubt.mean())
     record = calbench.Predictions.from_probs(range(len(labels)), probs, labels).to_top_label()
-    assert metrics.evaluate("my-own-doubt[power=2]", record) == pytest.approx((doubt**2).mean())
+    assert metrics.evaluate("own-doubt[power=2]", record) == pytest.approx((doubt**2).mean())
     assert (
-        calbench.statistics.bootstrap(record, ["my-own-doubt"], rng=np.random.default_rng(0))["my-own-doubt"].value
+        calbench.statistics.bootstrap(record, ["own-doubt"], rng=np.random.default_rng(0))["own-doubt"].value
         > 0
     )
-    check_metric("my-own-doubt[power=2]")
+    check_metric("own-doubt[power=2]")
 
 
 def test_a_formula_makes_a_metric_with_its_own_name_options_and_docstring():
