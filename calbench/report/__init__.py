@@ -6,6 +6,7 @@ from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
 from calbench.report._files import write
 from calbench.report._html import html_page
+from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
@@ -14,21 +15,26 @@ from calbench.report._results import Describes, Row, document, merge, row_of, ve
 from calbench.report._schema import combined, read_results, schema
 
 __all__ = [
+    "MAX_ITEMS",
     "Describes",
     "ImportedCells",
+    "Judged",
     "Row",
     "TerminalProgress",
     "arms_markdown",
     "arms_row",
     "arms_terminal",
     "as_comparisons",
+    "by_quantizer",
     "cells_of_records",
     "combined",
     "comment",
     "csv_table",
     "document",
+    "failed",
     "gate_lines",
     "html_page",
+    "judged",
     "markdown",
     "merge",
     "merge_arms",
@@ -39,6 +45,7 @@ __all__ = [
     "schema",
     "summary",
     "terminal",
+    "undecided",
     "verdict",
     "write",
     "write_json",

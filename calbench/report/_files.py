@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calbench.cache import replacing
+from calbench.report._arms import arms_markdown
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
@@ -19,7 +20,8 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     """Write a report, each file in one step, and return its files.
 
     ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
-    ``leaderboard.csv`` one row a cell, ``results.json`` everything, and ``report.html`` shows it.
+    ``leaderboard.csv`` one row a cell, ``arms.md`` the arms of tuning if there are any, ``results.json``
+    everything, and ``report.html`` shows it.
 
     Parameters
     ----------
@@ -30,13 +32,14 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     title
         Of the page.
     """
-    rows = document["cells"]
-    others = [*document.get("comparisons", ()), *as_comparisons(document.get("variants", ()))]
+    rows, variants = document["cells"], document.get("variants", ())
+    others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {
         "leaderboard.md": markdown(rows),
         "comment.md": comment(rows, comparisons=others),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
+        **({"arms.md": arms_markdown(variants)} if variants else {}),
     }
     for name, text in texts.items():
         with replacing(folder / name) as temporary:
