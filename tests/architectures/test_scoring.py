@@ -66,7 +66,8 @@ def test_a_head_answers_as_it_does_alone(model_type):
 
 @pytest.mark.parametrize("model_type", [name for name, kind in REFUSED if kind == "causal"])
 def test_a_model_that_looks_ahead_is_refused_as_a_causal_one(model_type):
-    found = examine(model_type, "causal")
+    as_an_encoder = {"is_decoder": False} if "bert" in model_type else {}
+    found = examine(model_type, "causal", **as_an_encoder)
     assert not found.differences
     assert all("no causal language model" in reason for reason in found.refusals.values())
 

@@ -143,6 +143,16 @@ def configuration(model_type: str, **given: Any) -> Any:
     return kind(**(chosen | _OWN.get(model_type, {}) | given))
 
 
+def _asked(model_type: str, kind: Kind) -> dict[str, Any]:
+    """What a configuration must say of how the model is asked: BERT is causal where it is a decoder."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    if kind == "head":
+        return {"num_labels": N_CLASSES}
+    known = CONFIG_MAPPING[model_type]().to_dict()
+    return {} if known.get("is_encoder_decoder") or "is_decoder" not in known else {"is_decoder": True}
+
+
 def build(model_type: str, kind: Kind, folder: Path, **given: Any) -> Path:
     """Write a tiny model with a tokenizer.
 
@@ -155,7 +165,7 @@ def build(model_type: str, kind: Kind, folder: Path, **given: Any) -> Path:
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
     auto = AutoModelForCausalLM if kind == "causal" else AutoModelForSequenceClassification
-    config = configuration(model_type, **({"num_labels": N_CLASSES} if kind == "head" else {}), **given)
+    config = configuration(model_type, **(_asked(model_type, kind) | given))
     with torch.device("meta"):
         n_parameters = sum(p.numel() for p in auto.from_config(config).parameters())
     if n_parameters > LARGEST:
