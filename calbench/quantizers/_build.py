@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from calbench import devices
+from calbench import __version__, devices
 from calbench.cache import lock
 from calbench.errors import CalbenchError, QuantizationError
 from calbench.models import ModelSource
@@ -189,7 +189,7 @@ def _report(
         checkpoint_bytes=built.checkpoint_bytes,
         tensors_hash=tensors_hash(tensors),
         seconds={name: round(value, 3) for name, value in built.seconds.items()},
-        versions=versions(quantizer),
+        versions={"calbench": __version__, **versions(quantizer)},
         kernel=quantizer.kernel,
         epsilon=quantizer.epsilon,
         batch_dependent=quantizer.batch_dependent,
