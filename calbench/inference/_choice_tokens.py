@@ -107,8 +107,9 @@ def _fitted(
             f"item {item.id!r} is {n_tokens} tokens long and the model's context {max_length};"
             " drop the item, shorten the prompt, or declare overlong = 'truncate'"
         )
-    end = last_part(tokenizer, choices.context, kept) if request.keeps_first_token else choices.context[-kept:]
-    return Choices(tuple(end), choices.options)
+    if not request.keeps_first_token:
+        return Choices(choices.context[-kept:], choices.options)
+    return Choices(tuple(last_part(tokenizer, choices.context, kept)), choices.options)
 
 
 def shared_prefix(questions: Sequence[Choices]) -> tuple[int, ...]:
