@@ -96,6 +96,11 @@ def is_address(place: str) -> bool:
     return place.startswith(("http://", "https://"))
 
 
+def is_chat(place: str) -> bool:
+    """Whether an address is that of a chat endpoint."""
+    return place.partition("#")[0].rstrip("/").endswith(CHAT)
+
+
 def is_decision_server(place: str) -> bool:
     """Whether an address is that of a decision model.
 

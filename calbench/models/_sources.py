@@ -17,8 +17,15 @@ from calbench import devices
 from calbench.cache import sha256_of
 from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError, UnanswerableError
 from calbench.models._derived import decoded, merged
+from calbench.models._heads import check_head
 from calbench.models._quiet import quiet
 from calbench.models._served import is_decision_server
+from calbench.models._whole_files import (
+    AUTOGPTQ,
+    check_used,
+    quantization_settings,
+    quantized_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +37,6 @@ _AUTO_CLASSES: dict[Architecture, str] = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "causal-lm": "AutoModelForCausalLM",
 }
-_AUTOGPTQ = "quantize_config.json"
 _TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
 _HUB_FILES = ("*.safetensors", *_TEXT_FILES)
 # Of tokenizers in general; a tokenizer's class may name others.
@@ -64,6 +70,9 @@ class ModelSource:
         The task whose quantization samples a quantizer reads when it needs some.
     from_setup
         Whether ``calbench setup`` makes the folder.
+    chat
+        Whether tasks that do not say it themselves ask in turns, by the tokenizer's chat template; a text
+        is the system prompt.
     base
         What a peft adapter at ``location`` belongs to: it is merged in before anything else.
     gguf
@@ -86,6 +95,7 @@ class ModelSource:
     default_tasks: tuple[str, ...] = ()
     quantization_task: str | None = None
     from_setup: bool = False
+    chat: bool | str = False
     base: ModelSource | None = None
     gguf: str | None = None
     builds: tuple[tuple[str, str], ...] = ()
@@ -166,6 +176,12 @@ class ModelSource:
         if self.builds:
             return
         settings = quantization_settings(self.folder)
+        if settings is None and (coded := quantized_tensors(self.folder)):
+            raise InputError(
+                f"model {self.id!r}: {self.location} holds codes or scales of quantized weights"
+                f" ({', '.join(coded[:3])}, {len(coded)} in all), and its config.json does not say how to"
+                " read them; name the model that they were made from"
+            )
         if settings is not None:
             method = settings.get("quant_method", "an unnamed method")
             raise InputError(
@@ -183,7 +199,7 @@ class ModelSource:
     def weights_hash(self) -> str:
         """SHA-256 over the weights, the architecture's configuration, and AutoGPTQ's if there is one."""
         files = [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
-        return _hash_files([*files, *self.folder.glob(_AUTOGPTQ)])
+        return _hash_files([*files, *self.folder.glob(AUTOGPTQ)])
 
     @cached_property
     def tokenizer_hash(self) -> str:
@@ -227,6 +243,8 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             placed = self._placed(device, dtype or torch.float32)
             with self._explained("model"):
@@ -246,11 +264,13 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
-        if self.classes and self.architecture == "sequence-classification":
-            self._check_classes(loaded.config)
+        if quantization_settings(self.folder) is None:
+            check_used(self.id, self.location, loaded, info["unexpected_keys"])
+        if self.architecture == "sequence-classification":
+            check_head(self.id, self.classes, loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
-        return (loaded if placed else loaded.to(device)).eval()
+        return unfold(loaded if placed else loaded.to(device)).eval()
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -269,21 +289,6 @@ class ModelSource:
                 f" ({type(error).__name__}: {shorten(str(error), 400)}); make sure that its files are whole,"
                 " and that transformers knows the model without code of its own, which is never run"
             ) from error
-
-    def _check_classes(self, config: Any) -> None:
-        """Raise :class:`InputError` unless the head has as many outputs, and the same names in one order."""
-        outputs = [str(config.id2label.get(index, f"LABEL_{index}")) for index in range(config.num_labels)]
-        if len(outputs) != len(self.classes):
-            raise InputError(
-                f"model {self.id!r}: its head has {len(outputs)} outputs ({', '.join(outputs)}), and"
-                f" {len(self.classes)} classes are declared ({', '.join(self.classes)}); name them all"
-            )
-        ours, theirs = ([name.casefold() for name in names] for names in (self.classes, outputs))
-        if ours != theirs and sorted(ours) == sorted(theirs):
-            raise InputError(
-                f"model {self.id!r}: its configuration orders the head's outputs {', '.join(outputs)}, and"
-                f" the classes are declared as {', '.join(self.classes)}; declare them in the head's order"
-            )
 
     def _placed(self, device: str, dtype: torch.dtype) -> dict[str, Any]:
         """Return what transformers is told about the device; nothing where the model is moved there."""
@@ -331,12 +336,14 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             with self._explained("configuration"), torch.device("meta"):
                 config = transformers.AutoConfig.from_pretrained(
                     self.location, trust_remote_code=False, local_files_only=True
                 )
-                return kind.from_config(config)
+                return unfold(kind.from_config(config))
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer that goes with the full-precision model.
@@ -376,31 +383,6 @@ class ModelSource:
             f"model {self.id!r}: tokenizer files are missing in {self.location} (tokenizer.json, vocab.txt or"
             " the like); copy them from where the weights are from, or tokenizer.save_pretrained(folder)"
         )
-
-
-def quantization_settings(folder: Path) -> dict[str, Any] | None:
-    """Read how a folder's weights were quantized, or None if its configuration does not say that.
-
-    From ``quantization_config`` in ``config.json``, or AutoGPTQ's ``quantize_config.json``.
-
-    Raises
-    ------
-    InputError
-        A file is not JSON.
-    """
-    for name in ("config.json", _AUTOGPTQ):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            contents = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file} is not JSON: {error}") from None
-        settings = contents.get("quantization_config") if name == "config.json" else contents
-        if settings:
-            # AutoGPTQ's own file does not name the method.
-            return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
-    return None
 
 
 def download(hub_id: str, revision: str | None, patterns: Iterable[str] = _HUB_FILES) -> Path:

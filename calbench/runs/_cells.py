@@ -29,6 +29,15 @@ class Cell:
     calibrator: str
 
     @property
+    def name(self) -> str:
+        """The parts as they are, joined by ``::``, as records are named everywhere.
+
+        >>> Cell("smollm2", "tweets", "gptq-int4", "temperature").name
+        'smollm2::tweets::gptq-int4::temperature'
+        """
+        return f"{self.model}::{self.task}::{self.quantizer}::{self.calibrator}"
+
+    @property
     def id(self) -> str:
         """For test ids and file names: the parts joined by ``-``, their own ``-`` made ``_``.
 

@@ -1,7 +1,7 @@
 """Who answers: torch in this process, llama.cpp in a child process, or a server."""
 
 from calbench.runtimes._access import allow
-from calbench.runtimes._chat import ChatServer
+from calbench.runtimes._chat import ChatServer, count_messages
 from calbench.runtimes._connect import Connection, connected, reconnected
 from calbench.runtimes._gguf_writing import write_gguf
 from calbench.runtimes._http import Client, Patience
@@ -36,6 +36,7 @@ __all__ = [
     "allow",
     "ask_all",
     "connected",
+    "count_messages",
     "count_requests",
     "reconnected",
     "require",

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from calbench.errors import InputError, ServerError, UnanswerableError
 from calbench.inference import Request
+from calbench.models import ModelSource
 from calbench.runtimes._http import Client
 from calbench.runtimes._openai import NEUTRAL, finite
 from calbench.runtimes._protocol import Prepared
@@ -154,6 +155,15 @@ class ChatServer:
         body = {"model": self.model, "messages": messages, **NEUTRAL, **options}
         answer = self.client.post("./chat/completions", body)
         return answer if isinstance(answer, dict) else {}
+
+
+def count_messages(
+    tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
+) -> tuple[int, int]:
+    """Return how many requests and prompt tokens, without the template's, different items take in a chat."""
+    del source  # as count_requests takes it
+    contents = {_content(request, item, _words(request, item)) for item in items}
+    return len(contents), sum(len(tokenizer(content)["input_ids"]) for content in contents)
 
 
 def _asker(server: ChatServer) -> Callable[[tuple[str, tuple[str, ...]]], list[float]]:

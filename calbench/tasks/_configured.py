@@ -49,6 +49,8 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "shots_file": str,
     "description": str,
     "overlong": str,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "text": str,
@@ -57,6 +59,7 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "labels": dict,
     "prompt": str,
     "label_words": list,
+    "chat": (bool, str),
 }
 _DECISION: dict[str, Any] = _SOURCE | {
     "state": str,
@@ -77,6 +80,8 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "n_shots": int,
     "max_new_tokens": int,
     "stop": list,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 KINDS = {
     "decision": _DECISION,
@@ -85,8 +90,8 @@ KINDS = {
     "generation": _GENERATION,
 }
 PUBLISHED = Path(__file__).with_name("published.toml")
-_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization")
-_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization")
+_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization", "chat", "multiturn")
+_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization", "chat", "multiturn")
 
 
 def task_of(table: Table) -> Task:
@@ -98,10 +103,10 @@ def task_of(table: Table) -> Task:
         A key is missing, unknown or of another type; file, line and column are named.
     """
     builders: dict[str, Callable[[Table], Task]] = {
-        "decision": _decision,
         "multiple-choice": _multiple_choice,
         "classification": _classification,
         "generation": _generation,
+        "decision": _decision,
     }
     kind = table.values.get("kind")
     if not isinstance(kind, str) or kind not in builders:
@@ -152,6 +157,7 @@ def _classification(table: Table) -> Task:
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
         n_quantization=given.get("n_quantization", 128),
+        chat=given.get("chat"),
     )
 
 
