@@ -181,7 +181,7 @@ def metric_names(metrics: str, record: AnyRecord | None = None) -> tuple[str, ..
     Commas inside brackets belong to a metric's arguments.
     """
     from calbench.records import Predictions
-    from calbench.registry import split_patterns
+    from calbench.selection import split_patterns
 
     top_label = record is not None and not isinstance(record, Predictions)
     default = TOP_LABEL_METRICS if top_label else VECTOR_METRICS
