@@ -11,7 +11,8 @@ from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
-from calbench.registry import Spec, select, split_patterns, unknown
+from calbench.registry import Spec, unknown
+from calbench.selection import select, split_patterns
 
 REFERENCE = "fp32"
 DEFAULT_MODELS = ("minilm", "smollm2")
