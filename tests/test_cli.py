@@ -83,7 +83,7 @@ def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
     found, out, _ = run("compare", files[first], files[second], "--metric", "nll,brier", "--margin", "0.02")
     assert found == code
     assert out.startswith(f"reference {files[first]}, candidate {files[second]}\n")
-    assert re.search(r"nll reference \d\.\d+ -> candidate \d\.\d+: Δ = [+-]\d\.\d+ \[", out)
+    assert re.search(r"nll reference \d\.\d+ -> candidate \d\.\d+: change [+-]\d\.\d+ \[", out)
     assert "brier reference" in out
 
 

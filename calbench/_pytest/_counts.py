@@ -62,9 +62,12 @@ def verdict_lines(gates: Sequence[Judged], options: Options, *, all_of_them: boo
     return [*lines, Line(_by_chance(gates, options))]
 
 
-def headline(gates: Sequence[Judged], options: Options) -> str:
-    """Return the verdict on the whole run in a few words."""
+def headline(gates: Sequence[Judged], options: Options, *, n_broken: int = 0) -> str:
+    """Return the verdict on the whole run in a few words; ``n_broken`` tests failed, but not by a gate."""
     n_failed, n_open = len(failed(gates)), len(undecided(gates))
+    if n_broken:
+        of_gates = f", {n_failed} of {len(gates)} gates FAILED" if n_failed else ""
+        return f"{n_broken} {'test' if n_broken == 1 else 'tests'} FAILED by an error{of_gates}"
     if n_failed:
         return f"{n_failed} of {len(gates)} gates FAILED"
     if n_open and options.inconclusive != "pass":

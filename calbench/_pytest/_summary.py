@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from calbench import baselines
 from calbench._pytest import _counts, _github
 from calbench._pytest._baseline_update import UPDATE, update
-from calbench._pytest._log import TestLog, log_of
+from calbench._pytest._log import TestLog, by_a_gate, log_of
 from calbench._pytest._options import Options
 from calbench.escaping import encodable
 from calbench.report import (
@@ -132,7 +132,8 @@ class Summary:
         if not (rows or arms or notes):
             return
         reporter.ensure_newline()
-        reporter.section(f"calbench: {_counts.headline(gates, self._options)}")
+        n_broken = sum(report.failed and not by_a_gate(report) for report in reports)
+        reporter.section(f"calbench: {_counts.headline(gates, self._options, n_broken=n_broken)}")
         for line in notes:
             reporter.write_line(self._encodable(line.text), yellow=line.is_warning)
         if self._options.report:
@@ -158,6 +159,8 @@ class Summary:
             "seeds": list(self._options.seeds),
             "n_resamples": self._options.resamples,
             "level": self._options.level,
+            "bootstrap_seed": self._options.bootstrap_seed,
+            "correction": self._options.correction,
         }
         contents = document(rows, settings=settings, store=self._store)
         try:

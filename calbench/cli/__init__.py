@@ -26,6 +26,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _setup,
     _store,
     _transfer,
+    _verify,
 )
 from calbench.cli._application import app
 from calbench.errors import CalbenchError

@@ -93,6 +93,6 @@ def _line(decision: Decision) -> str:
     needed = f"; about {decision.items_needed:,} items would decide" if decision.items_needed else ""
     return (
         f"{decision.outcome}: {measured.metric} reference {measured.reference_value:.4f} -> candidate"
-        f" {measured.candidate_value:.4f}: Δ = {measured.value:+.4f} [{low:+.4f}, {high:+.4f}],"
+        f" {measured.candidate_value:.4f}: change {measured.value:+.4f} [{low:+.4f}, {high:+.4f}],"
         f" margin {decision.limit:+g}{unit}, n = {measured.n:,}{needed}"
     )

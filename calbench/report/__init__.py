@@ -4,6 +4,7 @@ from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
+from calbench.report._evidence import evidence
 from calbench.report._files import write
 from calbench.report._html import html_page
 from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
@@ -13,10 +14,12 @@ from calbench.report._progress import TerminalProgress
 from calbench.report._records import ImportedCells, cells_of_records
 from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
+from calbench.report._verification import Finding, verify
 
 __all__ = [
     "MAX_ITEMS",
     "Describes",
+    "Finding",
     "ImportedCells",
     "Judged",
     "Row",
@@ -31,6 +34,7 @@ __all__ = [
     "comment",
     "csv_table",
     "document",
+    "evidence",
     "failed",
     "gate_lines",
     "html_page",
@@ -47,6 +51,7 @@ __all__ = [
     "terminal",
     "undecided",
     "verdict",
+    "verify",
     "write",
     "write_json",
 ]

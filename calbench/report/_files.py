@@ -11,6 +11,7 @@ from calbench.report._arms import arms_markdown
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
+from calbench.report._evidence import evidence
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
 from calbench.report._results import write_json
@@ -21,7 +22,7 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
 
     ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
     ``leaderboard.csv`` one row a cell, ``arms.md`` the arms of tuning if there are any, ``results.json``
-    everything, and ``report.html`` shows it.
+    everything, ``report.html`` shows it, and ``evidence.json`` is what ``calbench verify`` recomputes.
 
     Parameters
     ----------
@@ -45,4 +46,5 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_json(document, folder / "results.json")
-    return [folder / name for name in (*texts, "results.json")]
+    write_json(evidence(document, results=folder / "results.json"), folder / "evidence.json")
+    return [folder / name for name in (*texts, "results.json", "evidence.json")]

@@ -50,6 +50,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "n_test": compared.n_test,
         "level": compared.level,
         "records": {"reference": first.reference.key, "candidate": first.candidate.key},
+        "epsilons": list(first.epsilons),
         "reference": first.reference.provenance["baseline"],
         "quantization": {
             name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")

@@ -74,6 +74,12 @@ def test_every_kind_of_line_together_fits_40_lines():
     assert headline(gates, Options) == "20 of 60 gates FAILED"
 
 
+def test_a_test_that_breaks_is_not_counted_among_gates_that_hold(arrays):
+    suite = ARRAYS.replace("labels).require", "labels[1:]).require", 1)
+    result = arrays("--tb=no", "-k", "same or surer", suite=suite)
+    assert "calbench: 1 test FAILED by an error" in section(result)[0]
+
+
 def test_tables_are_printed_with_v_only(project):
     project("-k", "coin").stdout.no_fnmatch_line("*tiny on coin*")
     project("-k", "coin", "-v").stdout.fnmatch_lines(["*tiny on coin*"])

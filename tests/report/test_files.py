@@ -19,6 +19,7 @@ def test_every_file_is_written(tmp_path):
     paths = write(tmp_path / "report", document([row("fp32", outcome=""), row()]))
     assert {path.name for path in paths} == {
         "comment.md",
+        "evidence.json",
         "leaderboard.csv",
         "leaderboard.md",
         "report.html",
