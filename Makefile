@@ -70,6 +70,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	$(BIN)/pylint calbench
 	$(BIN)/python scripts/update_readme.py --check
 
 # The documentation's site, in site/; a link that leads nowhere or a name that is gone is an error.
