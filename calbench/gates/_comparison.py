@@ -13,6 +13,7 @@ from calbench.gates._explanation import figures, what_moved, where_it_lies
 from calbench.gates._fitted_split import Arm
 from calbench.gates._recovery import Recovery, recovered_fraction
 from calbench.gates._requirement import Contrast, Limits, Requirement, requirements
+from calbench.gates._table import as_html, as_text
 from calbench.metrics import Metric, get
 from calbench.registry import unknown
 from calbench.statistics import (
@@ -147,6 +148,14 @@ class Comparison:
     calibrator: str = ""
     court: Court = field(default_factory=Raising, repr=False)
     notes: Callable[[Comparison], Iterator[str]] = field(default=lambda _: iter(()), repr=False)
+
+    def __repr__(self) -> str:
+        """Both values of the main metrics and their change, in at most five lines."""
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return as_html(self)
 
     @property
     def brier(self) -> str:
