@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from calbench.errors import InputError
 from calbench.inference._heads import check_agreement, check_head, vocabulary_logits
@@ -16,11 +16,18 @@ from calbench.tasks import ClassificationRequest, LabelledItem
 TOKENS_PER_BATCH = 512
 
 
+class EncodedText(NamedTuple):
+    """A text's tokens and, of a pair, which of its texts each is of, where the model tells them apart."""
+
+    tokens: tuple[int, ...]
+    segments: tuple[int, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class TextMethod:
     """Reads one row of numbers per text; see :class:`calbench.inference._methods.Method`."""
 
-    inputs: list[tuple[int, ...]]
+    inputs: list[EncodedText]
     lengths: list[int]
     width: int
     budget: int
@@ -28,13 +35,17 @@ class TextMethod:
     engine: str
     pad: int
     device: Any
-    values: Callable[[Any, Any], Any]
+    values: Callable[..., Any]
     packs: bool = False
 
     def read(self, rows: Sequence[int]) -> Float32:
         """Ask one batch."""
-        ids, mask = padded([self.inputs[row] for row in rows], self.pad, self.device)
-        logits: Float32 = self.values(ids, mask).float().cpu().numpy()
+        ids, mask = padded([self.inputs[row].tokens for row in rows], self.pad, self.device)
+        more = {}
+        if any(self.inputs[row].segments for row in rows):
+            segments = padded([self.inputs[row].segments for row in rows], 0, self.device)[0]
+            more = {"token_type_ids": segments}
+        logits: Float32 = self.values(ids, mask, **more).float().cpu().numpy()
         return logits
 
 
@@ -53,7 +64,8 @@ def text_method(
         A label word is not one token of its own, or a head needs a padding token and there is none.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
-    check_length(module, source, max(map(len, inputs)))
+    lengths = [len(text.tokens) for text in inputs]
+    check_length(module, source, max(lengths))
     pad = padding_token(module, tokenizer, source, request)
     if request.scoring == "head":
         values, width = _head_values(module, request), len(request.columns)
@@ -62,7 +74,7 @@ def text_method(
         values, width = _word_values(module, words), len(words)
     return TextMethod(
         inputs,
-        list(map(len, inputs)),
+        lengths,
         width,
         TOKENS_PER_BATCH,
         n_truncated,
@@ -102,12 +114,23 @@ def padding_token(module: Any, tokenizer: Any, source: ModelSource, request: Cla
 
 def encode(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
-) -> tuple[list[tuple[int, ...]], int]:
-    """Return each text's tokens, cut to the model's length, and how many were cut."""
+) -> tuple[list[EncodedText], int]:
+    """Return each text's tokens, cut to the model's length, and how many were cut.
+
+    Of a pair that a head is shown the longer text is cut, from its end.
+    """
     texts = [request.text(item) for item in items]
-    lists: list[list[int]] = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-    return [tuple(_cut(tokens, source)) for tokens in lists], sum(
-        len(tokens) > source.max_length for tokens in lists
+    pairs = [request.second(item) for item in items]
+    if not any(pairs):
+        lists: list[list[int]] = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
+        cut = sum(len(tokens) > source.max_length for tokens in lists)
+        return [EncodedText(tuple(_cut(tokens, source))) for tokens in lists], cut
+    whole = tokenizer(texts, pairs, truncation=False, verbose=False)["input_ids"]
+    made = tokenizer(texts, pairs, truncation="longest_first", max_length=source.max_length)
+    segments = made.get("token_type_ids") or [()] * len(texts)
+    rows = zip(made["input_ids"], segments, strict=True)
+    return [EncodedText(tuple(ids), tuple(of)) for ids, of in rows], sum(
+        len(tokens) > source.max_length for tokens in whole
     )
 
 
@@ -120,11 +143,11 @@ def _cut(tokens: list[int], source: ModelSource) -> list[int]:
     return [*tokens[: source.max_length - 1], tokens[-1]]
 
 
-def _head_values(module: Any, request: ClassificationRequest) -> Callable[[Any, Any], Any]:
+def _head_values(module: Any, request: ClassificationRequest) -> Callable[..., Any]:
     columns = list(request.columns)
 
-    def values(ids: Any, mask: Any) -> Any:
-        return module(input_ids=ids, attention_mask=mask).logits[:, columns]
+    def values(ids: Any, mask: Any, **segments: Any) -> Any:
+        return module(input_ids=ids, attention_mask=mask, **segments).logits[:, columns]
 
     return values
 

@@ -124,7 +124,10 @@ def encode_texts(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
-    return [list(tokens) for tokens in encode(tokenizer, source, request, items)[0]]
+    encoded, _ = encode(tokenizer, source, request, items)
+    if any(map(request.second, items)):
+        raise InputError("adapters are not trained on pairs of texts; choose a task of single texts")
+    return [list(text.tokens) for text in encoded]
 
 
 def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:

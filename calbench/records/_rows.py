@@ -15,7 +15,7 @@ from calbench.records._arrays import Int64
 from calbench.records._coding import Agreement, Declared, agreement, class_indices
 from calbench.records._columns import ColumnFile
 from calbench.records._names import ColumnNames
-from calbench.records._predictions import Predictions, TopLabelPredictions
+from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
 from calbench.records._spellings import cells, truths
 from calbench.records._vectors import Scores, named_columns, probabilities, refuse_no_logits, scores_of
 
@@ -103,6 +103,27 @@ class Rows:
         return TopLabelPredictions(
             ids, confidences, correct, self._file.metadata, answers=self._answers(found)
         )
+
+    def described(self, record: AnyRecord) -> AnyRecord:
+        """Add what the file says of how items were drawn and by how many people they were labelled."""
+        names, clusters, shares = self._names, None, None
+        if names.cluster_id or "cluster_id" in self._file:
+            clusters = cells(self._column(names.cluster_id or "cluster_id"))
+        if names.label_distribution or {"label_distribution", "label_distribution_0"} & set(self._file.names):
+            if isinstance(record, TopLabelPredictions):
+                raise InputError(
+                    "label_distribution is compared with the probability of every class; map --columns probs="
+                    " or logits= too"
+                )
+            scores, _ = self._scores(names.label_distribution or "label_distribution")
+            counts = np.where(np.isneginf(scores.values), 0, scores.values)
+            sums = counts.sum(axis=1, keepdims=True)
+            if not (sums > 0).all():
+                raise InputError(
+                    f"label_distribution of row {int(np.argmin(sums[:, 0] > 0))} holds nobody; drop the row"
+                )
+            shares = np.where(np.abs(sums - 1) > 1e-3, counts / sums, counts)
+        return record.described(clusters, shares) if clusters or shares is not None else record
 
     def _agreement(self) -> Agreement | None:
         """Compare answers with labels, where the file has both; what nobody asked for may be odd."""
@@ -323,7 +344,7 @@ class Rows:
             raise InputError("--renormalise is of probabilities; name them with --columns probs=NAME")
         if names.percent and names.logits:
             raise InputError("--percent is of probabilities; name them with --columns probs=NAME")
-        for field in ("item_id", "label", "confidence", "correct", "predicted", "positive"):
+        for field in ("item_id", "label", "confidence", "correct", "predicted", "positive", "cluster_id"):
             name = getattr(names, field)
             if name and name not in self._file and not (field == "item_id" and "+" in name):
                 self._file.column(name)  # says what there is

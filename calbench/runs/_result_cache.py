@@ -76,6 +76,7 @@ def about(runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int]) -> 
     return {
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
         "records": [runner.record(cell.model, name, cell.task).key for name in names],
+        "items": runner.record(cell.model, source.reference, cell.task).described_by,
         "epsilon": [epsilon_of(source, name) for name in names],
         "profile": runner.profile.name,
         "seeds": list(seeds),

@@ -57,7 +57,7 @@ class Tokenised:
             )
         words = tuple((token,) for token in single_tokens(tokenizer, request.label_words))
         texts, n_truncated = encode(tokenizer, source, request, items)
-        return cls([(Choices(text, words), (1,) * len(words)) for text in texts], n_truncated)
+        return cls([(Choices(text.tokens, words), (1,) * len(words)) for text in texts], n_truncated)
 
     @property
     def longest(self) -> int:

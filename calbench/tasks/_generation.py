@@ -27,6 +27,11 @@ class OpenQuestion:
     id: str
     text: str
     answers: tuple[str, ...]
+    cluster: str = ""
+
+    @property
+    def distribution(self) -> None:
+        """There are no classes to be shared out."""
 
     @property
     def label(self) -> int:
@@ -117,7 +122,7 @@ class Generation:
 
     @cached_property
     def _preamble(self) -> str:
-        shown = self.partition.training if self.n_shots else ()
+        shown = self.partition.training[: self.n_shots]
         bare = GenerationRequest(self.prompt)
         return "".join(f"{bare.text(item)} {open_question(item).answers[0]}\n\n" for item in shown)
 

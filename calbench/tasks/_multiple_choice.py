@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
-from calbench.tasks._items import Dataset, LabelledItem, Partition, normalized
+from calbench.tasks._items import Dataset, LabelledItem, Partition, filled, normalized
 
 Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
 Overlong = Literal["truncate", "refuse"]
@@ -29,6 +29,8 @@ class Question:
     options: tuple[str, ...]
     label: int
     passage: str = ""
+    cluster: str = ""
+    distribution: tuple[float, ...] | None = None
 
     @property
     def content(self) -> str:
@@ -44,6 +46,8 @@ class Question:
             return f"has an empty option ({LETTERS[empty[0]]}); drop the item or mend it"
         if not 0 <= self.label < len(self.options):
             return f"has label {self.label}, of {len(self.options)} options"
+        if self.distribution is not None and len(self.distribution) != len(self.options):
+            return f"has {len(self.distribution)} shares of labels for {len(self.options)} options"
         return None
 
     def row(self) -> list[Any]:
@@ -155,7 +159,7 @@ class MultipleChoice:
         if self.n_shots == 0:
             return f"{self.description}\n\n" if self.description else ""
         if self.load_shots is None:
-            shots = [_question(item) for item in self.partition.training]
+            shots = [_question(item) for item in self.partition.training[: self.n_shots]]
         else:
             shots = list(self.load_shots()[: self.n_shots])
             asked = {normalized(item.content) for item in self.dataset.items}
@@ -187,7 +191,7 @@ class ChoiceRequest:
         question = _question(item)
         lines = "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(question.options))
         fields = {"{question}": question.text, "{passage}": question.passage, "{options}": lines}
-        return self.preamble + _filled(self.prompt, fields)
+        return self.preamble + filled(self.prompt, fields)
 
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: not the answered examples, which all share."""
@@ -215,13 +219,6 @@ class ChoiceRequest:
             "preamble": self.preamble,
             "overlong": self.overlong,
         }
-
-
-def _filled(template: str, fields: dict[str, str]) -> str:
-    """Fill each place once: a question that itself holds ``{options}`` is left alone."""
-    import re
-
-    return re.sub("|".join(map(re.escape, fields)), lambda match: fields[match[0]], template)
 
 
 def _question(item: LabelledItem) -> Question:

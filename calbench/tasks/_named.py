@@ -27,6 +27,14 @@ _PLAIN: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
         "multiple-choice",
         {"question": ("question",), "options": ("choices", "options"), "answer": ("answer", "answerKey")},
     ),
+    (
+        "classification",
+        {
+            "text": ("premise", "sentence1", "question1"),
+            "pair": ("hypothesis", "sentence2", "question2"),
+            "label": ("label",),
+        },
+    ),
     ("classification", {"text": ("text", "sentence"), "label": ("label",)}),
     ("generation", {"question": ("question",), "answers": ("answers", "answer")}),
 )
@@ -158,7 +166,7 @@ def _meant(kind: str | None, given: dict[str, Any], source: DataSource, spelled:
     place = spelled.partition("[")[0]
     raise InputError(
         f"{spelled}: what its columns mean cannot be told; there are {there}. Write one of\n"
-        f'  "{place}[text=COLUMN,label=COLUMN]"\n'
+        f'  "{place}[text=COLUMN,label=COLUMN]" (and pair=COLUMN where two texts are shown)\n'
         f'  "{place}[question=COLUMN,options=COLUMN,answer=COLUMN]" (or options=COLUMN+COLUMN+...)\n'
         f'  "{place}[question=COLUMN,answers=COLUMN]" for open questions'
     )
