@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test test-gpu quick fuzz check docs oracles test-oracles train-embedded dist clean
+.PHONY: install setup suites suites-adaptation readme test test-gpu quick architectures fuzz check docs oracles test-oracles train-embedded dist clean
 
 install: $(VENV)/.installed
 
@@ -45,6 +45,11 @@ quick: install
 # New random examples for the property tests; what one finds becomes an explicit example of its test.
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
+
+# Every type of transformers against transformers itself, and the slow tests. It takes long, and goes on where it was stopped.
+architectures: install
+	OMP_NUM_THREADS=1 $(BIN)/python scripts/sweep_architectures.py architectures.jsonl
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/architectures
 
 # On a machine with a GPU: doctor, every format on the embedded models against the CPU, memory, throughput.
 test-gpu: setup

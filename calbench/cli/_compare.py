@@ -67,7 +67,7 @@ def compare(
 
     from calbench import gates
     from calbench.metrics import get, precision_split
-    from calbench.registry import split_patterns
+    from calbench.selection import split_patterns
 
     both = read_pair(
         reference,

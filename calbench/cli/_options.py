@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,6 +60,8 @@ class ProfileName(str, Enum):
 
 Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
 
+# A name of a stored record, or the beginning of its key.
+_STORED = re.compile(r"::|^[0-9a-f]{6,64}$")
 SEED = 42  # calbench.gates.SEED and MARGIN, without importing them for a page of help
 MARGIN = 0.02
 UNDECIDED = 3
@@ -109,9 +112,18 @@ def read_record(
     file_format: FileFormat = FileFormat.auto,
     **options: Any,
 ) -> AnyRecord:
-    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`."""
+    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`.
+
+    What is no file and looks like a stored record's name is one: ``model::task::quantizer``, or a key's
+    beginning.
+    """
     from calbench import interchange
 
+    first, *others = [paths] if isinstance(paths, Path) else paths
+    if not others and not first.exists() and _STORED.search(str(first)):
+        from calbench.store import Store, find
+
+        return find(Store.at(), str(first)).predictions
     return interchange.read(
         paths,
         columns=columns,
@@ -169,7 +181,7 @@ def metric_names(metrics: str, record: AnyRecord | None = None) -> tuple[str, ..
     Commas inside brackets belong to a metric's arguments.
     """
     from calbench.records import Predictions
-    from calbench.registry import split_patterns
+    from calbench.selection import split_patterns
 
     top_label = record is not None and not isinstance(record, Predictions)
     default = TOP_LABEL_METRICS if top_label else VECTOR_METRICS

@@ -201,13 +201,13 @@ class Predictions:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Predictions:
         """Return the same predictions with other metadata."""
-        return _changed(self, metadata=MappingProxyType(dict(metadata)))
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
 
     def described(
         self, cluster_ids: Iterable[object] | None, label_distribution: npt.ArrayLike | None = None
     ) -> Predictions:
         """Return the same predictions with what is known of how their items were drawn and rated."""
-        return _changed(
+        return _with(
             self,
             cluster_ids=checked_clusters(cluster_ids, len(self)),
             label_distribution=checked_distribution(label_distribution, *self.logits.shape),
@@ -311,14 +311,14 @@ class TopLabelPredictions:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> TopLabelPredictions:
         """Return the same predictions with other metadata."""
-        return _changed(self, metadata=MappingProxyType(dict(metadata)))
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
 
     def described(
         self, cluster_ids: Iterable[object] | None, label_distribution: object = None
     ) -> TopLabelPredictions:
         """Return the same predictions with what is known of how their items were drawn."""
         del label_distribution  # there is no probability of a class to compare it with
-        return _changed(self, cluster_ids=checked_clusters(cluster_ids, len(self)))
+        return _with(self, cluster_ids=checked_clusters(cluster_ids, len(self)))
 
     def take(self, item_ids: Iterable[object]) -> TopLabelPredictions:
         """Return the rows with these ids, in this order."""
@@ -326,19 +326,14 @@ class TopLabelPredictions:
 
 
 AnyRecord = Predictions | TopLabelPredictions
-R = TypeVar("R", Predictions, TopLabelPredictions)
+_Record = TypeVar("_Record", Predictions, TopLabelPredictions)
 
 
-def _changed(record: R, **values: object) -> R:
-    copy = object.__new__(type(record))
-    _set(copy, **{**{field.name: getattr(record, field.name) for field in fields(record)}, **values})
-    return copy
-
-
-def _taken(record: R, item_ids: Iterable[object]) -> R:
+def _taken(record: _Record, item_ids: Iterable[object]) -> _Record:
+    """Return rows of a record; what was checked once is not checked again."""
     rows = _rows(record.item_ids, checked_ids(item_ids))
     arrays = {f.name: v for f in fields(record) if isinstance(v := getattr(record, f.name), np.ndarray)}
-    return _changed(record, **{name: _frozen(array[rows]) for name, array in arrays.items()})
+    return _with(record, **{name: _frozen(array[rows]) for name, array in arrays.items()})
 
 
 def _rows(ids: Strings, wanted: Strings) -> npt.NDArray[np.intp]:
@@ -365,6 +360,13 @@ def _hash_items(item_ids: Strings, labels: Int64 | None) -> str:
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array.setflags(write=False)
     return array
+
+
+def _with(record: _Record, **values: object) -> _Record:
+    """A record with some fields replaced by what is known to be right."""
+    copy: _Record = object.__new__(type(record))
+    _set(copy, **{one.name: getattr(record, one.name) for one in fields(record)} | values)
+    return copy
 
 
 def _set(record: object, **values: object) -> None:

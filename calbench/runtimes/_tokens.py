@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calbench.errors import InputError, UnanswerableError
-from calbench.inference import Choices, Request, divisors, encode, encode_choices, single_tokens
+from calbench.inference import Choices, Request, divisors, encode, encode_choices, label_tokens
 from calbench.models import ModelSource
 from calbench.runtimes._protocol import Prepared, TokenServer
 from calbench.tasks import ChoiceRequest, HarnessRequest, LabelledItem
@@ -55,7 +55,7 @@ class Tokenised:
             raise InputError(
                 f"{source.id} is asked for the log-probabilities of words: it has no head to read"
             )
-        words = tuple((token,) for token in single_tokens(tokenizer, request.label_words))
+        words = tuple((token,) for token in label_tokens(tokenizer, request, items))
         texts, n_truncated = encode(tokenizer, source, request, items)
         return cls([(Choices(text.tokens, words), (1,) * len(words)) for text in texts], n_truncated)
 

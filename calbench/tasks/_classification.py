@@ -9,6 +9,7 @@ from typing import Any
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
+from calbench.tasks._chat import Chat, ChatSetting, chat_of
 from calbench.tasks._items import Dataset, Item, LabelledItem, Partition, filled
 
 
@@ -35,6 +36,9 @@ class SequenceClassification:
         Items set aside because embedded models were fine-tuned on them.
     n_quantization
         Items set aside for quantizers to read.
+    chat
+        Whether a causal LM is asked in turns, by its tokenizer's chat template; a text is the system
+        prompt. None leaves it to the model.
     """
 
     id: str
@@ -44,6 +48,7 @@ class SequenceClassification:
     label_words: tuple[str, ...] = ()
     n_training: int = 0
     n_quantization: int = 128
+    chat: ChatSetting | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -83,7 +88,8 @@ class SequenceClassification:
                 raise UnanswerableError(
                     f"task {self.id!r} has no prompt and label words, which the causal LM {source.id!r} needs"
                 )
-            return ClassificationRequest("label-words", self.prompt, self.label_words)
+            chat = chat_of(source, self.chat)
+            return ClassificationRequest("label-words", self.prompt, self.label_words, chat=chat)
         if sorted(source.classes) != sorted(self.classes):
             heads = ", ".join(source.classes) or "(none named)"
             raise UnanswerableError(
@@ -106,9 +112,14 @@ class ClassificationRequest:
     prompt: str = "{text}"
     label_words: tuple[str, ...] = ()
     columns: tuple[int, ...] = ()
+    chat: Chat | None = None
 
     def text(self, item: LabelledItem) -> str:
         """Return what the model is shown."""
+        asked = self._asked(item)
+        return asked if self.chat is None else self.chat.prompt(asked)
+
+    def _asked(self, item: LabelledItem) -> str:
         pair = _pair(item)
         if pair and self.scoring != "head" and "{pair}" not in self.prompt:
             raise InputError(
@@ -121,8 +132,8 @@ class ClassificationRequest:
         return _pair(item) if self.scoring == "head" else ""
 
     def sample(self, item: LabelledItem) -> str:
-        """Return what a quantizer may read of an item: of a pair both texts, one after the other."""
-        return "\n".join(filter(None, (self.text(item), self.second(item))))
+        """Return what a quantizer may read of an item: what is asked, without a chat's turns."""
+        return "\n".join(filter(None, (self._asked(item), self.second(item))))
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a prediction."""
@@ -131,6 +142,7 @@ class ClassificationRequest:
             "prompt": self.prompt,
             "label_words": list(self.label_words),
             "columns": list(self.columns),
+            **({} if self.chat is None else {"chat": self.chat.identity()}),
         }
 
 

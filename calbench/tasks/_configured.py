@@ -50,6 +50,8 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "shots_file": str,
     "description": str,
     "overlong": str,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "text": str,
@@ -60,6 +62,7 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "labels": dict,
     "prompt": str,
     "label_words": list,
+    "chat": (bool, str),
 }
 _GENERATION: dict[str, Any] = _SOURCE | {
     "question": str,
@@ -69,6 +72,8 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "n_shots": int,
     "max_new_tokens": int,
     "stop": list,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 KINDS = {
     "multiple-choice": _MULTIPLE_CHOICE,
@@ -76,8 +81,8 @@ KINDS = {
     "generation": _GENERATION,
 }
 PUBLISHED = Path(__file__).with_name("published.toml")
-_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization")
-_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization")
+_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization", "chat", "multiturn")
+_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization", "chat", "multiturn")
 
 
 def task_of(table: Table) -> Task:
@@ -142,6 +147,7 @@ def _classification(table: Table) -> Task:
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
         n_quantization=given.get("n_quantization", 128),
+        chat=given.get("chat"),
     )
 
 
