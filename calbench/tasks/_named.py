@@ -78,6 +78,11 @@ def named(name: str) -> tuple[str, ...]:
     return _OPEN[spec.id]
 
 
+def group_of(name: str) -> str:
+    """Return the group of the harness through which a task was named; ``""`` if it was named by itself."""
+    return next((spelled for spelled, ids in _OPEN.items() if name in ids and len(ids) > 1), "")
+
+
 def _registered(name: str, task: Task, origin: str) -> str:
     def declared() -> Task:
         return task
