@@ -79,15 +79,14 @@ def markdown(rows: Sequence[Row]) -> str:
             tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),
             "",
         ]
-    for model, group, means in pooled(rows):
+    for model, name, means in pooled(rows):
+        table = [_of_group(line) for line in means]
         lines += [
-            f"## {markdown_text(model)} on {markdown_text(group)}",
+            f"## {markdown_text(model)} on {markdown_text(name)}",
             "",
             "Mean over the group's tasks, each weighted by its test items; errors of tasks are independent.",
             "",
-            tabulate(
-                [_of_group(line) for line in means], headers="keys", tablefmt="github", disable_numparse=True
-            ),
+            tabulate(table, headers="keys", tablefmt="github", disable_numparse=True),
             "",
         ]
     return "\n".join(lines)

@@ -35,14 +35,13 @@ def _line(key: tuple[str, str], members: Sequence[Row]) -> dict[str, Any]:
         "calibrator": key[1],
         "n_tasks": len(members),
         "n_test": sum(row["n_test"] for row in members),
-        "transferred": {
-            m: _mean([(r["n_test"], r["arms"]["transferred"][m]) for r in members]) for m in metrics
-        },
-        "degradation": {m: _mean([(r["n_test"], r["degradation"][m]) for r in members]) for m in metrics},
+        "transferred": {m: _mean(members, [r["arms"]["transferred"][m] for r in members]) for m in metrics},
+        "degradation": {"ece": _mean(members, [row["degradation"]["ece"] for row in members])},
     }
 
 
-def _mean(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+def _mean(rows: Sequence[Row], estimates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    parts = [(row["n_test"], estimate) for row, estimate in zip(rows, estimates, strict=True)]
     total = sum(n for n, _ in parts)
     value = sum(n * part["value"] for n, part in parts) / total
     below, above = (

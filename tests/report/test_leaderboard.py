@@ -90,9 +90,8 @@ def test_an_accepted_failure_is_shown_as_one():
 
 
 def test_a_groups_tasks_have_a_pooled_row():
-    rows = [
-        row() | {"task": name, "group": "lm-eval:mmlu", "n_test": n} for name, n in (("a", 100), ("b", 300))
-    ]
+    sizes = {"a": 100, "b": 300}
+    rows = [row() | {"task": name, "group": "lm-eval:mmlu", "n_test": n} for name, n in sizes.items()]
     rows[1]["arms"] = {arm: dict(rows[1]["arms"][arm]) for arm in rows[1]["arms"]}
     rows[0]["arms"]["transferred"]["ece"] = {"value": 0.10, "interval": [0.06, 0.14], "level": 0.95, "n": 100}
     rows[1]["arms"]["transferred"]["ece"] = {"value": 0.02, "interval": [0.01, 0.05], "level": 0.95, "n": 300}
