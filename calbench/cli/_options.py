@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import re
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calbench.cli._columns import OPTIONS, Options, columns_of, with_options
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from calbench.interchange import Paired
     from calbench.records import AnyRecord, ColumnNames, Predictions
@@ -62,6 +65,7 @@ Profile = Annotated[ProfileName, typer.Option(help="How many items of each task 
 
 # A name of a stored record, or the beginning of its key.
 _STORED = re.compile(r"::|^[0-9a-f]{6,64}$")
+_REQUIRED = inspect.Parameter.empty
 SEED = 42  # calbench.gates.SEED and MARGIN, without importing them for a page of help
 MARGIN = 0.02
 UNDECIDED = 3
@@ -141,9 +145,28 @@ def status_of(outcomes: Iterable[str], inconclusive: Undecided) -> int:
     return UNDECIDED if "inconclusive" in found and inconclusive is Undecided.report else 0
 
 
-def read_pair(
-    reference: Path, candidate: Path, columns: ColumnNames, *, force: bool = False, **options: Any
-) -> Paired:
+@dataclass(frozen=True)
+class Pair:
+    """Two files of predictions, and what they share."""
+
+    reference: Path
+    candidate: Path
+    both: Paired
+
+
+def reads_pair(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command with a parameter ``pair: Pair`` the arguments and options that say what to read."""
+    return with_options(command, "pair", _PAIR, _read_pair)
+
+
+def _read_pair(**given: Any) -> Pair:
+    columns = columns_of(**{name: given.pop(name) for name in OPTIONS})
+    tasks = named_tasks(given.pop("task"))
+    both = _paired(columns=columns, tasks=tasks, **given)
+    return Pair(given["reference"], given["candidate"], both)
+
+
+def _paired(reference: Path, candidate: Path, *, columns: ColumnNames, force: bool, **options: Any) -> Paired:
     """Read two records, by the same options, and match their items; refuse a pair that seems swapped."""
     from calbench import interchange
     from calbench.gates import order_problem
@@ -161,6 +184,21 @@ def read_pair(
             f"{reference} (the reference) and {candidate}: {problem} Swap them, or go on with --force"
         )
     return both
+
+
+_PAIR: Options = {
+    "reference": (Annotated[Path, typer.Argument(help="Predictions of the reference.")], _REQUIRED),
+    "candidate": (
+        Annotated[Path, typer.Argument(help="Predictions of the candidate, of the same items.")],
+        _REQUIRED,
+    ),
+    **OPTIONS,
+    "answers": (Answers, None),
+    "answers_column": (AnswersColumn, ""),
+    "file_format": (Format, FileFormat.auto),
+    "task": (Tasks, ""),
+    "force": (Force, False),
+}
 
 
 def class_vectors(record: AnyRecord) -> Predictions:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calbench import devices
 from calbench.cache import sha256_of
-from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError, UnanswerableError
 from calbench.models._derived import decoded, merged
 from calbench.models._heads import check_head
 from calbench.models._hub import TEXT_FILES, download
 from calbench.models._quiet import quiet
+from calbench.models._served import is_decision_server
 from calbench.models._whole_files import (
     AUTOGPTQ,
     check_used,
@@ -108,6 +109,19 @@ class ModelSource:
             )
         if self.max_length < 1:
             raise InputError(f"model {self.id!r}: max_length is {self.max_length}; give 1 or more tokens")
+
+    @property
+    def decides(self) -> bool:
+        """Whether decision servers serve it: they answer typed questions, and nothing else."""
+        return bool(self.builds) and all(is_decision_server(address) for _, address in self.builds)
+
+    def check_reads_words(self, task: str) -> None:
+        """Raise :class:`UnanswerableError` if a task's words cannot be put to the model."""
+        if self.decides:
+            raise UnanswerableError(
+                f"task {task!r} is no decision, and {self.id!r} is a decision server, which answers typed"
+                ' questions alone; declare a task with kind = "decision"'
+            )
 
     def check_set_up(self) -> None:
         """Raise :class:`SetupRequiredError` if ``calbench setup`` still has to make the folder."""

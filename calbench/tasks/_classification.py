@@ -83,6 +83,7 @@ class SequenceClassification:
         UnanswerableError
             The model's head has other classes, or the task has no prompt for a causal LM.
         """
+        source.check_reads_words(self.id)
         if source.architecture == "causal-lm":
             if self.prompt is None:
                 raise UnanswerableError(

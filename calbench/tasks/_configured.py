@@ -11,6 +11,7 @@ from calbench.configuration import Table, declared
 from calbench.errors import InputError
 from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._data import DataSource
+from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation, OpenQuestion
 from calbench.tasks._items import AnyItem, Item, by_likeness
 from calbench.tasks._multiple_choice import MultipleChoice, Question
@@ -64,6 +65,17 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "label_words": list,
     "chat": (bool, str),
 }
+_DECISION: dict[str, Any] = _SOURCE | {
+    "state": str,
+    "label": str,
+    "labels": dict,
+    "instructions": str,
+    "options": (dict, list),
+    "levels": list,
+    "yes": str,
+    "no": str,
+    "order": str,
+}
 _GENERATION: dict[str, Any] = _SOURCE | {
     "question": str,
     "answers": (str, list),
@@ -76,6 +88,7 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "multiturn": bool,
 }
 KINDS = {
+    "decision": _DECISION,
     "multiple-choice": _MULTIPLE_CHOICE,
     "classification": _CLASSIFICATION,
     "generation": _GENERATION,
@@ -97,6 +110,7 @@ def task_of(table: Table) -> Task:
         "multiple-choice": _multiple_choice,
         "classification": _classification,
         "generation": _generation,
+        "decision": _decision,
     }
     kind = table.values.get("kind")
     if not isinstance(kind, str) or kind not in builders:
@@ -149,6 +163,26 @@ def _classification(table: Table) -> Task:
         n_quantization=given.get("n_quantization", 128),
         chat=given.get("chat"),
     )
+
+
+def _decision(table: Table) -> Task:
+    table.check(_DECISION, required=("state", "label", "instructions"))
+    given = table.values
+    options = given.get("options", {})
+    # TOML has no null: an empty description is none.
+    options = options if isinstance(options, dict) else dict.fromkeys(options)
+    described = {name: meaning or None for name, meaning in options.items()}
+    more = {name: given[name] for name in ("yes", "no", "order", "n_quantization") if name in given}
+
+    def load() -> list[Item]:
+        return [
+            text_item(row, {**given, "text": given["state"]}, task.classes) for row in _rows(table, "file")
+        ]
+
+    task = Decision(
+        table.name[-1], load, given["instructions"], described, tuple(given.get("levels", ())), **more
+    )
+    return task
 
 
 def _generation(table: Table) -> Task:

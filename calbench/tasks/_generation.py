@@ -119,6 +119,7 @@ class Generation:
 
     def request(self, source: ModelSource) -> GenerationRequest:
         """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"

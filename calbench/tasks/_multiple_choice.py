@@ -155,6 +155,7 @@ class MultipleChoice:
         InputError
             There are too few examples for the prompt.
         """
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} is multiple choice, which {source.id!r} (a classifier with a head of its"
