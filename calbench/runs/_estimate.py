@@ -1,4 +1,4 @@
-"""What a served run takes, before anything is asked: requests and prompt tokens."""
+"""What a run will ask, before anything is asked: how items are divided, requests and prompt tokens."""
 
 from __future__ import annotations
 
@@ -73,6 +73,29 @@ def estimate_text(estimates: Iterable[ServedEstimate]) -> str:
     known = [e.n_tokens for e in rows if e.n_tokens is not None]
     total = sum(e.n_requests for e in rows), sum(known) if len(known) == len(rows) else None
     return "\n".join([*lines, f"together {total[0]:,} requests, {_tokens(total[1])}; nothing was asked"])
+
+
+def division(model: str, name: str, profile: Profile) -> str:
+    """Say how the items of a task are divided that a model is asked about.
+
+    Raises
+    ------
+    CalbenchError
+        The model or the task is not known, or its data is not here.
+    """
+    task = tasks.get(name)
+    parts = task.partition
+    n_fit, n_scored = profile.sizes(models.get(model).architecture, len(parts.evaluation))
+    apart = {
+        "set aside for quantizers": len(parts.quantization),
+        "set aside for training": len(parts.training),
+        "not asked": len(parts.evaluation) - n_fit - n_scored,
+    }
+    rest = "".join(f", {n:,} {what}" for what, n in apart.items() if n)
+    return (
+        f"{model} on {name}: {len(task.dataset.items):,} items; {n_fit:,} fit calibrators, {n_scored:,} are"
+        f" scored{rest}"
+    )
 
 
 def _tokens(n_tokens: int | None) -> str:

@@ -184,8 +184,8 @@ class Runner:
             if self.replay:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
-                    f" {key_of(identity)}), and only stored records may be used; run once without"
-                    " --calbench-replay"
+                    f" {key_of(identity)}), and this is a replay,"
+                    " which uses stored records alone; run it once without"
                 )
             self._compute(model, quantizer, task)
             found = self.store.get(identity)
