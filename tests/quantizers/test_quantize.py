@@ -1,6 +1,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -268,6 +269,7 @@ def test_on_a_gpu_the_reference_is_asked_before_the_quantized_model_is_made(enco
     for kind, expected in (("cpu", ["load", "load", "ask"]), ("cuda", ["load", "ask", "load"])):
         steps.clear()
         with monkeypatch.context() as patched:
-            patched.setattr(_build.devices, "kind", lambda kind=kind: kind)
+            fake = SimpleNamespace(kind=lambda kind=kind: kind, device=lambda: "cpu")
+            patched.setattr(_build, "devices", fake)
             quantize(get("fp8-e4m3"), encoder, samples=None, probe=probe)
         assert steps == expected
