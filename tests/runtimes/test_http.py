@@ -58,7 +58,7 @@ def test_a_busy_server_is_asked_again(client):
     "sent", [b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: "]
 )
 def test_a_slow_loris_is_given_up_on(sent):
-    """A byte now and then, of body or head, lets no read time out; the whole answer has a limit of its own."""
+    """A byte now and then, of body or head, lets no read time out; the whole answer has a limit too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = threading.Event()
 
