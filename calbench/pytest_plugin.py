@@ -168,10 +168,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> Generator[
         return (yield)
     ours = session.config.stash[_SESSION]
     stopped = session.shouldstop or session.shouldfail
+    ours.summary.look_for_gone(ours.collected)
     ours.summary.accept(
         session.config.stash[_RESULTS].reports, complete=exitstatus == pytest.ExitCode.OK and not stopped
     )
-    ours.summary.look_for_stale(ours.collected)
     is_stale = ours.summary.look_for_accepted(session.config.stash[_RESULTS].reports)
     outcome = yield  # the terminal's summary, which writes the report
     if session.exitstatus == pytest.ExitCode.OK:

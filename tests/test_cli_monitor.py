@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from calbench import TopLabelPredictions, cli
-from calbench.baselines import Baseline, write
+from calbench.baselines import Baseline, read, write
 
 COLUMNS = ("--columns", "confidence=confidence,label=true_label,predicted=pred_label", "--row-ids")
 
@@ -69,8 +70,8 @@ def files(tmp_path):
     sample = tmp_path / "sample.parquet"
     answers.write(sample)
     cell = {"model": "m", "task": "t", "quantizer": "bnb-nf4", "calibrator": "identity"}
-    write(tmp_path, "m-t-bnb_nf4-identity", Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {}))
-    return sample, tmp_path / "suite" / "m-t-bnb_nf4-identity.json"
+    write(tmp_path, [Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {})])
+    return sample, tmp_path / "suite.json"
 
 
 def test_a_baseline_of_the_plugin_is_read(run, files):
@@ -79,6 +80,19 @@ def test_a_baseline_of_the_plugin_is_read(run, files):
     code, out, err = run(sample, "--baseline", baseline, "--inconclusive", "pass")
     assert (code, err) == (0, "")
     assert "400 items, against a baseline of 400" in out
+    named = f"{baseline}::m::t::bnb-nf4::identity"
+    assert run(sample, "--baseline", named, "--inconclusive", "pass")[:2] == (0, out)
+
+
+def test_one_of_several_baselines_is_named(run, files):
+    sample, baseline = files
+    one = read(baseline)
+    write(baseline.parent, [replace(one, cell={**one.cell, "calibrator": "beta"})])
+    code, _, err = run(sample, "--baseline", baseline)
+    assert code == 2
+    assert f"{baseline} holds 2 cells; name one, for example {baseline}::m::t::bnb-nf4::beta" in err
+    code, _, err = run(sample, "--baseline", f"{baseline}::m::t::bnb-nf4::gone")
+    assert (code, "there is no baseline of m::t::bnb-nf4::gone" in err) == (2, True)
 
 
 def test_a_baseline_without_its_answers_is_named(run, files):

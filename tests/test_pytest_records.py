@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calbench import Predictions, calibrators
+from calbench import Predictions, baselines, calibrators
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(600, 3))
@@ -113,7 +114,7 @@ def test_a_baseline_of_records_is_written_and_compared(pytester, folder, workers
     folder(q4_0=6.0, top_label=top_label)
     result = run(pytester, *options, suite=BASELINE)
     result.assert_outcomes(failed=n_cells)
-    result.stdout.fnmatch_lines(["*ece got worse*", "*since the baseline: no version changed*"])
+    result.stdout.fnmatch_lines(["*ece got worse*", "*changed since the baseline: *"])
 
 
 def test_only_baselines_of_records_can_be_stale_in_a_run_on_records(pytester, folder):
@@ -121,8 +122,11 @@ def test_only_baselines_of_records_can_be_stale_in_a_run_on_records(pytester, fo
     options = ("--calbench-baseline", "accepted")
     run(pytester, *options, "--calbench-update-baseline", suite=BASELINE).assert_outcomes(passed=4)
     (pytester.path / "records" / "q2_k.parquet").unlink()
-    ran = pytester.path / "accepted" / "test_suite" / "of-a-model-that-was-run.json"
-    ran.write_text('{"settings": {"profile": "full"}}')
+    path = pytester.path / "accepted" / "test_suite.json"
+    name = next(name for name in json.loads(path.read_text())["cells"] if "q4_0" in name)
+    one = baselines.read(path, name)
+    of_a_run = replace(one, cell={**one.cell, "model": "run"}, settings={**one.settings, "profile": "quick"})
+    baselines.write(path.parent, [of_a_run])
     result = run(pytester, *options, suite=BASELINE)
     result.stdout.fnmatch_lines(["2 stale baselines in accepted: *q2_k*"])
 
@@ -167,8 +171,7 @@ def test_a_calibrator_that_needs_a_unit_error_and_is_named_fails_with_a_remedy(p
 
 def test_baselines_that_cannot_be_written_after_all_are_said(pytester, folder):
     folder(bf16=1.0, q4_0=1.1)
-    (pytester.path / "accepted").mkdir()
-    (pytester.path / "accepted" / "test_suite").write_text("in the way")
+    (pytester.path / "accepted" / "test_suite.json").mkdir(parents=True)  # in the way
     result = run(pytester, "--calbench-baseline=accepted", "--calbench-update-baseline", suite=BASELINE)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(passed=2)

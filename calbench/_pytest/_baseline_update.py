@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from calbench import baselines
-from calbench.baselines import Baseline, cell_id_of
+from calbench.baselines import Baseline, cell_name_of
 from calbench.errors import BaselineRefusedError
 from calbench.runs import Cell
 
@@ -42,13 +42,13 @@ class Baselines:
             There is nothing to compare a metric of today's result with.
         """
         assert self.folder is not None  # noqa: S101 (asked before)
-        path = baselines.path_of(self.folder, self.suite, cell.id)
+        path = baselines.path_of(self.folder, self.suite)
         try:
-            found = baselines.read(path)
+            found = baselines.read(path, cell.name)
             baselines.check_comparable(found, today, metric=metric)
         except BaselineRefusedError as error:
             shown = str(error)
-            named = shown if str(path.parent) in shown else f"{path}: {shown}"
+            named = shown if str(path.parent) in shown else f"{path}::{cell.name}: {shown}"
             raise BaselineRefusedError(f"{named}; to accept today's result, add {UPDATE}") from None
         return found
 
@@ -57,20 +57,19 @@ class Baselines:
         return baselines.payload_of(today)
 
 
-def update(folder: Path, payloads: Iterable[Mapping[str, Any]]) -> tuple[int, int]:
-    """Write what the tests offered; returns how many baselines changed, and of how many."""
-    merged: dict[tuple[str, str], Baseline] = {}
+def update(
+    folder: Path, payloads: Iterable[Mapping[str, Any]], stale: Mapping[str, Iterable[str]]
+) -> tuple[int, int]:
+    """Write what the tests offered, without stale cells; returns how many changed, and of how many."""
+    suites: dict[str, dict[str, Baseline]] = {}
     for payload in payloads:
         offered = baselines.from_payload(payload)
-        key = (offered.suite, cell_id_of(offered))
-        if key in merged:  # two tests of a suite may keep different metrics of one cell
-            offered = replace(offered, metrics={**merged[key].metrics, **offered.metrics})
-        merged[key] = offered
-    changed = [
-        baselines.write(folder, cell_id, found) for (_, cell_id), found in sorted(merged.items(), key=_key)
-    ]
-    return sum(changed), len(changed)
-
-
-def _key(entry: tuple[tuple[str, str], Baseline]) -> tuple[str, str]:
-    return entry[0]
+        merged, name = suites.setdefault(offered.suite, {}), cell_name_of(offered)
+        if name in merged:  # two tests of a suite may keep different metrics of one cell
+            offered = replace(offered, metrics={**merged[name].metrics, **offered.metrics})
+        merged[name] = offered
+    changed = sum(
+        baselines.write(folder, merged.values(), gone=stale.get(suite, ()))
+        for suite, merged in suites.items()
+    )
+    return changed, sum(map(len, suites.values()))

@@ -16,7 +16,7 @@ from calbench._pytest._log import TestLog
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
 from calbench._pytest._options import Options
 from calbench.adaptation import VariantStudy
-from calbench.baselines import changed_versions
+from calbench.baselines import changes
 from calbench.gates import TRANSFER_CONTRASTS, Comparison, Decision, Gate, Requirement, compare
 from calbench.records import AnyRecord
 from calbench.report import Row
@@ -224,9 +224,9 @@ class _CellLines:
         keys = measured.reference.key, measured.candidate.key
         if decision.requirement.reference == BASELINE:
             today, before = self.kept(decision.requirement.metric.id)
-            versions = changed_versions(before, today)
+            changed = changes(before, today) or ["nothing that its records' keys are made of"]
             return [], [
-                f"since the baseline: {'; '.join(versions) or 'no version changed'}",
+                *(f"changed since the baseline: {one}" for one in changed),
                 f"records: baseline {before.records['candidate']}",
                 f"         today    {keys[1]}",
                 f"to accept it, run the test again with {UPDATE}",

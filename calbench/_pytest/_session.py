@@ -161,7 +161,7 @@ class Session:
         self._grids += 1
         if not cells and not self._narrowed:
             raise pytest.Collector.CollectError(f"{place}: calbench.grid picks no cell; name less in it")
-        self.collected.setdefault(path.stem, []).extend(cell.id for cell in cells)
+        self.collected.setdefault(path.stem, []).extend(cell.name for cell in cells)
         # With --dist loadgroup, one worker gets all cells of a model.
         groups = {name: pytest.mark.xdist_group(name) for name in {cell.model for cell in cells}}
         metafunc.parametrize(

@@ -15,7 +15,7 @@ from rich.console import Console, RenderableType
 from calbench import baselines
 from calbench._pytest import _counts, _github
 from calbench._pytest._arms import summarize_arms
-from calbench._pytest._baseline_update import update
+from calbench._pytest._baseline_update import UPDATE, update
 from calbench._pytest._log import TestLog, log_of
 from calbench._pytest._options import Options
 from calbench.report import Describes, Row, document, merge, merge_arms, terminal, write
@@ -29,6 +29,7 @@ class Summary:
     def __init__(self, config: pytest.Config, options: Options, store: Describes, started: datetime) -> None:
         self._config, self._options, self._store, self._started = config, options, store, started
         self._baseline_notes: list[str] = []
+        self._gone: Mapping[str, Sequence[str]] = {}
         self._stale: list[tuple[str, str, bool]] = []
         # Whether a folder that could be written when the run began cannot be any more.
         self.could_not_write = False
@@ -47,30 +48,37 @@ class Summary:
             note = "baselines not updated: no test required anything against='baseline'"
         else:
             note = self._updated(folder, offered)
+            self._gone = {}
         self._baseline_notes.append(note)
 
     def _updated(self, folder: Path, offered: Sequence[Mapping[str, Any]]) -> str:
         try:
-            changed, total = update(folder, offered)
+            changed, total = update(folder, offered, self._gone)
         except OSError as error:
             self.could_not_write = True
             return f"baselines not updated, or not all: {error}"
-        return f"baselines: {changed} of {total} changed in {_shown(folder)}; review and commit them"
+        n_gone = sum(map(len, self._gone.values()))
+        removed = f", {n_gone} removed" if n_gone else ""
+        return f"baselines: {changed} of {total} changed{removed} in {_shown(folder)}; review and commit them"
 
-    def look_for_stale(self, collected: Mapping[str, Sequence[str]]) -> None:
-        """Note baselines of cells that the suites no longer have, if the whole suites were collected."""
+    def look_for_gone(self, collected: Mapping[str, Sequence[str]]) -> None:
+        """Remember baselines of cells that the suites no longer have, if the whole suites were collected."""
         options = self._options
         narrowed = (options.models, options.tasks, options.quantizers, options.calibrators)
         if options.baseline is None or any(narrowed):
             return
         profile = ALL_ITEMS.name if options.records else options.profile
-        found = baselines.stale(options.baseline, collected, profile=profile)
-        if found:
-            named = ", ".join(path.stem for path in found[:3]) + (", ..." if len(found) > 3 else "")
-            self._baseline_notes.append(
-                f"{len(found)} stale baselines in {_shown(options.baseline)}: their cells are gone ({named});"
-                " delete them"
-            )
+        self._gone = baselines.stale(options.baseline, collected, profile=profile)
+
+    def _gone_lines(self) -> list[str]:
+        found = [name for names in self._gone.values() for name in names]
+        if not found or self._options.baseline is None:
+            return []
+        named = ", ".join(found[:3]) + (", ..." if len(found) > 3 else "")
+        return [
+            f"{len(found)} stale baselines in {_shown(self._options.baseline)}: their cells are gone"
+            f" ({named}); the next {UPDATE} removes them"
+        ]
 
     def look_for_accepted(self, reports: Sequence[pytest.TestReport]) -> bool:
         """Note globs that requirements accept and that accept nothing; returns whether there are any.
@@ -108,7 +116,7 @@ class Summary:
             *_counts.stale_lines(self._stale),
             *_counts.harm_lines(rows),
             *_counts.skip_lines(logs),
-            *(_counts.Line(note, is_warning=True) for note in self._baseline_notes),
+            *(_counts.Line(note, is_warning=True) for note in (*self._baseline_notes, *self._gone_lines())),
             *_counts.unasked_lines(sum(log.unasked for log in logs)),
         ]
         if not (rows or comparisons or notes):

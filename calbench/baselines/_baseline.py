@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-import calbench
 from calbench.errors import BaselineRefusedError
 from calbench.metrics import Outcomes, evaluate, get
 from calbench.records import TopLabelPredictions
@@ -17,6 +16,7 @@ from calbench.store import StoredPredictions
 
 # What each item's confidence and correctness are enough for.
 METRICS = ("accuracy", "brier_toplabel", "ece")
+MAX_SHOWN = 40
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +41,8 @@ class Baseline:
         Profile and seed.
     records
         Keys of the predictions that it was computed from.
-    versions
-        Of calbench and of what computed the predictions, where that is known.
+    identity
+        What the candidate's key was made of, by dotted path: weights, tokenizer, items, versions, ...
     """
 
     suite: str
@@ -53,7 +53,7 @@ class Baseline:
     scoring: Mapping[str, Any]
     settings: Mapping[str, Any]
     records: Mapping[str, str]
-    versions: Mapping[str, str]
+    identity: Mapping[str, Any]
 
     @property
     def rows(self) -> Outcomes:
@@ -111,7 +111,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
         scoring=_scoring(measured.candidate),
         settings={"profile": profile, "seed": measured.seed},
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
-        versions={"calbench": calbench.__version__, **_made_with(measured.candidate)},
+        identity=dict(sorted(_flat(measured.candidate.identity))),
     )
 
 
@@ -121,16 +121,10 @@ def check_comparable(accepted: Baseline, today: Baseline, *, metric: str) -> Non
     Raises
     ------
     BaselineRefusedError
-        Another cell, other items, bins or scoring, or a version that does not fit; the message says which.
+        Another cell, other items, bins or scoring; the message says which.
     """
     if accepted.cell != today.cell:
         raise BaselineRefusedError(f"it is of another cell: {', '.join(accepted.cell.values())}")
-    ours, theirs = _compatible(today.versions["calbench"]), _compatible(accepted.versions["calbench"])
-    if ours != theirs:
-        raise BaselineRefusedError(
-            f"it was made by calbench {accepted.versions['calbench']}, whose numbers cannot be compared with"
-            f" those of {today.versions['calbench']}"
-        )
     _check_items(accepted, today)
     if _plain(accepted.scoring) != _plain(today.scoring):
         odd = sorted(
@@ -160,24 +154,32 @@ def _scoring(record: StoredPredictions) -> Mapping[str, Any]:
     return {"imported": True, **{name: said[name] for name in ("scoring", "confidence") if name in said}}
 
 
-def _made_with(record: StoredPredictions) -> dict[str, str]:
-    """Versions, and the device where that is not the CPU: it changes the last digits as a version does.
+def _flat(part: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value of nested mappings, by its dotted path."""
+    if isinstance(part, Mapping):
+        for name, value in part.items():
+            yield from _flat(value, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, _plain(part)
 
-    A record from elsewhere does not say what computed it.
+
+def changes(accepted: Baseline, today: Baseline) -> list[str]:
+    """Return what the two candidates' records do not share, as ``"versions.torch: 2.12.0 -> 2.13.0"``.
+
+    Empty if it is one and the same record.
     """
-    identity = record.identity
-    device = identity.get("device", "cpu")
-    return {**identity.get("versions", {}), **({} if device == "cpu" else {"device": device})}
-
-
-def changed_versions(accepted: Baseline, today: Baseline) -> list[str]:
-    """Return which versions differ, as ``"torch 2.12.0 -> 2.13.0"``."""
-    names = sorted({*accepted.versions, *today.versions})
+    names = sorted({*accepted.identity, *today.identity})
     return [
-        f"{name} {accepted.versions.get(name, 'none')} -> {today.versions.get(name, 'none')}"
+        f"{name}: {_shown(accepted.identity.get(name))} -> {_shown(today.identity.get(name))}"
         for name in names
-        if accepted.versions.get(name) != today.versions.get(name)
+        if accepted.identity.get(name) != today.identity.get(name)
     ]
+
+
+def _shown(value: Any) -> str:
+    """A value in a sentence: hashes are long, and prompts too."""
+    text = "none" if value is None else str(value)
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 def _check_items(accepted: Baseline, today: Baseline) -> None:
@@ -194,12 +196,6 @@ def _check_items(accepted: Baseline, today: Baseline) -> None:
         raise BaselineRefusedError(
             f"it was made with other {part} items ({before:,} then, {now:,} now; {why})"
         )
-
-
-def _compatible(version: str) -> tuple[str, ...]:
-    """Return the parts of a version that must agree: the first that is not 0."""
-    major, minor, *_ = [*version.split("."), "0"]
-    return (major, minor) if major == "0" else (major,)
 
 
 def _plain(value: Any) -> Any:

@@ -35,7 +35,7 @@ def monitor(
     record: Annotated[Path, typer.Argument(help="A labelled sample of predictions from production.")],
     baseline: Annotated[
         Path,
-        typer.Option(help="What was accepted: a baseline's .json (its .npz beside it), or predictions."),
+        typer.Option(help="What was accepted: a suite's baselines (FILE.json::CELL), or predictions."),
     ],
     *,
     columns: ColumnNames,
@@ -60,7 +60,7 @@ def monitor(
     Flagged are a calibration error that rose, confidences that drifted, and mistakes made with high
     confidence that became more frequent.
 
-    Example: calbench monitor today.parquet --baseline baselines/test_transfer/CELL.json
+    Example: calbench monitor today.parquet --baseline baselines/test_x.json::m::t::bnb-nf4::beta
 
     Example: calbench monitor today.csv --baseline june.parquet --columns confidence=p,correct=hit
     """
@@ -87,8 +87,9 @@ def monitor(
 def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRecord:
     from calbench import baselines
 
-    if baselines.is_baseline(path):
-        return baselines.read(path).answers
+    file, cell = baselines.split_path(path)
+    if cell or baselines.is_baseline(file):
+        return baselines.read(file, cell).answers
     return read_record(path, names, file_format=file_format)
 
 

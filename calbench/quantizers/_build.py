@@ -7,10 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from calbench import devices
+from calbench import __version__, devices
 from calbench.cache import lock
+from calbench.errors import CalbenchError, QuantizationError
 from calbench.models import ModelSource
 from calbench.quantizers import _checkpoints as checkpoints
 from calbench.quantizers._cache_key import chosen_samples, identity, versions
@@ -20,6 +22,7 @@ from calbench.quantizers._proof import prove
 from calbench.quantizers._protocol import Quantizer, SavesCheckpoints
 from calbench.quantizers._report import Proof, QuantizationReport
 from calbench.quantizers._samples import QuantizationSamples
+from calbench.quantizers._selection import outside_text
 from calbench.quantizers._sizes import model_tensors, size_bytes, tensors_hash
 
 if TYPE_CHECKING:
@@ -77,7 +80,8 @@ def quantize(
     InputError
         An argument, the samples or the probe cannot be used.
     QuantizationError
-        The model is not quantized as claimed; the message names the layers.
+        The model is not quantized as claimed, and the message names the layers; or whatever else a
+        backend raised.
     CorruptRecordError
         A checkpoint does not match its manifest.
     """
@@ -88,6 +92,24 @@ def quantize(
         source = source.resolve()
     source.check_full_precision()
     samples = chosen_samples(quantizer, samples)
+    try:
+        return _quantized(quantizer, source, samples, probe, checkpoint_dir, seed)
+    except (CalbenchError, OSError):  # a full disk is no quantizer's
+        raise
+    except Exception as error:  # of a backend or an architecture: it ends this cell, and no other
+        raise QuantizationError(
+            f"{quantizer.id} cannot quantize {source.id}: {type(error).__name__}: {shorten(str(error), 300)}"
+        ) from error
+
+
+def _quantized(
+    quantizer: Quantizer,
+    source: ModelSource,
+    samples: QuantizationSamples | None,
+    probe: Sequence[Sequence[int]],
+    checkpoint_dir: Path | None,
+    seed: int,
+) -> QuantizedModel:
     if checkpoint_dir is not None and isinstance(quantizer, SavesCheckpoints):
         built = _build_or_reload(quantizer, source, samples, checkpoint_dir, seed)
     else:
@@ -167,7 +189,7 @@ def _report(
         checkpoint_bytes=built.checkpoint_bytes,
         tensors_hash=tensors_hash(tensors),
         seconds={name: round(value, 3) for name, value in built.seconds.items()},
-        versions=versions(quantizer),
+        versions={"calbench": __version__, **versions(quantizer)},
         kernel=quantizer.kernel,
         epsilon=quantizer.epsilon,
         batch_dependent=quantizer.batch_dependent,
@@ -183,11 +205,14 @@ def _effective_bits(
     modules = [model.get_submodule(name) for name in quantized]
     n_weights = proof.n_weights if proof else 0
     stored = sum(size_bytes(quantizer.weight_tensors(m).values()) for m in modules)
-    inside = {id(p) for m in modules for p in [getattr(m, "weight", None)]}
-    others = sum(p.numel() for p in model.parameters() if id(p) not in inside)
+    inside = {id(p) for m in modules for p in m.parameters(recurse=False) if p is getattr(m, "weight", None)}
+    # What does not run on text, such as a vision tower, is no part of the model that is measured.
+    elsewhere = [p for name in outside_text(model) for p in model.get_submodule(name).parameters()]
+    apart = inside | {id(p) for p in elsewhere}
+    others = sum(p.numel() for p in model.parameters() if id(p) not in apart)
     return {
         "effective_bits": 8 * stored / n_weights if n_weights else 32.0,
-        "model_effective_bits": 8 * resident / (n_weights + others),
+        "model_effective_bits": 8 * (resident - size_bytes(elsewhere)) / (n_weights + others),
     }
 
 

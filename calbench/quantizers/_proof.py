@@ -9,6 +9,7 @@ from calbench.errors import QuantizationError
 from calbench.quantizers._probe import kl_divergence, probe_logits
 from calbench.quantizers._protocol import Quantizer, ScalesColumns, WeightFormat
 from calbench.quantizers._report import Proof
+from calbench.quantizers._selection import weights_to_cover
 
 if TYPE_CHECKING:
     import torch
@@ -76,7 +77,14 @@ def prove(
         mean_logit_change=float(change.mean()),
         max_logit_change=float(change.max()),
         kl_divergence=kl_divergence(before, after),
+        coverage=_coverage(targets, reference),
     )
+
+
+def _coverage(targets: Sequence[str], reference: nn.Module) -> float:
+    weights, quantized = weights_to_cover(reference), set(targets)
+    covered = sum(size for name, size in weights.items() if name.rpartition(".")[0] in quantized)
+    return covered / max(1, sum(weights.values()))
 
 
 def _refuse(quantizer: Quantizer, names: list[str], what: str, total: int) -> None:
@@ -121,7 +129,7 @@ def _on_grid(weight: torch.Tensor, format_: WeightFormat) -> bool:
         return bool((weight.to(getattr(torch, format_.dtype)).to(weight.dtype) == weight).all())
     if format_.column_order is not None:
         weight = weight[:, list(format_.column_order)]
-    size = format_.group_size or columns
+    size = min(format_.group_size or columns, weight.numel())
     if columns % size:
         # Groups straddle rows: they are counted over the flattened weight.
         flat = weight.reshape(-1)

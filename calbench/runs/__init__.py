@@ -13,7 +13,7 @@ from calbench.runs._cells import (
     grid_of,
     quantizer_order,
 )
-from calbench.runs._estimate import estimate_text, served_estimate
+from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import InferenceRun, unreported
 from calbench.runs._result_cache import ResultCache, about
@@ -42,6 +42,7 @@ __all__ = [
     "Silence",
     "Unavailable",
     "about",
+    "division",
     "estimate_text",
     "grid_of",
     "quantizer_order",

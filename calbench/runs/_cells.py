@@ -11,7 +11,8 @@ from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
-from calbench.registry import Spec, select, split_patterns, unknown
+from calbench.registry import Spec, unknown
+from calbench.selection import select, split_patterns
 
 REFERENCE = "fp32"
 DEFAULT_MODELS = ("minilm", "smollm2")
@@ -27,6 +28,15 @@ class Cell:
     task: str
     quantizer: str
     calibrator: str
+
+    @property
+    def name(self) -> str:
+        """The parts as they are, joined by ``::``, as records are named everywhere.
+
+        >>> Cell("smollm2", "tweets", "gptq-int4", "temperature").name
+        'smollm2::tweets::gptq-int4::temperature'
+        """
+        return f"{self.model}::{self.task}::{self.quantizer}::{self.calibrator}"
 
     @property
     def id(self) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.pytest_plugin.conftest import results
@@ -22,6 +27,9 @@ def test_nothing_got_worse(calbench):
     transfer.require("ece", "brier_toplabel", max_increase=MARGIN, against="baseline")
     transfer.require("accuracy", max_decrease=MARGIN, against="baseline")
 """
+
+IDENTITY = "tiny::coin::bnb-nf4::identity"
+TEMPERATURE = "tiny::coin::bnb-nf4::temperature"
 
 
 @pytest.fixture
@@ -45,7 +53,7 @@ def accepted(gated, pytester, made) -> Path:
         gated("--calbench-update-baseline").assert_outcomes(passed=2)
         shutil.copytree(pytester.path / "accepted", made)
     shutil.copytree(made, pytester.path / "accepted", dirs_exist_ok=True)
-    return pytester.path / "accepted" / "test_suite"
+    return pytester.path / "accepted"
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -56,12 +64,7 @@ def test_update_writes_and_an_unchanged_run_passes_without_a_margin(gated, pytes
     result = gated("--calbench-update-baseline", *workers)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["baselines: 2 of 2 changed in accepted; review and commit them"])
-    written = files(pytester.path / "accepted" / "test_suite")
-    assert list(written) == [
-        f"tiny-coin-bnb_nf4-{calibrator}.{suffix}"
-        for calibrator in ("identity", "temperature")
-        for suffix in ("json", "npz")
-    ]
+    assert list(files(pytester.path / "accepted")) == ["test_suite.json", "test_suite.npz"]
     result = gated("--calbench-report=report", *workers, margin=0)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["gates: 6 passed, 0 failed, 0 inconclusive"])
@@ -77,12 +80,15 @@ def test_a_second_update_changes_no_byte(gated, accepted):
 
 
 def test_a_baseline_reads_well_in_a_review(accepted):
-    text = (accepted / "tiny-coin-bnb_nf4-temperature.json").read_text()
+    text = (accepted / "test_suite.json").read_text()
     contents = json.loads(text)
-    assert text == json.dumps(contents, indent=1, sort_keys=True) + "\n"
-    assert contents["metrics"]["ece"]["fingerprint"]["n_bins"] == 15
-    assert contents["items"]["n_test"] > 0
-    assert contents["versions"]["torch"]
+    (line,) = (line for line in text.splitlines() if f'"{TEMPERATURE}"' in line)  # one line a cell
+    value, which = json.loads(f"{{{line.strip().rstrip(',')}}}")[TEMPERATURE]["metrics"]["ece"]
+    assert 0 < value < 1
+    assert contents["metrics"][which]["n_bins"] == 15
+    shared = contents["shared"][contents["cells"][TEMPERATURE]["shared"]]
+    assert shared["items"]["n_test"] > 0
+    assert shared["identity"]["versions.torch"]
 
 
 def test_seeds_of_the_bootstrap_do_not_matter_to_an_unchanged_run(gated, accepted):
@@ -91,13 +97,18 @@ def test_seeds_of_the_bootstrap_do_not_matter_to_an_unchanged_run(gated, accepte
 
 
 def test_a_partial_update_touches_only_the_selected_cells(gated, accepted):
-    broken = accepted / "tiny-coin-bnb_nf4-identity.json"
-    broken.write_text("broken")
-    kept = accepted / "tiny-coin-bnb_nf4-temperature.json"
-    kept.write_text("broken too")
+    before = files(accepted)
+    path = accepted / "test_suite.json"
+    contents = json.loads(path.read_text())
+    for name in (IDENTITY, TEMPERATURE):
+        contents["cells"][name]["checksum"] = "another"
+    path.write_text(json.dumps(contents))
     gated("--calbench-update-baseline", "-k", "identity").assert_outcomes(passed=1, deselected=1)
-    assert json.loads(broken.read_text())["cell"]["calibrator"] == "identity"
-    assert kept.read_text() == "broken too"
+    after = json.loads(path.read_text())["cells"]
+    assert after[IDENTITY]["checksum"] != "another"
+    assert after[TEMPERATURE]["checksum"] == "another"
+    gated("--calbench-update-baseline", "-k", "temperature").assert_outcomes(passed=1, deselected=1)
+    assert files(accepted) == before
 
 
 def test_a_run_that_is_not_green_accepts_nothing(gated, pytester):
@@ -109,36 +120,39 @@ def test_a_run_that_is_not_green_accepts_nothing(gated, pytester):
 
 
 def test_a_missing_baseline_fails(gated, accepted):
-    (accepted / "tiny-coin-bnb_nf4-identity.json").unlink()
+    for name in files(accepted):
+        (accepted / name).unlink()
     result = gated()
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(
-        ["*tiny-coin-bnb_nf4-identity.json: there is no such baseline; *--calbench-update-baseline"]
-    )
+    result.assert_outcomes(failed=2)
+    result.stdout.fnmatch_lines(["*test_suite.json: there is no such baseline; *--calbench-update-baseline"])
 
 
 def test_a_stale_baseline_is_reported_unless_the_run_is_narrowed(gated, accepted, workers):
-    for suffix in ("json", "npz"):
-        shutil.copy(
-            accepted / f"tiny-coin-bnb_nf4-identity.{suffix}", accepted / f"tiny-coin-bnb_nf4-gone.{suffix}"
-        )
+    from calbench import baselines
+
+    before = files(accepted)
+    one = baselines.read(accepted / "test_suite.json", IDENTITY)
+    baselines.write(accepted, [replace(one, cell={**one.cell, "calibrator": "gone"})])
     result = gated(*workers)
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
-        ["1 stale baselines in accepted: their cells are gone (tiny-coin-bnb_nf4-gone); delete them"]
+        ["1 stale baselines in accepted: their cells are gone (tiny::coin::bnb-nf4::gone); the next *"]
     )
     gated("--calbench-calibrators=identity").stdout.no_fnmatch_line("*stale baselines*")
     gated("--calbench-profile=full").stdout.no_fnmatch_line("*stale baselines*")
+    result = gated(*workers, "--calbench-update-baseline")
+    result.stdout.fnmatch_lines(["baselines: 0 of 2 changed, 1 removed in accepted; *"])
+    assert files(accepted) == before
 
 
-def rewrite(path: Path, change) -> None:
-    """Change a baseline as a careful hand would: with the right checksum."""
-    from calbench.store import key_of
+def rewrite(accepted: Path, change) -> None:
+    """Change a baseline as a careful hand would: with the right checksums."""
+    from calbench import baselines
 
-    contents = json.loads(path.read_text())
-    contents.pop("checksum")
-    change(contents)
-    path.write_text(json.dumps({**contents, "checksum": key_of(contents)}))
+    one = baselines.read(accepted / "test_suite.json", IDENTITY)
+    payload = baselines.payload_of(one)
+    change(payload["fields"])
+    baselines.write(accepted, [baselines.from_payload(payload)])
 
 
 REFUSALS = {
@@ -150,9 +164,6 @@ REFUSALS = {
         lambda c: c["scoring"].update(prompt="Q: {text}"),
         "*asked in another way (scoring differs in prompt)*",
     ),
-    "version": (lambda c: c["versions"].update(calbench="0.0.9"), "*made by calbench 0.0.9*"),
-    "format": (lambda c: c.update(format=99), "*is in format 99, and this calbench reads 1*"),
-    "cell": (lambda c: c["cell"].update(calibrator="beta"), "*it is of another cell: *beta*"),
     "test items": (lambda c: c["items"].update(test_sha256="0"), "*other test items (* the data changed)*"),
     "calibration items": (lambda c: c["items"].update(calibration_sha256="0"), "*other calibration items*"),
     "metric": (lambda c: c["metrics"].pop("ece"), "*it holds accuracy, brier_toplabel, not ece*"),
@@ -162,13 +173,11 @@ REFUSALS = {
 @pytest.mark.parametrize("reason", REFUSALS)
 def test_what_cannot_be_compared_is_refused(gated, accepted, reason):
     change, message = REFUSALS[reason]
-    rewrite(accepted / "tiny-coin-bnb_nf4-identity.json", change)
+    rewrite(accepted, change)
     result = gated("-k", "identity")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines([message])
-    result.stdout.fnmatch_lines(
-        ["*tiny-coin-bnb_nf4-identity: BaselineRefusedError: *to accept today's result*"]
-    )
+    result.stdout.fnmatch_lines([f"*BaselineRefusedError: *{IDENTITY}: *to accept today's result*"])
 
 
 def test_another_profile_or_seed_is_refused_and_named(gated, accepted):
@@ -177,10 +186,34 @@ def test_another_profile_or_seed_is_refused_and_named(gated, accepted):
     result.stdout.fnmatch_lines(["*profile was 'default' and is 'full'; seed was 42 and is 7*"])
 
 
+def test_a_failure_against_a_baseline_names_what_the_record_is_made_of_otherwise(gated, accepted):
+    def other_weights(fields):
+        fields["identity"]["model.weights"] = "0" * 64
+        fields["identity"]["versions.torch"] = "1.0"
+
+    rewrite(accepted, other_weights)
+    result = gated("-k", "identity", margin=-0.01)
+    result.assert_outcomes(failed=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        ["*changed since*: model.weights: 0000*... -> *", "*changed since*: versions.torch: 1.0 -> 2.*"]
+    )
+
+
 def flip_a_byte(path: Path) -> None:
+    """In the middle of the array that the sidecar's last test answers are in."""
+    with zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(f"{IDENTITY}/confidences.npy")
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0xFF
+    content[entry.header_offset + 30 + len(entry.filename) + 20 + entry.compress_size // 2] ^= 0xFF
     path.write_bytes(content)
+
+
+def swap_answers(path: Path) -> None:
+    with np.load(path.with_suffix(".npz")) as arrays:
+        kept = dict(arrays)
+    for part in ("items", "confidences", "correct"):
+        kept[f"{IDENTITY}/{part}"] = kept[f"{TEMPERATURE}/{part}"]
+    np.savez_compressed(path.with_suffix(".npz"), **kept)
 
 
 @pytest.mark.parametrize(
@@ -188,21 +221,32 @@ def flip_a_byte(path: Path) -> None:
     [
         (
             lambda p: p.write_text(p.read_text().replace('"seed": 42', '"seed": 43')),
-            "*does not match its checksum: it was edited by hand*",
+            "*does not match its checksum*: it was edited by hand*",
+        ),
+        (lambda p: p.write_text(re.sub(r'"ece": .0..', '"ece": [0.1', p.read_text())), "*edited by hand*"),
+        (
+            lambda p: p.write_text(p.read_text().replace('"format": 2', '"format": 99')),
+            "*is in format 99, and this calbench reads 2*",
         ),
         (lambda p: p.write_text("{"), "*is damaged and cannot be read*"),
         (lambda p: p.with_suffix(".npz").unlink(), "*npz is missing*"),
         (lambda p: p.with_suffix(".npz").write_bytes(b"PK"), "*npz is damaged*"),
         (lambda p: flip_a_byte(p.with_suffix(".npz")), "*npz is damaged*--calbench-update-baseline"),
-        (
-            lambda p: shutil.copy(p.with_name("tiny-coin-bnb_nf4-temperature.npz"), p.with_suffix(".npz")),
-            "*npz does not belong to tiny-coin-bnb_nf4-identity.json*",
-        ),
+        (swap_answers, f"*npz does not belong to test_suite.json: the answers of {IDENTITY} are others*"),
     ],
-    ids=["edited", "broken", "no answers", "broken answers", "a flipped byte", "other answers"],
+    ids=[
+        "edited",
+        "another value",
+        "another format",
+        "broken",
+        "no answers",
+        "broken answers",
+        "a flipped byte",
+        "other answers",
+    ],
 )
 def test_a_damaged_baseline_is_refused(gated, accepted, damage, message):
-    damage(accepted / "tiny-coin-bnb_nf4-identity.json")
+    damage(accepted / "test_suite.json")
     result = gated("-k", "identity")
     result.assert_outcomes(failed=1, deselected=1)
     result.stdout.fnmatch_lines([message])
@@ -210,9 +254,9 @@ def test_a_damaged_baseline_is_refused(gated, accepted, damage, message):
 
 def test_an_update_replaces_damaged_answers(gated, accepted):
     before = files(accepted)
-    flip_a_byte(accepted / "tiny-coin-bnb_nf4-identity.npz")
+    flip_a_byte(accepted / "test_suite.npz")
     result = gated("--calbench-update-baseline")
-    result.stdout.fnmatch_lines(["baselines: 1 of 2 changed *"])
+    result.stdout.fnmatch_lines(["baselines: * of 2 changed *"])
     assert files(accepted) == before
 
 
@@ -222,11 +266,12 @@ def test_answers_with_any_byte_flipped_are_refused_or_read_as_they_were(tmp_path
 
     answers = TopLabelPredictions(range(4), [0.5, 0.6, 0.7, 0.8], [True, False, True, True])
     cell = {"model": "m", "task": "t", "quantizer": "q", "calibrator": "identity"}
-    baselines.write(tmp_path, "cell", baselines.Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {}))
-    sidecar = tmp_path / "suite" / "cell.npz"
+    baselines.write(tmp_path, [baselines.Baseline("suite", cell, answers, {}, {}, {}, {}, {}, {})])
+    sidecar = tmp_path / "suite.npz"
     content = sidecar.read_bytes()
     for place in range(len(content)):
         sidecar.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        os.utime(sidecar, ns=(place, place))  # so that each is a file not read before
         try:
             read = baselines.read(sidecar.with_suffix(".json")).answers
         except BaselineRefusedError:
