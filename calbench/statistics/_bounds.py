@@ -49,6 +49,7 @@ _HEIGHT = np.sqrt(2 / np.pi) * np.sqrt(1 + _WIDTH**2) / _WIDTH
 _SHORT, _SHORT_ALONE = 0.1, 0.45
 # Of the error allowed: what the bounds with fine groups, with coarse ones and group by group get.
 _FINE_SHARE, _COARSE_SHARE, _APART_SHARE = 0.18, 0.14, 0.36
+_ALONE_SHARE = 0.5  # of a model's own upper bound, with which nothing competes
 # Where corrections are this much of the standard error, the bound keeps to its share; with none it gets most.
 _CORRECTED, _MOST = 0.7, 0.9
 _LAX = 0.05  # 1 - level from where on
@@ -129,7 +130,8 @@ def _ways(
     """Return the ways to bound the difference from below (its opposite from above), and from above."""
     ours = UnitSums.of(candidate, design)
     if reference is None:
-        return upper_ways([(-1.0, ours)]), upper_ways([(1.0, ours)])
+        below = [replace(way, share=min(2 * way.share, _MOST)) for way in upper_ways([(-1.0, ours)])]
+        return below, upper_ways([(1.0, ours)])
     theirs = UnitSums.of(reference, design)
     apart = _apart(1.0, ours, factor, theirs)
     return (
@@ -208,8 +210,8 @@ def upper_ways(terms: Sequence[tuple[float, UnitSums]]) -> list[Way]:
     most; for the latter coarser groups compete with its own.
     """
     fine = _way(terms)
-    if all(weight > 0 for weight, _ in terms):
-        return [fine]
+    if all(weight > 0 for weight, _ in terms):  # nothing competes with it
+        return [replace(fine, share=_ALONE_SHARE)]
     coarse = [(weight, sums.coarsened() if weight < 0 else sums) for weight, sums in terms]
     return [fine, replace(_way(coarse, coarse=True), skew=fine.skew)]
 
