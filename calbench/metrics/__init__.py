@@ -71,6 +71,7 @@ from calbench.metrics._selective import (
     coverage_at_risk,
 )
 from calbench.metrics._smooth import smooth_calibration_error
+from calbench.metrics._soft_labels import cross_entropy, expected_brier_score, soft_calibration_error
 from calbench.metrics._weighted import (
     Statistic,
     SumStatistic,
@@ -109,9 +110,11 @@ __all__ = [
     "confidence_auroc",
     "confidence_shift",
     "coverage_at_risk",
+    "cross_entropy",
     "debiased_calibration_error",
     "evaluate",
     "evaluate_together",
+    "expected_brier_score",
     "expected_calibration_error",
     "flip_rate",
     "formula",
@@ -134,6 +137,7 @@ __all__ = [
     "shift_by_norm",
     "shift_by_rounding",
     "smooth_calibration_error",
+    "soft_calibration_error",
     "split_rate",
     "top_label_brier_score",
     "top_label_calibration_error",

@@ -20,7 +20,7 @@ from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 
 Direction = Literal["lower", "higher", "none"]
-Needs = Literal["probs", "top-label"]
+Needs = Literal["probs", "top-label", "distribution"]
 
 CONFIDENCE = "probability of the predicted class (the first of ties), float64"
 
@@ -68,7 +68,8 @@ class Metric:
     range
         Smallest and largest value possible.
     needs
-        ``"probs"``: the probability of every class; ``"top-label"``: the top one's is enough.
+        ``"probs"``: the probability of every class; ``"top-label"``: the top one's is enough;
+        ``"distribution"``: also how many people gave each class.
     vectorized
         Evaluates it for many weightings at once; without it, resamples call ``function``.
     options
@@ -128,7 +129,9 @@ class Metric:
         InputError
             The metric needs the probability of every class and the outcomes lack it.
         """
-        if self.needs == "probs" and not outcomes.has_class_vector:
+        if self.needs == "distribution" and outcomes.has_class_vector:
+            _ = outcomes.shares  # or it says what is missing
+        if self.needs != "top-label" and not outcomes.has_class_vector:
             raise InputError(
                 f"the metric {self.id!r} needs the probability of every class, but this record keeps"
                 " only the top answer's confidence; use a Predictions record, or a metric that needs"
@@ -302,7 +305,8 @@ def formula(  # noqa: PLR0913 (all but the name have defaults)
             sample_weight: npt.ArrayLike | None = None,
             **options: Any,
         ) -> float:
-            outcomes = Outcomes.from_probs(probs, labels)
+            read = Outcomes.from_distribution if needs == "distribution" else Outcomes.from_probs
+            outcomes = read(probs, labels)
             return point(vectorized(outcomes, **options), outcomes, sample_weight)
 
         # Both are found by name, so that a metric can be pickled.
@@ -398,4 +402,4 @@ def _options(function: Callable[..., float]) -> dict[str, Argument]:
     }
 
 
-_PROBE = Outcomes.from_probs([[0.5, 0.5], [0.25, 0.75]], [0, 1])
+_PROBE = Outcomes.from_distribution([[0.5, 0.5], [0.25, 0.75]], [0, 1])

@@ -142,8 +142,13 @@ def reconnected(connection: Connection) -> Iterator[Connection]:
     """Connect again to a server that was tested before."""
     old = connection.server.client
     client = Client(old.address, old.patience, old.key)
+    tokenizer, server = connection.tokenizer, replace(connection.server, client=client)
+    if isinstance(tokenizer, ServerTokenizer):  # its client was closed too
+        tokenizer = replace(tokenizer, server=replace(tokenizer.server, client=client))
+    if isinstance(server, ChatServer):
+        server = replace(server, tokenizer=tokenizer)
     try:
-        yield replace(connection, server=replace(connection.server, client=client))
+        yield replace(connection, server=server, tokenizer=tokenizer)
     finally:
         client.close()
 
