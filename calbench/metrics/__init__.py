@@ -11,6 +11,7 @@ from calbench.metrics._calibration_error import (
     debiased_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
+    shared_bins_calibration_error,
 )
 from calbench.metrics._classwise import classwise_calibration_error, top_label_calibration_error
 from calbench.metrics._confidence import (
@@ -132,6 +133,7 @@ __all__ = [
     "precision_split",
     "probability_shift_bound",
     "registry",
+    "shared_bins_calibration_error",
     "shift_by_norm",
     "shift_by_rounding",
     "smooth_calibration_error",

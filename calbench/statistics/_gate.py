@@ -16,6 +16,7 @@ from calbench.records import AnyRecord, Predictions
 from calbench.statistics._design import FEWEST_CLUSTERS
 from calbench.statistics._intervals import (
     Resampled,
+    as_compared,
     check_paired,
     difference_bounds,
     holding,
@@ -116,6 +117,7 @@ def change(
         delta, interval = candidate.value, own_bounds(candidate, level=level)
     else:
         check_paired(candidate, reference)
+        reference = as_compared(candidate, reference)
         if relative:
             delta = _relative_change(candidate.value, reference.value)
             interval = relative_bounds(candidate, reference, level=level)
