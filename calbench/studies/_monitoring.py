@@ -259,7 +259,9 @@ def _named(value: object) -> str:
 
 
 def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
-    resamples = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed)
+    resamples = resamples_for(
+        record.item_ids, n_resamples=n_resamples, seed=seed, clusters=record.cluster_ids
+    )
     metric = get("ece")
     return resample([metric], Outcomes.from_record(record), resamples)["ece"].estimate(level, method="bounds")
 
