@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from calbench.cache import sha256_of
 from calbench.errors import CalbenchError, CorruptRecordError, InputError
-from calbench.gates import TRANSFER_ARMS, Comparison, division, transfer
+from calbench.gates import TRANSFER_ARMS, Comparison, clusters_of, division, transfer
 from calbench.interchange import pair
 from calbench.records import AnyRecord, digest, json_document
 from calbench.report._evidence import FORMAT
@@ -155,7 +155,13 @@ def _transferred(
 ) -> Comparison:
     both = pair(reference, candidate)
     ids = both.reference.item_ids.tolist()
-    split = division(ids, of["calibrator"], n_calibration=of["n_calibration"] or None, seed=of["seed"])
+    split = division(
+        ids,
+        of["calibrator"],
+        n_calibration=of["n_calibration"] or None,
+        seed=of["seed"],
+        clusters=clusters_of(both.reference, both.candidate),
+    )
     epsilons = of["epsilons"] or (None, None)
     return transfer(
         both.reference,
