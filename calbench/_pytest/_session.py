@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from calbench import devices, models
+from calbench import devices
 from calbench._pytest._baseline_update import Baselines
 from calbench._pytest._fixture import CalbenchFixture
 from calbench._pytest._log import LOG, TestLog, is_undecided, properties
@@ -37,6 +37,7 @@ from calbench.runs import (
     Selection,
     Silence,
     Unavailable,
+    declared_source,
     grid_of,
     read_records,
 )
@@ -187,7 +188,8 @@ class Session:
             if not self.options.replay:
                 devices.device()
             for name in dict.fromkeys(cell.model for cell in self._planned):
-                models.get(name).check_set_up()
+                if source := declared_source(name):
+                    source.check_set_up()
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
 

@@ -82,7 +82,6 @@ def run(
     from rich.console import Console
 
     from calbench import devices
-    from calbench import models as library
     from calbench.report import TerminalProgress, precision_json, precision_markdown
     from calbench.runs import (
         PROFILES,
@@ -92,6 +91,7 @@ def run(
         Selection,
         estimate_text,
         grid_of,
+        reference_of,
         served_estimate,
     )
     from calbench.runtimes import allow
@@ -110,7 +110,7 @@ def run(
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
     found = grid.cells(Selection(), PROFILES[profile.value])
     picked, excused = Availability().sorted_out(found, grid, Selection())
-    references = {Cell(c.model, c.task, library.get(c.model).reference, RAW) for c in picked}
+    references = {Cell(c.model, c.task, reference_of(c.model), RAW) for c in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
     if dry_run:

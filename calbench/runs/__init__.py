@@ -10,8 +10,10 @@ from calbench.runs._cells import (
     Grid,
     Profile,
     Selection,
+    declared_source,
     grid_of,
     quantizer_order,
+    reference_of,
 )
 from calbench.runs._estimate import estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
@@ -42,10 +44,12 @@ __all__ = [
     "Silence",
     "Unavailable",
     "about",
+    "declared_source",
     "estimate_text",
     "grid_of",
     "quantizer_order",
     "read_records",
+    "reference_of",
     "served_estimate",
     "unreported",
 ]

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
-from calbench.models import Architecture
+from calbench.models import Architecture, ModelSource
 from calbench.registry import Spec, select, split_patterns, unknown
 
 REFERENCE = "fp32"
@@ -179,12 +179,12 @@ class Grid:
 
     def _quantizers(self, model: str, picked: tuple[str, ...], command_line: Selection) -> tuple[str, ...]:
         """Return the quantizers of one model: of a served one, its builds."""
-        builds = [name for name, _ in models.get(model).builds]
+        builds = [name for name, _ in _builds(model)]
         if not builds:
             registered = quantizers.registry.names()
             return tuple(name for name in picked if Spec.parse(name).name in registered)
         for patterns in (self.wanted.quantizers, command_line.quantizers):
-            builds = [name for name in builds if _fits_build(patterns, name, models.get(model).reference)]
+            builds = [name for name in builds if _fits_build(patterns, name, reference_of(model))]
         return tuple(builds)
 
     def _wanted(self, axis: str, command_line: Selection) -> tuple[str, ...] | None:
@@ -197,7 +197,8 @@ class Grid:
     def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
         if self.wanted.tasks or command_line.tasks:
             return self._pick("tasks", command_line)
-        own = models.get(model).default_tasks
+        source = declared_source(model)
+        own = source.default_tasks if source else ()
         if named := self.by_default.tasks:
             picked = self._pick("tasks", command_line)
             picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
@@ -261,7 +262,7 @@ def _known(axis: str) -> tuple[str, ...]:
 
 def _served_builds() -> tuple[str, ...]:
     """Builds that are named in calbench.toml or by an address, and are no registered quantizers."""
-    found = (build for model in models.names() for build, _ in models.get(model).builds)
+    found = (build for model in models.names() for build, _ in _builds(model))
     return tuple(name for name in dict.fromkeys(found) if name not in quantizers.names())
 
 
@@ -330,8 +331,8 @@ def _can_be_asked(model: str, task: str) -> bool:
         tasks.get(task).request(models.get(model))
     except UnanswerableError:
         return False
-    except CalbenchError:
-        pass
+    except Exception:  # noqa: BLE001 (of a template, say: its cell meets it again)
+        return True
     return True
 
 
@@ -351,9 +352,30 @@ _CANONICAL: dict[str, Callable[[str], str]] = {
 }
 
 
+def declared_source(model: str) -> ModelSource | None:
+    """A model's declaration; None where it is wrong, which each of its cells says, and ends no other's."""
+    try:
+        return models.get(model)
+    except UnknownNameError:
+        raise
+    except CalbenchError:
+        return None
+
+
+def reference_of(model: str) -> str:
+    """Return what a model's quantizers are compared with."""
+    source = declared_source(model)
+    return source.reference if source else REFERENCE
+
+
+def _builds(model: str) -> tuple[tuple[str, str], ...]:
+    source = declared_source(model)
+    return source.builds if source else ()
+
+
 def _knows_precision(model: str, calibrator: str) -> bool:
     """Whether a calibrator's need of a unit error can be met: no server tells one."""
-    return not models.get(model).builds or not calibrators.get(calibrator).needs_epsilon
+    return not _builds(model) or not calibrators.get(calibrator).needs_epsilon
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from calbench import devices, models, quantizers, tasks
-from calbench.errors import CalbenchError, ModelLoadingForbiddenError
+from calbench.errors import CalbenchError, ModelLoadingForbiddenError, as_refusal
 from calbench.gates import SEED, Arm, Comparison, FittedSplit, Split, division, split_items, transfer_between
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
@@ -152,12 +152,9 @@ class Runner:
         if place not in self._records:
             try:
                 self._records[place] = self._stored_or_made(*place)
-            except CalbenchError as error:
-                self._records[place] = error  # every other calibrator would meet it again
-            except Exception as error:  # noqa: BLE001 (of a third party: it ends this cell, and no other)
-                named = CalbenchError(f"{' × '.join(place)}: {type(error).__name__}: {error}")
-                named.__cause__ = error
-                self._records[place] = named
+            except Exception as error:  # noqa: BLE001 (it ends this cell, and no other)
+                # Every other calibrator would meet it again.
+                self._records[place] = as_refusal(" × ".join(place), error)
         found = self._records[place]
         if isinstance(found, CalbenchError):
             raise found
