@@ -53,6 +53,11 @@ OPTIONS = {
     "quantizers": Option("quantizers to run, such as bnb-nf4 or 'gptq-int4[group_size=32]'", "SELECTION"),
     "tasks": Option("tasks to run", "SELECTION"),
     "calibrators": Option("calibrators to run", "SELECTION"),
+    "chat": Option("ask causal models in turns, by their chat template: true, or a system prompt", "TEXT"),
+    "multiturn": Option(
+        "with --calbench-chat: whether answered examples are turns of their own",
+        choices=("true", "false"),
+    ),
     "profile": Option(
         "how many items of each task to use", default="default", choices=("quick", "default", "full")
     ),

@@ -21,6 +21,8 @@ class Options:
     ----------
     models, quantizers, tasks, calibrators
         Selections, as written; None where nothing is selected.
+    chat, multiturn
+        How causal models are asked.
     profile, seeds, bootstrap_seed, level, resamples
         How much is measured, and how.
     inconclusive, correction
@@ -39,6 +41,8 @@ class Options:
     quantizers: str | None
     tasks: str | None
     calibrators: str | None
+    chat: str | None
+    multiturn: str | None
     profile: str
     seeds: tuple[int, ...]
     bootstrap_seed: int | None

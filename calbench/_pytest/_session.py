@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,7 @@ from calbench.runs import (
     Runner,
     Selection,
     Silence,
+    Turns,
     Unavailable,
     declared_source,
     grid_of,
@@ -307,7 +309,9 @@ class Session:
         return grid.cells(self._selection(), PROFILES[self.options.profile])
 
     def _selection(self) -> Selection:
-        return grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
+        picked = grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
+        multiturn = None if self.options.multiturn is None else self.options.multiturn == "true"
+        return replace(picked, turns=Turns(self.options.chat, multiturn))
 
 
 def _place_of(error: Exception, file: Path) -> str:

@@ -5,16 +5,14 @@ from calbench.runs._cells import (
     AXES,
     DEFAULT_MODELS,
     PROFILES,
-    REFERENCE,
     Cell,
     Grid,
     Profile,
     Selection,
-    declared_source,
     grid_of,
     quantizer_order,
-    reference_of,
 )
+from calbench.runs._declarations import REFERENCE, Turns, declared_source, reference_of
 from calbench.runs._estimate import estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import InferenceRun, unreported
@@ -42,6 +40,7 @@ __all__ = [
     "Runner",
     "Selection",
     "Silence",
+    "Turns",
     "Unavailable",
     "about",
     "declared_source",

@@ -6,14 +6,21 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
-from calbench.models import Architecture, ModelSource
+from calbench.models import Architecture
 from calbench.registry import Spec, select, split_patterns, unknown
+from calbench.runs._declarations import (
+    REFERENCE,
+    Turns,
+    builds_of,
+    declared_source,
+    reference_of,
+)
 
-REFERENCE = "fp32"
 DEFAULT_MODELS = ("minilm", "smollm2")
 DEFAULT_QUANTIZERS = (REFERENCE, "bnb-int8", "bnb-nf4", "gptq-int4")
 AXES = ("models", "tasks", "quantizers", "calibrators")
@@ -101,12 +108,16 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open."""
+    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open.
+
+    ``turns`` holds for every task that a causal LM is asked.
+    """
 
     models: tuple[str, ...] | None = None
     tasks: tuple[str, ...] | None = None
     quantizers: tuple[str, ...] | None = None
     calibrators: tuple[str, ...] | None = None
+    turns: Turns = field(default_factory=Turns)
 
     def names(self, axis: str, wanted: str) -> bool:
         """Whether an id is named as it is, and not only matched by a pattern."""
@@ -150,7 +161,7 @@ class Grid:
             Cell(model, task, quantizer, calibrator)
             for model in picked["models"]
             for quantizer in self._quantizers(model, picked["quantizers"], command_line)
-            for task in self._tasks(model, command_line, profile)
+            for task in command_line.turns.asked(model, self._tasks(model, command_line, profile))
             for calibrator in picked["calibrators"]
             if command_line.names("calibrators", calibrator)
             or (_can_fit(calibrator, task) and _knows_precision(model, calibrator))
@@ -166,7 +177,8 @@ class Grid:
         Where no tasks are selected a model's own are taken, and count as named.
         """
         patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
-        return _is_among(axis, patterns, wanted) if patterns else axis == "tasks"
+        spelled = {wanted, command_line.turns.as_written(wanted)} if axis == "tasks" else {wanted}
+        return any(_is_among(axis, patterns, name) for name in spelled) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -179,7 +191,7 @@ class Grid:
 
     def _quantizers(self, model: str, picked: tuple[str, ...], command_line: Selection) -> tuple[str, ...]:
         """Return the quantizers of one model: of a served one, its builds."""
-        builds = [name for name, _ in _builds(model)]
+        builds = [name for name, _ in builds_of(model)]
         if not builds:
             registered = quantizers.registry.names()
             return tuple(name for name in picked if Spec.parse(name).name in registered)
@@ -226,9 +238,10 @@ def grid_of(
     for axis in by_default or ():
         if axis not in AXES:
             raise UnknownNameError(unknown("axis of a grid", axis, AXES))
+    defaults: dict[str, Any] = {axis: _parts(named) for axis, named in (by_default or {}).items()}
     return Grid(
         Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)),
-        Selection(**{axis: _parts(patterns) for axis, patterns in (by_default or {}).items()}),
+        Selection(**defaults),
     )
 
 
@@ -262,7 +275,7 @@ def _known(axis: str) -> tuple[str, ...]:
 
 def _served_builds() -> tuple[str, ...]:
     """Builds that are named in calbench.toml or by an address, and are no registered quantizers."""
-    found = (build for model in models.names() for build, _ in _builds(model))
+    found = (build for model in models.names() for build, _ in builds_of(model))
     return tuple(name for name in dict.fromkeys(found) if name not in quantizers.names())
 
 
@@ -352,30 +365,9 @@ _CANONICAL: dict[str, Callable[[str], str]] = {
 }
 
 
-def declared_source(model: str) -> ModelSource | None:
-    """A model's declaration; None where it is wrong, which each of its cells says, and ends no other's."""
-    try:
-        return models.get(model)
-    except UnknownNameError:
-        raise
-    except CalbenchError:
-        return None
-
-
-def reference_of(model: str) -> str:
-    """Return what a model's quantizers are compared with."""
-    source = declared_source(model)
-    return source.reference if source else REFERENCE
-
-
-def _builds(model: str) -> tuple[tuple[str, str], ...]:
-    source = declared_source(model)
-    return source.builds if source else ()
-
-
 def _knows_precision(model: str, calibrator: str) -> bool:
     """Whether a calibrator's need of a unit error can be met: no server tells one."""
-    return not _builds(model) or not calibrators.get(calibrator).needs_epsilon
+    return not builds_of(model) or not calibrators.get(calibrator).needs_epsilon
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

@@ -9,7 +9,8 @@ from typing import Any
 from calbench import tasks
 from calbench.errors import InputError
 from calbench.models import ModelSource
-from calbench.runs._cells import Cell, Profile, declared_source
+from calbench.runs._cells import Cell, Profile
+from calbench.runs._declarations import declared_source
 from calbench.runtimes import count_requests
 
 

@@ -15,7 +15,8 @@ from calbench.gates import SEED, Arm, Comparison, FittedSplit, Split, division, 
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
-from calbench.runs._cells import REFERENCE, Cell, Profile
+from calbench.runs._cells import Cell, Profile
+from calbench.runs._declarations import REFERENCE
 from calbench.runs._inference_run import InferenceRun, Reported, noisy, unreported
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime

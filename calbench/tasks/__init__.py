@@ -21,7 +21,7 @@ from calbench.tasks._items import (
     normalized,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks._named import get, is_place, named
+from calbench.tasks._named import get, in_turns, is_place, named
 from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
@@ -49,6 +49,7 @@ __all__ = [
     "declare",
     "get",
     "hash_items",
+    "in_turns",
     "is_place",
     "is_right",
     "named",

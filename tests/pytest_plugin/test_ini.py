@@ -14,6 +14,8 @@ VALUES = {
     "quantizers": ("fp32", "fp32"),
     "tasks": ("tweets", "tweets"),
     "calibrators": ("temperature", "temperature"),
+    "chat": ("true", "true"),
+    "multiturn": ("false", "false"),
     "profile": ("quick", "quick"),
     "seeds": ("1,2", (1, 2)),
     "bootstrap_seed": ("3", 3),

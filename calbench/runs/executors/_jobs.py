@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from calbench.errors import CalbenchError
-from calbench.runs._cells import PROFILES, Cell, reference_of
+from calbench.runs._cells import PROFILES, Cell
+from calbench.runs._declarations import reference_of
 from calbench.runs._runner import Runner
 from calbench.store import Store
 
