@@ -158,7 +158,7 @@ class _Setting:
             record.class_vectors,
             self.split,
             metrics=METRICS,
-            resamples=self.runner.resamples(self.split, self.seed),
+            resamples=self.runner.resamples(self.split.test, self.seed),
             epsilon=quantizer.epsilon,
             fit_seed=self.seed,
         )

@@ -16,8 +16,18 @@ from calbench.runs._cells import (
 from calbench.runs._estimate import estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import InferenceRun, unreported
+from calbench.runs._looks import CellLook, cell_looks
 from calbench.runs._result_cache import ResultCache, about
-from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Advance, Measured, Progress, Runner, Silence
+from calbench.runs._runner import (
+    N_PROBE,
+    QUANTIZATION_SEED,
+    Advance,
+    Measured,
+    Progress,
+    Runner,
+    Silence,
+    Span,
+)
 
 __all__ = [
     "ALL_ITEMS",
@@ -30,6 +40,7 @@ __all__ = [
     "Advance",
     "Availability",
     "Cell",
+    "CellLook",
     "Grid",
     "ImportedRunner",
     "InferenceRun",
@@ -40,8 +51,10 @@ __all__ = [
     "Runner",
     "Selection",
     "Silence",
+    "Span",
     "Unavailable",
     "about",
+    "cell_looks",
     "estimate_text",
     "grid_of",
     "quantizer_order",

@@ -61,12 +61,15 @@ class Profile:
         all items, 40% of them for calibration.
     max_tasks
         How many of a model's own tasks a run without a selection takes; None for all.
+    asks_on
+        Whether gates that are undecided ask further items of the task.
     """
 
     name: str
     n_calibration: Mapping[Architecture, int] | None = None
     n_test: Mapping[Architecture, int] | None = None
     max_tasks: int | None = None
+    asks_on: bool = False
 
     def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
         """Return the sizes of the calibration and test splits of ``n_items`` items."""
@@ -93,6 +96,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
+            asks_on=True,
         ),
         Profile("full"),
     )

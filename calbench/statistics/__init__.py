@@ -24,12 +24,14 @@ from calbench.statistics._intervals import (
 )
 from calbench.statistics._ranking import Rank, differences_from_best, p_value, rank_intervals
 from calbench.statistics._resamples import Resamples, resamples_for
+from calbench.statistics._sequence import Look, looks, sequential_p_value
 from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
     "Change",
     "Design",
     "Estimate",
+    "Look",
     "McNemarResult",
     "Outcome",
     "Rank",
@@ -48,6 +50,7 @@ __all__ = [
     "exceedance_p_value",
     "expected_false_alarms",
     "holm",
+    "looks",
     "mcnemar",
     "outcome_of",
     "own_bounds",
@@ -57,5 +60,6 @@ __all__ = [
     "relative_bounds",
     "resample",
     "resamples_for",
+    "sequential_p_value",
     "survivors",
 ]
