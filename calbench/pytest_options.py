@@ -58,7 +58,7 @@ OPTIONS = {
     ),
     "items": Option(
         "test items of a task that a gate may take while it is undecided, in looks that share its error"
-        " (default: all in the default profile, the profile's own in the others)",
+        " (default: all for encoders in the default profile, else the profile's own)",
         "N|all",
     ),
     "seeds": Option(

@@ -113,10 +113,17 @@ class CalbenchFixture:
             lambda _: iter(row["warnings"]),
         )
 
-    def measured(self) -> Measured:
-        """Return the cell's comparison with the records of the reference and of the quantized model."""
+    def measured(self, *, task: str | None = None) -> Measured:
+        """Return the cell's comparison with the records of the reference and of the quantized model.
+
+        Parameters
+        ----------
+        task
+            Another task for the same model and quantizer, such as ``"triage[order=shuffled]"``.
+        """
         self._look()
-        return self._provider.measured(self._given_cell("measure")).measured
+        cell = self._given_cell("measure")
+        return self._provider.measured(replace(cell, task=task or cell.task)).measured
 
     def arms(self) -> Comparison:
         """Compare tuning, quantization and distillation as arms on the same items, for the first seed.

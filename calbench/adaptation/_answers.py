@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from calbench.errors import InputError
 from calbench.inference import (
     Choices,
+    Way,
     at_last_token,
     device_of,
     divisors,
     encode_choices,
     encode_texts,
-    longest,
+    label_tokens,
     option_log_probs,
     padded,
     padding_token,
-    single_tokens,
-    takes_trees,
     vocabulary_logits,
+    ways_of,
 )
 from calbench.models import ModelSource
 from calbench.tasks import ChoiceRequest, ClassificationRequest, LabelledItem
@@ -73,11 +73,10 @@ def encode(student: Student, items: Sequence[LabelledItem]) -> Encoded:
     if isinstance(request, ChoiceRequest):
         questions, _ = encode_choices(tokenizer, request, items, max_length=source.max_length)
         lengths = divisors(request, items, questions)
-        trees = takes_trees(student.module.config.get_text_config(), longest(questions))
-        return EncodedQuestions(questions, lengths, trees)
-    words = single_tokens(tokenizer, request.label_words)
+        return EncodedQuestions(questions, lengths, ways_of(student.module, questions)[0])
+    words = label_tokens(tokenizer, request, items)
     texts = encode_texts(tokenizer, source, request, items)
-    pad = padding_token(student.module, tokenizer, source, request)
+    pad = padding_token(student.module, tokenizer, request, texts)
     return EncodedTexts(texts, [item.label for item in items], words, pad)
 
 
@@ -147,20 +146,20 @@ class EncodedQuestions:
         In tokens.
     lengths
         What each option's log-likelihood is divided by.
-    trees
-        Whether options and questions share rows, as they do in scoring.
+    way
+        How the model is read, as in scoring.
     """
 
     questions: list[Choices]
     lengths: list[tuple[int, ...]]
-    trees: bool
+    way: Way
 
     def answers(self, student: Student, rows: Sequence[int]) -> Tensor:
         """See :class:`Encoded`; where an item has fewer options the rest is ``-inf``."""
         import torch
 
         questions = [self.questions[row] for row in rows]
-        found = option_log_probs(student.module, questions, trees=self.trees)
+        found = option_log_probs(student.module, questions, way=self.way)
         device = found.device
         options = [(i, o) for i, question in enumerate(questions) for o in range(len(question.options))]
         owners = [owner for owner, (i, o) in enumerate(options) for _ in questions[i].options[o]]

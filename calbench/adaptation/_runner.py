@@ -173,8 +173,8 @@ class _Setting:
         if self.runner.replay:
             raise ModelLoadingForbiddenError(
                 f"there is no stored record of the arm {arm.id!r} of {self.model} on {self.task_name} (key"
-                f" {key_of(identity)}), and only stored records may be used; run once without"
-                " --calbench-replay"
+                f" {key_of(identity)}), and this is a replay,"
+                " which uses stored records alone; run it once without"
             )
         quantizers.get(self.quantizer).check_available()
         with store.computing():

@@ -25,6 +25,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _sensitivity,
     _setup,
     _store,
+    _threshold,
     _transfer,
 )
 from calbench.cli._application import app

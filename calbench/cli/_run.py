@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
 from pathlib import Path
@@ -21,6 +22,7 @@ from calbench.cli._options import (
     StoreFolder,
 )
 from calbench.cli._output import print_json, say
+from calbench.errors import CalbenchError
 
 if TYPE_CHECKING:
     from calbench.runs import Cell
@@ -90,6 +92,7 @@ def run(
         Cell,
         Runner,
         Selection,
+        division,
         estimate_text,
         grid_of,
         served_estimate,
@@ -116,6 +119,9 @@ def run(
     if dry_run:
         typer.echo(estimate_text(served_estimate(cells, PROFILES[profile.value])))
         raise typer.Exit(0)
+    for model, task in dict.fromkeys((cell.model, cell.task) for cell in cells):
+        with suppress(CalbenchError):  # what is wrong with it is said in its row
+            say(division(model, task, PROFILES[profile.value]))
     if executor is Executor.ray and not replay:
         _run_on_ray(
             cells,

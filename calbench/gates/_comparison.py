@@ -12,6 +12,7 @@ from calbench.gates._arms import Arms
 from calbench.gates._decision import Decision
 from calbench.gates._explanation import figures, what_moved, where_it_lies
 from calbench.gates._fitted_split import Arm
+from calbench.gates._kept import is_of_kept, kept_change, kept_p_value
 from calbench.gates._looks import Looks, judged, p_value
 from calbench.gates._recovery import Recovery, recovered_fraction
 from calbench.gates._requirement import Contrast, Limits, Requirement, requirements
@@ -327,6 +328,8 @@ class Comparison:
         if wanted.of.id:
             limit = wanted.limit if wanted.kind == "change" else 0.0
             return contrast_exceedance(self._terms(wanted), limit=limit)
+        if is_of_kept(wanted):
+            return kept_p_value(self.arm(wanted.candidate), wanted.metric, wanted.limit)
         candidate, reference = self._pair(wanted)
         return exceedance_p_value(candidate, reference, limit=wanted.limit, relative=wanted.relative)
 
@@ -386,6 +389,8 @@ class Comparison:
             return Change(
                 found.value, found.interval, found.n, wanted.metric.id, level, lower_is_better=better
             )
+        if is_of_kept(wanted):
+            return kept_change(self.arm(wanted.candidate), wanted.metric, level)
         candidate, reference = self._pair(wanted)
         return change(candidate, reference, relative=wanted.relative, level=level)
 

@@ -1,13 +1,15 @@
 """From a loaded model and a task to predictions."""
 
+from calbench.inference._agreement import Way
 from calbench.inference._choice_tokens import Choices, encode_choices
-from calbench.inference._choices import divisors, longest, option_log_probs, takes_trees
-from calbench.inference._classification import encode, padding_token, single_tokens
+from calbench.inference._choices import divisors, option_log_probs, ways_of
+from calbench.inference._classification import padding_token
 from calbench.inference._generation import ENGINE, Generated, generate
 from calbench.inference._heads import vocabulary_logits
 from calbench.inference._methods import at_last_token, check_device, device_of, padded
 from calbench.inference._scoring import Request, Scored, encode_texts, score
 from calbench.inference._shards import NoShards, Shards
+from calbench.inference._tokens import encode, label_tokens
 
 __all__ = [
     "ENGINE",
@@ -17,6 +19,7 @@ __all__ = [
     "Request",
     "Scored",
     "Shards",
+    "Way",
     "at_last_token",
     "check_device",
     "device_of",
@@ -25,12 +28,11 @@ __all__ = [
     "encode_choices",
     "encode_texts",
     "generate",
-    "longest",
+    "label_tokens",
     "option_log_probs",
     "padded",
     "padding_token",
     "score",
-    "single_tokens",
-    "takes_trees",
     "vocabulary_logits",
+    "ways_of",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
 
 from calbench.errors import InputError
+from calbench.inference._tokens import last_part, prompt_tokens
 from calbench.tasks import ChoiceRequest, LabelledItem
 
 ITEMS_PER_CALL = 256
@@ -48,7 +49,7 @@ def encode_choices(
     cut: list[bool] = []
     for start in range(0, len(items), ITEMS_PER_CALL):
         for item, choices in _encoded(tokenizer, request, items[start : start + ITEMS_PER_CALL]):
-            kept = _fitted(choices, request, item, max_length)
+            kept = _fitted(tokenizer, choices, request, item, max_length)
             cut.append(kept is not choices)
             encoded.append(kept)
     return encoded, cut
@@ -61,7 +62,7 @@ def _encoded(
     for item in items:
         full = request.text(item)
         texts += [full.rstrip(), *(full + continuation for continuation in request.continuations(item))]
-    rows = iter(_tokens(tokenizer, texts))
+    rows = iter(prompt_tokens(tokenizer, texts))
     encoded = []
     for item in items:
         context = tuple(next(rows))
@@ -92,21 +93,10 @@ def _without_context(
     return (first,), tuple(tuple(row[1:] if row[0] == first else row) for row in rows)
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    bos = tokenizer.bos_token
-    # A text that spells out the first special token must not get it twice.
-    spelled = [bool(bos) and text.startswith(bos) for text in texts]
-    rows: dict[bool, Iterator[list[int]]] = {}
-    for spells in set(spelled):
-        alike = [text for text, s in zip(texts, spelled, strict=True) if s == spells]
-        rows[spells] = iter(
-            tokenizer(alike, truncation=False, verbose=False, add_special_tokens=not spells)["input_ids"]
-        )
-    return [next(rows[spells]) for spells in spelled]
-
-
-def _fitted(choices: Choices, request: ChoiceRequest, item: LabelledItem, max_length: int) -> Choices:
-    """Cut the context from the left until the longest option fits, if the task allows it."""
+def _fitted(
+    tokenizer: Any, choices: Choices, request: ChoiceRequest, item: LabelledItem, max_length: int
+) -> Choices:
+    """Cut the context from the left, behind its ``bos`` if that stays, until the longest option fits."""
     # An option's last token is predicted, never read.
     n_tokens = len(choices.context) + max(map(len, choices.options)) - 1
     if n_tokens <= max_length:
@@ -117,7 +107,9 @@ def _fitted(choices: Choices, request: ChoiceRequest, item: LabelledItem, max_le
             f"item {item.id!r} is {n_tokens} tokens long and the model's context {max_length};"
             " drop the item, shorten the prompt, or declare overlong = 'truncate'"
         )
-    return Choices(choices.context[-kept:], choices.options)
+    if not request.keeps_first_token:
+        return Choices(choices.context[-kept:], choices.options)
+    return Choices(tuple(last_part(tokenizer, choices.context, kept)), choices.options)
 
 
 def shared_prefix(questions: Sequence[Choices]) -> tuple[int, ...]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from calbench.inference._agreement import Grouping, Way, check_causal, forward_options, groups, settle
 from calbench.inference._choice_tokens import Choices, encode_choices, shared_prefix
-from calbench.inference._heads import check_agreement, check_head, log_probs_of, vocabulary_logits
-from calbench.inference._methods import check_length, device_of, padded
+from calbench.inference._heads import head_stands_alone, log_probs_of, vocabulary_logits
+from calbench.inference._methods import check_length, check_tokens, device_of, padded
 from calbench.inference._prefixes import read_prefix
 from calbench.inference._trees import n_tokens, tree_batch
 from calbench.models import ModelSource
@@ -86,28 +87,88 @@ def choice_method(
     """Prepare questions.
 
     Questions and their options share rows (see :mod:`calbench.inference._trees`) wherever the model
-    looks at all tokens alike; models with a sliding window shorter than the questions, or without
-    rotary positions, are asked one option per row.
+    looks at all tokens alike; models with a sliding window shorter than the questions, without rotary
+    positions, or for which trees change an answer, are asked one option per row.
     """
     questions, cut = encode_choices(tokenizer, request, items, max_length=source.max_length)
     inputs = list(zip(questions, divisors(request, items, questions), strict=True))
     check_length(module, source, longest(questions) - 1)  # the last token is predicted, never read
-    trees = takes_trees(module.config.get_text_config(), longest(questions))
+    check_tokens(module, source, max(max(*q.context, *map(max, q.options)) for q in questions))
+    way = _way(module, questions)
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
-    if not trees or len(prefix) < MIN_PREFIX:
+    if not way.trees or len(prefix) < MIN_PREFIX:
         prefix = ()
+
+    def likelihoods(asked: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
+        return list(option_log_probs(module, asked, way=way, n_prefix=n_prefix, cache=cache).tolist())
+
     return ChoiceMethod(
         inputs,
         prefix,
-        [_length(question, prefix, trees=trees) for question in questions],
-        trees,
+        [_length(question, prefix, trees=way.trees) for question in questions],
+        way.trees,
         max(len(q.options) for q in questions),
         TOKENS_PER_BATCH,
         sum(cut),
-        f"trees after a prefix of {len(prefix)} tokens" if trees else "one option per row",
+        f"trees after a prefix of {len(prefix)} tokens" if way.trees else way.name,
         module,
-        _engine(module, trees=trees),
+        likelihoods,
     )
+
+
+def ways_of(module: Any, questions: Sequence[Choices], *, whole: bool = False) -> list[Way]:
+    """Return the ways to read questions of this length, fastest first.
+
+    ``whole`` leaves out those that part body and head.
+    """
+    ways = [
+        Way("one option per row", own=False),
+        Way("one option per row, the model's own logits", own=True),
+        Way("one option per row, equal lengths", own=True, grouping="equal lengths"),
+        Way("one option at a time", own=True, grouping="one by one"),
+    ]
+    if whole:
+        return ways[1:]
+    if takes_trees(module.config.get_text_config(), longest(questions)):
+        ways.insert(0, Way("trees", own=False, trees=True))
+    return ways
+
+
+def _way(module: Any, questions: Sequence[Choices]) -> Way:
+    """Find the fastest way that reads a long and a short question as the model does alone.
+
+    In a tree a question's last option stands behind all else in its row: a mask that the model does
+    not heed shows there first.
+    """
+    import torch
+
+    ordered = sorted(set(questions), key=lambda question: (longest([question]), question.context))
+    probe = [ordered[-1], ordered[0]]
+    ends = np.cumsum([sum(map(len, question.options)) for question in probe])
+    last = [range(end - len(question.options[-1]), end) for question, end in zip(probe, ends, strict=True)]
+
+    def read(way: Way) -> Any:
+        found = option_log_probs(module, probe, way=way)
+        return torch.cat([found[list(places)] for places in last])
+
+    def alone() -> Any:
+        return torch.cat([_alone(module, question) for question in probe])
+
+    first = [*probe[0].context, *probe[0].options[-1]]
+    check_causal(module, first, device_of(module))
+    ways = ways_of(module, questions, whole=not head_stands_alone(module, first))
+    return settle(module, "choices", ways, read, alone)
+
+
+def _alone(module: Any, question: Choices) -> Any:
+    """What the model itself says about a question's last option."""
+    import torch
+
+    last = question.options[-1]
+    # The last token is predicted, never read.
+    ids = torch.tensor([[*question.context, *last[:-1]]], device=device_of(module))
+    logits = module(input_ids=ids, **forward_options(module)).logits[0, len(question.context) - 1 :]
+    return logits.float().log_softmax(dim=-1)[range(len(last)), list(last)]
 
 
 def divisors(
@@ -146,7 +207,7 @@ def _length(question: Choices, prefix: tuple[int, ...], *, trees: bool) -> int:
 
 
 def option_log_probs(
-    module: Any, questions: Sequence[Choices], *, trees: bool, n_prefix: int = 0, cache: Any = None
+    module: Any, questions: Sequence[Choices], *, way: Way, n_prefix: int = 0, cache: Any = None
 ) -> Any:
     """Log-probability of each token of each option in turn, ``(n,)`` float32 on the model's device.
 
@@ -158,17 +219,16 @@ def option_log_probs(
         A causal language model.
     questions
         In tokens.
-    trees
-        Whether options and questions share rows; see :func:`takes_trees`.
+    way
+        How the model is read; see :func:`ways_of`.
     n_prefix, cache
         How many tokens all contexts begin with that the model has read, and what it kept of them;
         for trees only.
     """
-    if trees:
+    if way.trees:
         hidden, places, wanted = _read_trees(module, questions, n_prefix, cache)
-    else:
-        hidden, places, wanted = _read_rows(module, questions)
-    return log_probs_of(vocabulary_logits(module), hidden.flatten(0, 1)[places.to(hidden.device)], wanted)
+        return log_probs_of(vocabulary_logits(module), hidden.flatten(0, 1)[places.to(hidden.device)], wanted)
+    return _read_rows(module, questions, way)
 
 
 def _read_trees(module: Any, questions: Sequence[Choices], n_prefix: int, cache: Any) -> tuple[Any, Any, Any]:
@@ -183,7 +243,7 @@ def _read_trees(module: Any, questions: Sequence[Choices], n_prefix: int, cache:
     return hidden, batch.places, batch.wanted
 
 
-def _read_rows(module: Any, questions: Sequence[Choices]) -> tuple[Any, Any, Any]:
+def _read_rows(module: Any, questions: Sequence[Choices], way: Way) -> Any:
     import torch
 
     rows: dict[tuple[int, ...], int] = {}  # options of one letter share their text
@@ -193,40 +253,21 @@ def _read_rows(module: Any, questions: Sequence[Choices]) -> tuple[Any, Any, Any
             # The last token is predicted, never read.
             row = rows.setdefault((*question.context, *option[:-1]), len(rows))
             reads += [(row, len(question.context) - 1 + i, token) for i, token in enumerate(option)]
-    device = device_of(module)
-    ids, mask = padded(list(rows), 0, device)
-    hidden = module.base_model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-    width = ids.shape[1]
-    places: dict[int, int] = {}
-    wanted = [(places.setdefault(row * width + before, len(places)), token) for row, before, token in reads]
-    return hidden, torch.tensor(list(places), device=device), torch.tensor(wanted, device=device)
+    states = _states(module, list(rows), own=way.own, grouping=way.grouping)
+    places: dict[tuple[int, int], int] = {}
+    wanted = [(places.setdefault((row, at), len(places)), token) for row, at, token in reads]
+    hidden = torch.stack([states[row][at] for row, at in places])
+    logits = (lambda values: values) if way.own else vocabulary_logits(module)
+    return log_probs_of(logits, hidden, torch.tensor(wanted, device=hidden.device))
 
 
-def _engine(module: Any, *, trees: bool) -> Callable[[Sequence[Choices], int, Any], list[float]]:
-    checked, logits = False, vocabulary_logits(module)
-
-    def likelihoods(questions: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
-        nonlocal checked
-        found = option_log_probs(module, questions, trees=trees, n_prefix=n_prefix, cache=cache)
-        if not checked:
-            _check(module, logits, questions[-1], found)
-            checked = True
-        return list(found.tolist())
-
-    return likelihoods
-
-
-def _check(module: Any, logits: Callable[[Any], Any], question: Choices, found: Any) -> None:
-    """Ask the model itself about the last question's last option.
-
-    It is a batch's shortest, and stands behind all else in its row: a mask that the model does not
-    heed shows here first.
-    """
-    import torch
-
-    last = question.options[-1]
-    check_head(module, logits, [*question.context, *last])
-    tokens = torch.tensor([[*question.context, *last]], device=device_of(module))
-    whole = module(input_ids=tokens[:, :-1], use_cache=False).logits[0, len(question.context) - 1 :]
-    own = whole.float().log_softmax(dim=-1)[range(len(last)), list(last)]
-    check_agreement(module, found[-len(last) :], own, largest=float(whole.abs().max()))
+def _states(module: Any, rows: Sequence[tuple[int, ...]], *, own: bool, grouping: Grouping) -> list[Any]:
+    """Hidden states of each row's tokens ``(t, d)``, or the model's own logits ``(t, v)``."""
+    part = module if own else module.base_model
+    states: list[Any] = [None] * len(rows)
+    for group in groups(list(map(len, rows)), grouping):
+        ids, mask = padded([rows[row] for row in group], 0, device_of(module))
+        output = part(input_ids=ids, attention_mask=mask, **forward_options(part))
+        for place, row in enumerate(group):
+            states[row] = (output.logits if own else output.last_hidden_state)[place]
+    return states

@@ -4,37 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.inference._heads import check_agreement, check_head, vocabulary_logits
-from calbench.inference._methods import at_last_token, check_length, device_of, padded
+from calbench.inference._agreement import Way, check_causal, forward_options, groups, settle
+from calbench.inference._heads import head_stands_alone, vocabulary_logits
+from calbench.inference._methods import (
+    at_last_token,
+    check_length,
+    check_tokens,
+    device_of,
+    embedding_of,
+    padded,
+)
+from calbench.inference._tokens import Text, encode, label_tokens
 from calbench.models import ModelSource
 from calbench.records import Float32
 from calbench.tasks import ClassificationRequest, LabelledItem
 
 TOKENS_PER_BATCH = 512
 
+# From token ids, a mask and, where there are segments, those, to one row of numbers per text.
+Values = Callable[[dict[str, Any]], Any]
+
 
 @dataclass(frozen=True, eq=False)
 class TextMethod:
     """Reads one row of numbers per text; see :class:`calbench.inference._methods.Method`."""
 
-    inputs: list[tuple[int, ...]]
+    inputs: list[Text]
     lengths: list[int]
     width: int
     budget: int
     n_truncated: int
     engine: str
-    pad: int
-    device: Any
-    values: Callable[[Any, Any], Any]
+    read_texts: Callable[[Sequence[Text]], Any]
     packs: bool = False
 
     def read(self, rows: Sequence[int]) -> Float32:
         """Ask one batch."""
-        ids, mask = padded([self.inputs[row] for row in rows], self.pad, self.device)
-        logits: Float32 = self.values(ids, mask).float().cpu().numpy()
+        logits: Float32 = self.read_texts([self.inputs[row] for row in rows]).float().cpu().numpy()
         return logits
 
 
@@ -45,130 +55,144 @@ def text_method(
     request: ClassificationRequest,
     items: Sequence[LabelledItem],
 ) -> TextMethod:
-    """Prepare texts.
+    """Prepare texts, and find the fastest way that reads each as the model does alone.
 
     Raises
     ------
     InputError
-        A label word is not one token of its own, or a head needs a padding token and there is none.
+        A label word is not one token of its own, the model is not causal, or it draws at random.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
     check_length(module, source, max(map(len, inputs)))
-    pad = padding_token(module, tokenizer, source, request)
+    check_tokens(module, source, max(max(text.tokens, default=0) for text in inputs))
+    probe = _probe(inputs)
     if request.scoring == "head":
-        values, width = _head_values(module, request), len(request.columns)
+        way, read, width = *_head_reader(module, tokenizer, request, inputs, probe), len(request.columns)
     else:
-        words = single_tokens(tokenizer, request.label_words)
-        values, width = _word_values(module, words), len(words)
-    return TextMethod(
-        inputs,
-        list(map(len, inputs)),
-        width,
-        TOKENS_PER_BATCH,
-        n_truncated,
-        request.scoring,
-        pad,
-        device_of(module),
-        values,
+        words = label_tokens(tokenizer, request, items)
+        way, read, width = *_word_reader(module, words, probe), len(words)
+    engine = request.scoring if way.name == "padded" else f"{request.scoring}, {way.name}"
+    return TextMethod(inputs, list(map(len, inputs)), width, TOKENS_PER_BATCH, n_truncated, engine, read)
+
+
+def _probe(inputs: Sequence[Text]) -> list[Text]:
+    """A short, a middling and a long text: together they pad."""
+    ordered = sorted(set(inputs), key=lambda text: (len(text), text.tokens))
+    return list(dict.fromkeys((ordered[-1], ordered[len(ordered) // 2], ordered[0])))
+
+
+def _head_reader(
+    module: Any, tokenizer: Any, request: ClassificationRequest, inputs: Sequence[Text], probe: list[Text]
+) -> tuple[Way, Callable[[Sequence[Text]], Any]]:
+    columns, options = list(request.columns), forward_options(module)
+    pad = padding_token(module, tokenizer, request, [text.tokens for text in inputs])
+
+    def values(given: dict[str, Any]) -> Any:
+        return module(**given, **options).logits[:, columns]
+
+    ways = (
+        Way("padded", own=True),
+        Way("equal lengths", own=True, grouping="equal lengths"),
+        Way("one by one", own=True, grouping="one by one"),
     )
+    return _settled(module, "head", ways, lambda _: values, values, probe, pad)
 
 
-def padding_token(module: Any, tokenizer: Any, source: ModelSource, request: ClassificationRequest) -> int:
+def _word_reader(
+    module: Any, words: list[int], probe: list[Text]
+) -> tuple[Way, Callable[[Sequence[Text]], Any]]:
+    options = forward_options(module)
+
+    def own(given: dict[str, Any]) -> Any:
+        logits = module(**given, **options).logits
+        return at_last_token(logits, given["attention_mask"])[:, words]
+
+    def by_head(given: dict[str, Any]) -> Any:
+        hidden = module.base_model(**given, use_cache=False).last_hidden_state
+        return head(at_last_token(hidden, given["attention_mask"]))[:, words]
+
+    ways: tuple[Way, ...] = (
+        Way("padded", own=False),
+        Way("the model's own logits", own=True),
+        Way("equal lengths", own=True, grouping="equal lengths"),
+        Way("one by one", own=True, grouping="one by one"),
+    )
+    if head_stands_alone(module, probe[0].tokens):
+        head = vocabulary_logits(module)
+    else:
+        ways = ways[1:]
+    check_causal(module, probe[0].tokens, device_of(module))
+    return _settled(module, "label-words", ways, lambda way: own if way.own else by_head, own, probe, 0)
+
+
+def _settled(
+    module: Any,
+    kind: str,
+    ways: Sequence[Way],
+    values: Callable[[Way], Values],
+    own: Values,
+    probe: list[Text],
+    pad: int,
+) -> tuple[Way, Callable[[Sequence[Text]], Any]]:
+    import torch
+
+    def alone() -> Any:
+        return torch.cat([own(_given(module, [text], pad)) for text in probe])
+
+    def reader(way: Way) -> Callable[[Sequence[Text]], Any]:
+        return lambda texts: _grouped(module, way, values(way), texts, pad)
+
+    way = settle(module, kind, ways, lambda way: reader(way)(probe), alone)
+    return way, reader(way)
+
+
+def _grouped(module: Any, way: Way, values: Values, texts: Sequence[Text], pad: int) -> Any:
+    import torch
+
+    places = groups(list(map(len, texts)), way.grouping)
+    found = [values(_given(module, [texts[place] for place in group], pad)) for group in places]
+    order = torch.tensor([place for group in places for place in group], device="cpu").argsort()
+    together = torch.cat(found)
+    return together[order.to(together.device)]
+
+
+def _given(module: Any, texts: Sequence[Text], pad: int) -> dict[str, Any]:
+    """Texts as a model's input, padded on the right."""
+    device = device_of(module)
+    ids, mask = padded([text.tokens for text in texts], pad, device)
+    given = {"input_ids": ids, "attention_mask": mask}
+    if all(text.types for text in texts) and "token_type_ids" in signature(module.forward).parameters:
+        given["token_type_ids"] = padded([text.types for text in texts], 0, device)[0]
+    return given
+
+
+def padding_token(
+    module: Any, tokenizer: Any, request: ClassificationRequest, inputs: Sequence[Sequence[int]]
+) -> int:
     """Return the token to pad with: for a head that of the model's configuration.
 
     A decoder's head reads the last token that is not that one, whatever the mask says. Where the
-    configuration of the model names none, or one outside its vocabulary, it is given the tokenizer's.
-
-    Raises
-    ------
-    InputError
-        Neither the configuration nor the tokenizer names one, and the head needs it.
+    configuration of the model names none, or one outside its vocabulary, a text alone is read at its
+    very last token; the configuration is then given a token that ends no text, if possible the
+    tokenizer's own.
     """
     pad: int | None = tokenizer.pad_token_id
     if request.scoring != "head":
         return pad or 0  # masked, and never read
     config = module.config.get_text_config()
-    known: int | None = config.pad_token_id
-    if known is not None and 0 <= known < len(module.get_input_embeddings().weight):
+    known: int | None = None if getattr(module, "calbench_pads", False) else config.pad_token_id
+    embedding = embedding_of(module)
+    # CANINE reads characters, which it hashes: any number will do.
+    n_tokens: int = 1 << 16 if embedding is None else embedding.num_embeddings
+    if known is not None and 0 <= known < n_tokens:
         return known
-    if pad is None:
+    last = {tokens[-1] for tokens in inputs}
+    wanted = () if pad is None or pad >= n_tokens else (pad,)
+    chosen = next((token for token in (*wanted, *range(n_tokens)) if token not in last), None)
+    if chosen is None:
         raise InputError(
-            f"neither the configuration nor the tokenizer of {source.id} names a padding token, which its"
-            " head looks for; set pad_token_id in the model's config.json"
+            "every token of the vocabulary ends some text, so that none is left to pad with; set"
+            " pad_token_id in the model's config.json"
         )
-    config.pad_token_id = pad
-    return pad
-
-
-def encode(
-    tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
-) -> tuple[list[tuple[int, ...]], int]:
-    """Return each text's tokens, cut to the model's length, and how many were cut."""
-    texts = [request.text(item) for item in items]
-    lists: list[list[int]] = tokenizer(texts, truncation=False, verbose=False)["input_ids"]
-    return [tuple(_cut(tokens, source)) for tokens in lists], sum(
-        len(tokens) > source.max_length for tokens in lists
-    )
-
-
-def _cut(tokens: list[int], source: ModelSource) -> list[int]:
-    """Keep an encoder's closing token, and the end of a prompt, which asks the question."""
-    if len(tokens) <= source.max_length:
-        return tokens
-    if source.architecture == "causal-lm":
-        return tokens[-source.max_length :]
-    return [*tokens[: source.max_length - 1], tokens[-1]]
-
-
-def _head_values(module: Any, request: ClassificationRequest) -> Callable[[Any, Any], Any]:
-    columns = list(request.columns)
-
-    def values(ids: Any, mask: Any) -> Any:
-        return module(input_ids=ids, attention_mask=mask).logits[:, columns]
-
-    return values
-
-
-def _word_values(module: Any, words: list[int]) -> Callable[[Any, Any], Any]:
-    body, head = module.base_model, vocabulary_logits(module)
-    checked = False
-
-    def values(ids: Any, mask: Any) -> Any:
-        nonlocal checked
-        hidden = body(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        logits = head(at_last_token(hidden, mask))[:, words]
-        if not checked:
-            n_tokens = int(mask[-1].sum())
-            check_head(module, head, ids[-1, :n_tokens].tolist())
-            alone = module(
-                input_ids=ids[-1:, :n_tokens], attention_mask=mask[-1:, :n_tokens], use_cache=False
-            ).logits[0, -1]
-            check_agreement(module, logits[-1], alone[words], largest=float(alone.abs().max()))
-            checked = True
-        return logits
-
-    return values
-
-
-def single_tokens(tokenizer: Any, words: Sequence[str]) -> list[int]:
-    """Return each word's one token; raises :class:`InputError` if it is several, unknown or shared."""
-    tokens = [_single_token(tokenizer, word) for word in words]
-    for i, token in enumerate(tokens):
-        if (first := tokens.index(token)) < i:
-            raise InputError(
-                f"the label words {words[first]!r} and {words[i]!r} are one and the same token in this"
-                " model's vocabulary; choose another word"
-            )
-    return tokens
-
-
-def _single_token(tokenizer: Any, word: str) -> int:
-    tokens = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(tokens) != 1:
-        raise InputError(
-            f"the label word {word!r} is {len(tokens)} tokens in this model's vocabulary, and must be one;"
-            " choose another word (mind the leading space)"
-        )
-    if tokens[0] == tokenizer.unk_token_id:
-        raise InputError(f"the label word {word!r} is not in this model's vocabulary; choose another word")
-    return int(tokens[0])
+    module.calbench_pads, config.pad_token_id = True, chosen
+    return int(chosen)

@@ -10,10 +10,11 @@ from inspect import signature
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.inference._classification import single_tokens
-from calbench.inference._heads import check_head, vocabulary_logits
+from calbench.inference._agreement import agree, check_causal, forward_options
+from calbench.inference._heads import head_stands_alone, vocabulary_logits
 from calbench.inference._methods import check_length, device_of
 from calbench.inference._shards import NoShards, Shards, plan_hash
+from calbench.inference._tokens import last_part, prompt_tokens, single_tokens
 from calbench.models import ModelSource
 from calbench.records import TopLabelPredictions
 from calbench.tasks import GenerationRequest, LabelledItem, OpenQuestion, open_question
@@ -94,8 +95,8 @@ def generate(
     Raises
     ------
     InputError
-        There are no items, one is of another kind, or the model answers with NaN or changes its
-        logits after the head; for ``"p-true"``, the tokenizer has no single token for true or false.
+        There are no items, one is of another kind, or the model answers with NaN or is
+        not causal; for ``"p-true"``, the tokenizer has no single token for true or false.
     """
     import torch
 
@@ -161,11 +162,15 @@ class _Writer:
     """A model that writes greedily."""
 
     def __init__(self, module: Any, tokenizer: Any, source: ModelSource) -> None:
-        self._module, self._body, self._logits = module, module.base_model, vocabulary_logits(module)
-        self._device, self._tokenizer, self._source = device_of(module), tokenizer, source
-        self._ends, self._checked = _end_tokens(module, tokenizer, source), False
+        self._module, self._device = module, device_of(module)
+        self._tokenizer, self._source = tokenizer, source
+        self._ends = _end_tokens(module, tokenizer, source)
+        self._options = forward_options(module)
+        self._body, self._logits = module.base_model, vocabulary_logits(module)
         taken = signature(self._body.forward).parameters
-        self._takes_positions, self._takes_cache = "position_ids" in taken, "past_key_values" in taken
+        self._takes_positions = "position_ids" in taken
+        # Some, such as Mamba, would silently forget what came before; others show with the first prompt.
+        self._takes_cache: bool | None = None if "past_key_values" in taken else False
 
     def write(self, prompt: str, *, max_new_tokens: int, stop: Sequence[str]) -> _Written:
         """Write until an end token, a stop text or the limit.
@@ -174,6 +179,7 @@ class _Writer:
         that one, for an empty answer is an answer too.
         """
         tokens, truncated = self._encoded(prompt, max_new_tokens)
+        self._settle(tokens)
         cache, new, log_probs, text = self._cache(), list[int](), list[float](), ""
         while len(new) < max_new_tokens:
             row = self._next(new[-1:] if new and self._takes_cache else [*tokens, *new], cache)
@@ -194,8 +200,10 @@ class _Writer:
 
     def log_probs_after(self, prompt: str, words: Sequence[str]) -> list[float]:
         """Log-probability of each word, one token each, as what comes next."""
-        row = self._next(self._encoded(prompt, 1)[0], self._cache())
-        return [float(row[token]) for token in single_tokens(self._tokenizer, words)]
+        tokens = self._encoded(prompt, 1)[0]
+        self._settle(tokens)
+        row = self._next(tokens, self._cache())
+        return [float(row[token]) for token in single_tokens(self._tokenizer, words, [prompt])]
 
     def _cache(self) -> Any:
         from transformers import DynamicCache
@@ -210,28 +218,49 @@ class _Writer:
         n_seen = cache.get_seq_length()
         return torch.arange(n_seen, n_seen + n_new, device=self._device)[None]
 
-    def _next(self, tokens: Sequence[int], cache: Any) -> Any:
-        import torch
+    def _settle(self, tokens: Sequence[int]) -> None:
+        """Find out, once, whether going on from a cache says what the model says to the whole text."""
+        if self._takes_cache is not None:
+            return
+        check_causal(self._module, tokens, self._device)
+        if not head_stands_alone(self._module, tokens):
+            self._takes_cache = False
+            return
+        try:
+            cache, at = self._cache(), len(tokens) // 2
+            if at:
+                self._cached(tokens[:at], cache)
+            found = self._cached(tokens[at:], cache)
+            self._takes_cache = agree(self._module, found, self._whole(tokens))
+        except Exception:  # noqa: BLE001 (an architecture whose body or cache differs is asked as a whole)
+            self._takes_cache = False
 
-        if not self._checked:
-            check_head(self._module, self._logits, tokens)
-            self._checked = True
-        ids = torch.tensor([list(tokens)], device=self._device)
-        given: dict[str, Any] = {}
-        if self._takes_cache:  # others, such as Mamba, would silently forget what came before
-            given = {"past_key_values": cache, "use_cache": True}
-            if self._takes_positions:
-                given["position_ids"] = self._positions(ids.shape[1], cache)
-        hidden = self._body(input_ids=ids, **given).last_hidden_state
-        row = self._logits(hidden[0, -1:]).float().log_softmax(dim=-1)[0]
+    def _next(self, tokens: Sequence[int], cache: Any) -> Any:
+        logits = self._cached(tokens, cache) if self._takes_cache else self._whole(tokens)
+        row = logits.float().log_softmax(dim=-1)
         if row.isnan().any():
             raise InputError(
                 f"{self._source.id} answered with NaN or infinite logits; is its compute dtype too narrow?"
             )
         return row
 
+    def _whole(self, tokens: Sequence[int]) -> Any:
+        return self._module(input_ids=self._ids(tokens), **self._options).logits[0, -1]
+
+    def _cached(self, tokens: Sequence[int], cache: Any) -> Any:
+        given: dict[str, Any] = {"past_key_values": cache, "use_cache": True}
+        if self._takes_positions:
+            given["position_ids"] = self._positions(len(tokens), cache)
+        hidden = self._body(input_ids=self._ids(tokens), **given).last_hidden_state
+        return self._logits(hidden[0, -1:])[0]
+
+    def _ids(self, tokens: Sequence[int]) -> Any:
+        import torch
+
+        return torch.tensor([list(tokens)], device=self._device)
+
     def _encoded(self, prompt: str, max_new_tokens: int) -> tuple[list[int], bool]:
-        tokens: list[int] = self._tokenizer(prompt, truncation=False, verbose=False)["input_ids"]
+        (tokens,) = prompt_tokens(self._tokenizer, [prompt])
         room = self._source.max_length - max_new_tokens
         if room < 1:
             raise InputError(
@@ -239,7 +268,7 @@ class _Writer:
                 f" prompt before {max_new_tokens} new ones; lower max_new_tokens"
             )
         check_length(self._module, self._source, min(len(tokens), room) + max_new_tokens)
-        return tokens[-room:], len(tokens) > room
+        return last_part(self._tokenizer, tokens, room), len(tokens) > room
 
 
 def _end_tokens(module: Any, tokenizer: Any, source: ModelSource) -> frozenset[int]:

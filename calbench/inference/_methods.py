@@ -88,8 +88,22 @@ def check_device(module: Any) -> None:
         )
 
 
+def check_tokens(module: Any, source: ModelSource, largest: int) -> None:
+    """Raise :class:`InputError` if a token has no row in the model's table of embeddings."""
+    embedding = embedding_of(module)
+    n_rows = getattr(embedding, "num_embeddings", None)
+    if n_rows is not None and largest >= n_rows:
+        raise InputError(
+            f"{source.id} knows {n_rows} tokens, and its tokenizer gives the token id {largest}; give the"
+            " tokenizer that the model was trained with"
+        )
+
+
 def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
-    """Raise :class:`InputError` if an input is longer than the table of positions that a model learned."""
+    """Raise :class:`InputError` if an input is longer than the positions that a model learned."""
+    n_places = _n_positions(module.config.get_text_config())
+    if n_places is not None and n_tokens > n_places:
+        raise InputError(_too_long(source, n_places, n_tokens))
     for name, part in module.named_modules():
         if name.rpartition(".")[2] not in _POSITION_TABLES or not hasattr(part, "num_embeddings"):
             continue
@@ -97,12 +111,44 @@ def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
         first = getattr(part, "offset", 0 if part.padding_idx is None else part.padding_idx + 1)
         n_places = part.num_embeddings - first
         if n_tokens > n_places:
-            raise InputError(
-                f"{source.id} has places for {n_places} tokens, and an input takes {n_tokens}; declare"
-                f" max_length = {n_places}, and longer inputs are cut and counted"
-            )
+            raise InputError(_too_long(source, n_places, n_tokens))
+
+
+def _too_long(source: ModelSource, n_places: int, n_tokens: int) -> str:
+    return (
+        f"{source.id} has places for {n_places} tokens, and an input takes {n_tokens}; declare"
+        f" max_length = {n_places}, and longer inputs are cut and counted"
+    )
+
+
+def _n_positions(config: Any) -> int | None:
+    """For how many tokens rotary positions were trained or are stretched; None where there are none.
+
+    Behind them a model answers all the same, and worse.
+    """
+    rotary = getattr(config, "rope_parameters", None)
+    named: int | None = getattr(config, "max_position_embeddings", None)
+    if not rotary or named is None or getattr(config, "alibi", False):
+        return None
+    # Where kinds of layers have positions of their own there is one such table a kind.
+    tables = [table for table in rotary.values() if isinstance(table, dict)] or [rotary]
+    stretched = [
+        int(table["original_max_position_embeddings"] * table.get("factor", 1))
+        for table in tables
+        if table.get("original_max_position_embeddings")
+    ]
+    return max([named, *stretched])
 
 
 def device_of(module: Any) -> Any:
     """Return where the model's input belongs; parts of a dispatched model may lie elsewhere."""
-    return module.get_input_embeddings().weight.device
+    embedding = embedding_of(module)
+    return next(module.parameters() if embedding is None else embedding.parameters()).device
+
+
+def embedding_of(module: Any) -> Any:
+    """Return the table of token embeddings, or None: CANINE, which reads characters, has none."""
+    try:
+        return module.get_input_embeddings()
+    except NotImplementedError:
+        return None

@@ -49,6 +49,11 @@ class RequestMethod:
 class _Bare(ChoiceRequest):
     """A context that is given as it is, and continuations that are the options themselves."""
 
+    @property
+    def keeps_first_token(self) -> bool:
+        """As the harness cuts: its log-likelihoods are to be the same."""
+        return False
+
     def text(self, item: LabelledItem) -> str:
         return item.text
 

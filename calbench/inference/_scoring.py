@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.inference._choices import choice_method
-from calbench.inference._classification import encode, text_method
+from calbench.inference._classification import text_method
 from calbench.inference._methods import Method
 from calbench.inference._requests import request_method
 from calbench.inference._shards import NoShards, Shards, plan_hash
+from calbench.inference._tokens import encode
 from calbench.models import ModelSource
 from calbench.records import Float32
-from calbench.tasks import ChoiceRequest, ClassificationRequest, HarnessRequest, LabelledItem
+from calbench.tasks import ChoiceRequest, ClassificationRequest, DecisionRequest, HarnessRequest, LabelledItem
 
-Request = ClassificationRequest | ChoiceRequest | HarnessRequest
+Request = ClassificationRequest | ChoiceRequest | HarnessRequest | DecisionRequest
 
 MAX_ITEMS = 64
 TOKENS_PER_SHARD = 16_384
@@ -85,7 +86,8 @@ def score(
     shards
         Where finished parts are kept and found.
     on_progress
-        Is called with the number of items done after each batch.
+        Is called after each batch with the number of items done, as their tokens have it: long items come
+        first, so that a count of items would promise too little time at the end and far too much before.
 
     Raises
     ------
@@ -102,20 +104,25 @@ def score(
         asked = _different(method, items)
         logits = np.empty((len(items), method.width), dtype=np.float32)
         parts = list(_shards(method, list(asked)))
-        n_done, n_reused = 0, 0
+        sizes = {row: method.lengths[row] * len(alike) for row, alike in asked.items()}
+        n_tokens, n_reused = 0, 0
+
+        def tell(n_more: int) -> None:
+            on_progress(len(items) * (n_tokens + n_more) // sum(sizes.values()))
+
         for index, part in enumerate(parts):
             rows = [row for batch in part for row in batch]
             name = f"{index:05}-{plan_hash([[items[row].id for row in batch] for batch in part])}"
             values = shards.get(name, (len(rows), method.width))
             n_reused += values is not None
             if values is None:
-                values = _read(method, part, lambda n, start=n_done: on_progress(start + n))  # type: ignore[misc]
+                values = _read(method, part, sizes, tell)
                 _check_finite(source, items, rows, values)
                 shards.put(name, values)
             for row, value in zip(rows, values, strict=True):
                 logits[asked[row]] = value
-                n_done += len(asked[row])
-            on_progress(n_done)
+                n_tokens += sizes[row]
+            tell(0)
         floor = _noise_floor(method, list(asked), logits)
     return Scored(logits, method.n_truncated, len(asked), len(parts), n_reused, method.engine, floor)
 
@@ -124,7 +131,7 @@ def encode_texts(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
-    return [list(tokens) for tokens in encode(tokenizer, source, request, items)[0]]
+    return [list(text.tokens) for text in encode(tokenizer, source, request, items)[0]]
 
 
 def batches(method: Method, rows: Sequence[int]) -> Iterator[list[int]]:
@@ -149,6 +156,8 @@ def _n_tokens(method: Method, batch: Sequence[int]) -> int:
 def _method(
     module: Any, tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
 ) -> Method:
+    if isinstance(request, DecisionRequest):
+        raise UnanswerableError(f"{source.id} is no decision server, and is asked no typed questions")
     if isinstance(request, HarnessRequest):
         return request_method(module, tokenizer, source, request, items)
     if isinstance(request, ChoiceRequest):
@@ -156,13 +165,15 @@ def _method(
     return text_method(module, tokenizer, source, request, items)
 
 
-def _read(method: Method, part: Sequence[list[int]], on_progress: Callable[[int], None]) -> Float32:
+def _read(
+    method: Method, part: Sequence[list[int]], sizes: Mapping[int, int], tell: Callable[[int], None]
+) -> Float32:
     values: list[Float32] = []
-    n_done = 0
+    n_tokens = 0
     for batch in part:
         values.append(method.read(batch))
-        n_done += len(batch)
-        on_progress(n_done)
+        n_tokens += sum(sizes[row] for row in batch)
+        tell(n_tokens)
     return np.concatenate(values)
 
 

@@ -68,6 +68,7 @@ from calbench.metrics._selective import (
     area_under_risk_coverage,
     confidence_auroc,
     coverage_at_risk,
+    selective_risk,
 )
 from calbench.metrics._smooth import smooth_calibration_error
 from calbench.metrics._weighted import (
@@ -129,6 +130,7 @@ __all__ = [
     "precision_split",
     "probability_shift_bound",
     "registry",
+    "selective_risk",
     "shift_by_norm",
     "shift_by_rounding",
     "smooth_calibration_error",

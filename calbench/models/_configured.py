@@ -20,6 +20,7 @@ _KEYS: dict[str, Any] = {
     "baseline": str,
     "default_tasks": list,
     "quantization_task": str,
+    "chat": (bool, str),
 }
 _SERVED: dict[str, Any] = {
     "served": dict,

@@ -15,9 +15,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calbench import devices
 from calbench.cache import sha256_of
-from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError, UnanswerableError
 from calbench.models._derived import decoded, merged
+from calbench.models._heads import check_head
+from calbench.models._hub import TEXT_FILES, download
 from calbench.models._quiet import quiet
+from calbench.models._served import is_decision_server
+from calbench.models._whole_files import (
+    AUTOGPTQ,
+    check_used,
+    quantization_settings,
+    quantized_tensors,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +38,6 @@ _AUTO_CLASSES: dict[Architecture, str] = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "causal-lm": "AutoModelForCausalLM",
 }
-_AUTOGPTQ = "quantize_config.json"
-_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-_HUB_FILES = ("*.safetensors", *_TEXT_FILES)
 # Of tokenizers in general; a tokenizer's class may name others.
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 _NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -63,6 +69,9 @@ class ModelSource:
         The task whose quantization samples a quantizer reads when it needs some.
     from_setup
         Whether ``calbench setup`` makes the folder.
+    chat
+        Whether tasks that do not say it themselves ask in turns, by the tokenizer's chat template; a text
+        is the system prompt.
     base
         What a peft adapter at ``location`` belongs to: it is merged in before anything else.
     gguf
@@ -85,6 +94,7 @@ class ModelSource:
     default_tasks: tuple[str, ...] = ()
     quantization_task: str | None = None
     from_setup: bool = False
+    chat: bool | str = False
     base: ModelSource | None = None
     gguf: str | None = None
     builds: tuple[tuple[str, str], ...] = ()
@@ -99,6 +109,19 @@ class ModelSource:
             )
         if self.max_length < 1:
             raise InputError(f"model {self.id!r}: max_length is {self.max_length}; give 1 or more tokens")
+
+    @property
+    def decides(self) -> bool:
+        """Whether decision servers serve it: they answer typed questions, and nothing else."""
+        return bool(self.builds) and all(is_decision_server(address) for _, address in self.builds)
+
+    def check_reads_words(self, task: str) -> None:
+        """Raise :class:`UnanswerableError` if a task's words cannot be put to the model."""
+        if self.decides:
+            raise UnanswerableError(
+                f"task {task!r} is no decision, and {self.id!r} is a decision server, which answers typed"
+                ' questions alone; declare a task with kind = "decision"'
+            )
 
     def check_set_up(self) -> None:
         """Raise :class:`SetupRequiredError` if ``calbench setup`` still has to make the folder."""
@@ -145,13 +168,19 @@ class ModelSource:
         """Return a served model with its tokenizer's folder; weights are not looked for."""
         if not self.location or Path(self.location).expanduser().is_dir():
             return self
-        return replace(self, location=str(download(self.location, self.revision, _TEXT_FILES)))
+        return replace(self, location=str(download(self.location, self.revision, TEXT_FILES)))
 
     def check_full_precision(self) -> None:
         """Raise :class:`InputError` if the folder's weights are quantized already."""
         if self.builds:
             return
         settings = quantization_settings(self.folder)
+        if settings is None and (coded := quantized_tensors(self.folder)):
+            raise InputError(
+                f"model {self.id!r}: {self.location} holds codes or scales of quantized weights"
+                f" ({', '.join(coded[:3])}, {len(coded)} in all), and its config.json does not say how to"
+                " read them; name the model that they were made from"
+            )
         if settings is not None:
             method = settings.get("quant_method", "an unnamed method")
             raise InputError(
@@ -169,14 +198,14 @@ class ModelSource:
     def weights_hash(self) -> str:
         """SHA-256 over the weights, the architecture's configuration, and AutoGPTQ's if there is one."""
         files = [*sorted(self.folder.glob("*.safetensors")), self.folder / "config.json"]
-        return _hash_files([*files, *self.folder.glob(_AUTOGPTQ)])
+        return _hash_files([*files, *self.folder.glob(AUTOGPTQ)])
 
     @cached_property
     def tokenizer_hash(self) -> str:
         """SHA-256 over the tokenizer's files; a served model may use its server's, which has none."""
         if not self.location:
             return ""
-        files = [file for pattern in _TEXT_FILES for file in self.folder.glob(pattern)]
+        files = [file for pattern in TEXT_FILES for file in self.folder.glob(pattern)]
         return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
 
     @cached_property
@@ -213,6 +242,8 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             placed = self._placed(device, dtype or torch.float32)
             with self._explained("model"):
@@ -232,11 +263,13 @@ class ModelSource:
                 f"model {self.id!r}: {self.location} has no weights for {', '.join(absent[:4])}"
                 f" ({len(absent)} in all); give a checkpoint that was trained as {self.architecture}"
             )
-        if self.classes and self.architecture == "sequence-classification":
-            self._check_classes(loaded.config)
+        if quantization_settings(self.folder) is None:
+            check_used(self.id, self.location, loaded, info["unexpected_keys"])
+        if self.architecture == "sequence-classification":
+            check_head(self.id, self.classes, loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
-        return (loaded if placed else loaded.to(device)).eval()
+        return unfold(loaded if placed else loaded.to(device)).eval()
 
     @contextmanager
     def _explained(self, what: str) -> Iterator[None]:
@@ -255,21 +288,6 @@ class ModelSource:
                 f" ({type(error).__name__}: {shorten(str(error), 400)}); make sure that its files are whole,"
                 " and that transformers knows the model without code of its own, which is never run"
             ) from error
-
-    def _check_classes(self, config: Any) -> None:
-        """Raise :class:`InputError` unless the head has as many outputs, and the same names in one order."""
-        outputs = [str(config.id2label.get(index, f"LABEL_{index}")) for index in range(config.num_labels)]
-        if len(outputs) != len(self.classes):
-            raise InputError(
-                f"model {self.id!r}: its head has {len(outputs)} outputs ({', '.join(outputs)}), and"
-                f" {len(self.classes)} classes are declared ({', '.join(self.classes)}); name them all"
-            )
-        ours, theirs = ([name.casefold() for name in names] for names in (self.classes, outputs))
-        if ours != theirs and sorted(ours) == sorted(theirs):
-            raise InputError(
-                f"model {self.id!r}: its configuration orders the head's outputs {', '.join(outputs)}, and"
-                f" the classes are declared as {', '.join(self.classes)}; declare them in the head's order"
-            )
 
     def _placed(self, device: str, dtype: torch.dtype) -> dict[str, Any]:
         """Return what transformers is told about the device; nothing where the model is moved there."""
@@ -317,12 +335,14 @@ class ModelSource:
             import torch
             import transformers
 
+            from calbench.models._linear_layers import unfold
+
             kind = getattr(transformers, _AUTO_CLASSES[self.architecture])
             with self._explained("configuration"), torch.device("meta"):
                 config = transformers.AutoConfig.from_pretrained(
                     self.location, trust_remote_code=False, local_files_only=True
                 )
-                return kind.from_config(config)
+                return unfold(kind.from_config(config))
 
     def load_tokenizer(self) -> Any:
         """Load the tokenizer that goes with the full-precision model.
@@ -362,71 +382,6 @@ class ModelSource:
             f"model {self.id!r}: tokenizer files are missing in {self.location} (tokenizer.json, vocab.txt or"
             " the like); copy them from where the weights are from, or tokenizer.save_pretrained(folder)"
         )
-
-
-def quantization_settings(folder: Path) -> dict[str, Any] | None:
-    """Read how a folder's weights were quantized, or None if its configuration does not say that.
-
-    From ``quantization_config`` in ``config.json``, or AutoGPTQ's ``quantize_config.json``.
-
-    Raises
-    ------
-    InputError
-        A file is not JSON.
-    """
-    for name in ("config.json", _AUTOGPTQ):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            contents = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file} is not JSON: {error}") from None
-        settings = contents.get("quantization_config") if name == "config.json" else contents
-        if settings:
-            # AutoGPTQ's own file does not name the method.
-            return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
-    return None
-
-
-def download(hub_id: str, revision: str | None, patterns: Iterable[str] = _HUB_FILES) -> Path:
-    """Fetch a model's files from the hub, or from its cache where there is no network.
-
-    Raises
-    ------
-    SetupRequiredError
-        The hub cannot be reached, or gives the model only to those who accepted its terms.
-    InputError
-        There is no such model.
-    """
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "models need transformers and torch; pip install 'calbench[torch]'"
-        ) from error
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
-    except HFValidationError:
-        raise InputError(f"{hub_id!r} is neither a folder here nor a hub id") from None
-    except LocalEntryNotFoundError as error:
-        raise SetupRequiredError(
-            f"{hub_id!r} is not in the hub's cache and the hub cannot be reached;"
-            " download it where there is a network, or give a local folder"
-        ) from error
-    except GatedRepoError as error:
-        raise SetupRequiredError(
-            f"the hub gives {hub_id!r} only to those who accepted its terms; do that on its page there, and"
-            " log in with 'hf auth login'"
-        ) from error
-    except HfHubHTTPError as error:
-        raise InputError(f"the hub refused {hub_id!r}: {error}") from error
 
 
 def _hash_files(files: list[Path]) -> str:

@@ -17,13 +17,14 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError
 from calbench.quantizers._availability import backend, require
 from calbench.quantizers._catalogue import quantizer
 from calbench.quantizers._protocol import WeightFormat
-from calbench.quantizers._selection import select
+from calbench.quantizers._selection import kept_in_float32, select
 
 if TYPE_CHECKING:
     import torch
@@ -55,8 +56,14 @@ class _Bitsandbytes(ABC):
         require(self.id, ("torch", "transformers", "bitsandbytes"), extra="bitsandbytes")
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
-        """Linear layers inside the blocks, less ``skip``, plus ``include``."""
-        return select(model, skip=self.skip, include=self.include)
+        """Linear layers inside the blocks, less ``skip``, plus ``include``.
+
+        What transformers keeps in float32 stays so, as where it quantizes a model itself: T5 casts the
+        input of ``wo`` to the type of its weight, which here is that of codes.
+        """
+        kept = kept_in_float32(model) - set(self.include)
+        names = select(model, skip=self.skip, include=self.include)
+        return tuple(name for name in names if not kept & set(name.split(".")))
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in float32 and swap the layers, one at a time."""
@@ -104,7 +111,7 @@ class Int8(_Bitsandbytes):
     def swapped(self, layer: Any) -> nn.Module:
         """Return the layer with int8 weights."""
         library = _library()
-        new = library.nn.Linear8bitLt(
+        new = _flattening(library.nn.Linear8bitLt)(
             layer.in_features,
             layer.out_features,
             bias=layer.bias is not None,
@@ -264,6 +271,18 @@ def fp4(
 ) -> FourBit:
     """Give weights a 4-bit float with sign, two exponent bits and one of mantissa."""
     return FourBit(id, skip, include, "fp4", compute_dtype, double_quant)
+
+
+@cache
+def _flattening(kind: Any) -> Any:
+    """The library's layer for inputs of any shape: it takes two or three dimensions, DeepSeek gives four."""
+
+    class FlatLinear8bitLt(kind):  # type: ignore[misc]
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            rows: torch.Tensor = super().forward(x.reshape(-1, x.shape[-1]))
+            return rows.reshape(*x.shape[:-1], rows.shape[-1])
+
+    return FlatLinear8bitLt
 
 
 def _without_cast_notice(record: logging.LogRecord) -> bool:

@@ -7,22 +7,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from calbench import __version__, devices
 from calbench.cache import lock
+from calbench.errors import CalbenchError, QuantizationError
 from calbench.models import ModelSource
 from calbench.quantizers import _checkpoints as checkpoints
 from calbench.quantizers._cache_key import chosen_samples, identity, versions
 from calbench.quantizers._cast import LOSSLESS
-from calbench.quantizers._probe import check_probe
+from calbench.quantizers._probe import check_probe, probe_logits
 from calbench.quantizers._proof import prove
 from calbench.quantizers._protocol import Quantizer, SavesCheckpoints
 from calbench.quantizers._report import Proof, QuantizationReport
 from calbench.quantizers._samples import QuantizationSamples
+from calbench.quantizers._selection import outside_text
 from calbench.quantizers._sizes import model_tensors, size_bytes, tensors_hash
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -77,7 +81,8 @@ def quantize(
     InputError
         An argument, the samples or the probe cannot be used.
     QuantizationError
-        The model is not quantized as claimed; the message names the layers.
+        The model is not quantized as claimed, and the message names the layers; or whatever else a
+        backend raised.
     CorruptRecordError
         A checkpoint does not match its manifest.
     """
@@ -88,6 +93,25 @@ def quantize(
         source = source.resolve()
     source.check_full_precision()
     samples = chosen_samples(quantizer, samples)
+    try:
+        return _quantized(quantizer, source, samples, probe, checkpoint_dir, seed)
+    except (CalbenchError, OSError):  # a full disk is no quantizer's
+        raise
+    except Exception as error:  # of a backend or an architecture: it ends this cell, and no other
+        raise QuantizationError(
+            f"{quantizer.id} cannot quantize {source.id}: {type(error).__name__}: {shorten(str(error), 300)}"
+        ) from error
+
+
+def _quantized(
+    quantizer: Quantizer,
+    source: ModelSource,
+    samples: QuantizationSamples | None,
+    probe: Sequence[Sequence[int]],
+    checkpoint_dir: Path | None,
+    seed: int,
+) -> QuantizedModel:
+    reference = None if quantizer.id in LOSSLESS or devices.kind() == "cpu" else _Reference.of(source, probe)
     if checkpoint_dir is not None and isinstance(quantizer, SavesCheckpoints):
         built = _build_or_reload(quantizer, source, samples, checkpoint_dir, seed)
     else:
@@ -95,8 +119,37 @@ def quantize(
         module = quantizer.build(source, samples=samples, seed=seed)
         built = _Built(module, {"build": time.perf_counter() - start})
     built.module.eval()
-    proof = None if quantizer.id in LOSSLESS else _proved(quantizer, built, source, probe)
+    proof = None
+    if quantizer.id not in LOSSLESS:
+        proof = _proved(quantizer, built, reference or _Reference.of(source, probe), probe)
+    del reference
+    gc.collect()  # modules hold themselves in cycles
     return QuantizedModel(built.module, _report(quantizer, source, built, proof))
+
+
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """The model at full precision, asked the probe before anything else, and never kept on a GPU.
+
+    On a GPU it is loaded before the quantized model is made and waits in the machine's memory, so that the
+    two are never there together. On a CPU it is loaded afterwards, when building needs no memory any more.
+    """
+
+    module: nn.Module
+    logits: torch.Tensor
+    seconds: float
+
+    @classmethod
+    def of(cls, source: ModelSource, probe: Sequence[Sequence[int]]) -> _Reference:
+        start = time.perf_counter()
+        module = source.load()
+        logits = probe_logits(module, probe)
+        if devices.kind() != "cpu" and not hasattr(module, "hf_device_map"):
+            import torch
+
+            module.to("cpu")
+            torch.cuda.empty_cache()
+        return cls(module, logits, time.perf_counter() - start)
 
 
 def _build_or_reload(
@@ -139,15 +192,19 @@ def _reload(
 
 
 def _proved(
-    quantizer: Quantizer, built: _Built, source: ModelSource, probe: Sequence[Sequence[int]]
+    quantizer: Quantizer, built: _Built, reference: _Reference, probe: Sequence[Sequence[int]]
 ) -> Proof:
     start = time.perf_counter()
-    reference = source.load()
-    built.seconds["load"] = time.perf_counter() - start
-    proof = prove(quantizer, built.module, reference, formats=quantizer.describe(built.module), probe=probe)
-    del reference
-    gc.collect()
-    built.seconds["proof"] = time.perf_counter() - start
+    proof = prove(
+        quantizer,
+        built.module,
+        reference.module,
+        formats=quantizer.describe(built.module),
+        probe=probe,
+        before=reference.logits,
+    )
+    built.seconds["load"] = reference.seconds
+    built.seconds["proof"] = time.perf_counter() - start + reference.seconds
     return proof
 
 
@@ -183,11 +240,14 @@ def _effective_bits(
     modules = [model.get_submodule(name) for name in quantized]
     n_weights = proof.n_weights if proof else 0
     stored = sum(size_bytes(quantizer.weight_tensors(m).values()) for m in modules)
-    inside = {id(p) for m in modules for p in [getattr(m, "weight", None)]}
-    others = sum(p.numel() for p in model.parameters() if id(p) not in inside)
+    inside = {id(p) for m in modules for p in m.parameters(recurse=False) if p is getattr(m, "weight", None)}
+    # What does not run on text, such as a vision tower, is no part of the model that is measured.
+    elsewhere = [p for name in outside_text(model) for p in model.get_submodule(name).parameters()]
+    apart = inside | {id(p) for p in elsewhere}
+    others = sum(p.numel() for p in model.parameters() if id(p) not in apart)
     return {
         "effective_bits": 8 * stored / n_weights if n_weights else 32.0,
-        "model_effective_bits": 8 * resident / (n_weights + others),
+        "model_effective_bits": 8 * (resident - size_bytes(elsewhere)) / (n_weights + others),
     }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from calbench.quantizers._availability import require
 from calbench.quantizers._catalogue import quantizer
 from calbench.quantizers._protocol import Runtime, WeightFormat
-from calbench.quantizers._selection import linears
+from calbench.quantizers._selection import kept_in_float32, linears
 
 if TYPE_CHECKING:
     import torch
@@ -53,8 +53,15 @@ class Cast:
         require(self.id, ("torch", "transformers"), extra="torch")
 
     def targets(self, model: nn.Module) -> tuple[str, ...]:
-        """All linear layers, heads included; none for the reference."""
-        return () if self.id in LOSSLESS else tuple(linears(model))
+        """All linear layers, heads included; none where the weights are the source's.
+
+        Less those that transformers keeps in float32 on purpose, such as T5's ``wo`` under float16, where
+        it would overflow: such a model is in 16 bits all the same, and its bits are counted.
+        """
+        if self.id in LOSSLESS:
+            return ()
+        kept = kept_in_float32(model, always=self.dtype == "bfloat16")
+        return tuple(name for name in linears(model) if not _is_kept(name, kept))
 
     def build(self, source: ModelSource, *, samples: QuantizationSamples | None, seed: int) -> nn.Module:
         """Load the source in the type."""
@@ -83,6 +90,10 @@ class Cast:
     def weight_tensors(self, module: nn.Module) -> Mapping[str, torch.Tensor]:
         """Weight alone."""
         return {"weight": module.get_parameter("weight").detach()}
+
+
+def _is_kept(name: str, kept: set[str]) -> bool:
+    return any(f".{part}." in f".{name}.weight." for part in kept)
 
 
 @quantizer(REFERENCE)

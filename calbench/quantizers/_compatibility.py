@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from calbench.errors import CalbenchError, QuantizationError
 from calbench.models import ModelSource
 from calbench.quantizers._protocol import Quantizer
 
@@ -24,4 +25,12 @@ def check_fits(quantizer: Quantizer, source: ModelSource) -> tuple[str, ...]:
         Nothing is left to quantize, or a tied output layer is included.
     """
     quantizer.check_available()
-    return quantizer.targets(source.skeleton())
+    skeleton = source.skeleton()
+    try:
+        return quantizer.targets(skeleton)
+    except CalbenchError:
+        raise
+    except Exception as error:  # of a plugin, or over an architecture: it ends this cell, and no other
+        raise QuantizationError(
+            f"{quantizer.id} cannot be used on {source.id}: {type(error).__name__}: {error}"
+        ) from error

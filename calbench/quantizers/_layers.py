@@ -48,17 +48,22 @@ class DequantizedLinear(nn.Module, ABC):
         self.bias = bias
         self.dequantized_copy: torch.Tensor | None = None
 
+    @property
+    def weight(self) -> torch.Tensor:
+        """The weight that is computed with; T5, Mamba and others look at it themselves."""
+        if self.dequantized_copy is None:
+            # A tensor made in inference mode could not be trained through later.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self.dequantized_copy = self.dequantize()
+        return self.dequantized_copy
+
     @abstractmethod
     def dequantize(self) -> torch.Tensor:
         """Return the weight, ``(out_features, in_features)`` float32."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the layer's output, in the input's type."""
-        if self.dequantized_copy is None:
-            # A tensor made in inference mode could not be trained through later.
-            with torch.inference_mode(mode=False), torch.no_grad():
-                self.dequantized_copy = self.dequantize()
-        return nn.functional.linear(x, self.dequantized_copy.to(x.dtype), self.bias)
+        return nn.functional.linear(x, self.weight.to(x.dtype), self.bias)
 
     def extra_repr(self) -> str:
         """Shape and format, for printing."""

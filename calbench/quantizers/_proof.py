@@ -9,6 +9,7 @@ from calbench.errors import QuantizationError
 from calbench.quantizers._probe import kl_divergence, probe_logits
 from calbench.quantizers._protocol import Quantizer, ScalesColumns, WeightFormat
 from calbench.quantizers._report import Proof
+from calbench.quantizers._selection import weights_to_cover
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,7 @@ def prove(
     *,
     formats: Mapping[str, WeightFormat],
     probe: Sequence[Sequence[int]],
+    before: torch.Tensor | None = None,
 ) -> Proof:
     """Compare a quantized model with its reference, layer by layer and on a probe.
 
@@ -33,11 +35,14 @@ def prove(
     quantizer
         The one that built ``model``.
     model, reference
-        Quantized and at full precision; the names of their modules agree.
+        Quantized and at full precision; the names of their modules agree. They may lie on other devices:
+        layers are compared one by one.
     formats
         What ``quantizer.describe(model)`` claims.
     probe
         Token ids of a few texts.
+    before
+        The reference's logits on the probe, where they are known.
 
     Raises
     ------
@@ -65,7 +70,8 @@ def prove(
     unchanged = [name for name, error in errors.items() if error == 0 and formats[name].dtype is None]
     _refuse(quantizer, unchanged, "have weights that are bit-identical to the reference's", len(targets))
     _refuse(quantizer, off_grid, "have weights that do not lie on the claimed grid", len(targets))
-    before, after = probe_logits(reference, probe), probe_logits(model, probe)
+    before = probe_logits(reference, probe) if before is None else before
+    after = probe_logits(model, probe)
     change = _logit_change(quantizer, before, after)
     return Proof(
         n_modules=len(targets),
@@ -76,7 +82,14 @@ def prove(
         mean_logit_change=float(change.mean()),
         max_logit_change=float(change.max()),
         kl_divergence=kl_divergence(before, after),
+        coverage=_coverage(targets, reference),
     )
+
+
+def _coverage(targets: Sequence[str], reference: nn.Module) -> float:
+    weights, quantized = weights_to_cover(reference), set(targets)
+    covered = sum(size for name, size in weights.items() if name.rpartition(".")[0] in quantized)
+    return covered / max(1, sum(weights.values()))
 
 
 def _refuse(quantizer: Quantizer, names: list[str], what: str, total: int) -> None:
@@ -121,7 +134,7 @@ def _on_grid(weight: torch.Tensor, format_: WeightFormat) -> bool:
         return bool((weight.to(getattr(torch, format_.dtype)).to(weight.dtype) == weight).all())
     if format_.column_order is not None:
         weight = weight[:, list(format_.column_order)]
-    size = format_.group_size or columns
+    size = min(format_.group_size or columns, weight.numel())
     if columns % size:
         # Groups straddle rows: they are counted over the flattened weight.
         flat = weight.reshape(-1)

@@ -27,6 +27,8 @@ class Proof:
         Of ``|Δlogit|`` over the probe's logits (a causal LM's: after the last token).
     kl_divergence
         Mean KL(reference ‖ quantized) over the probe, in nats.
+    coverage
+        Share of the weights outside embeddings and heads that is quantized; None in records of old.
     """
 
     n_modules: int
@@ -37,6 +39,7 @@ class Proof:
     mean_logit_change: float
     max_logit_change: float
     kl_divergence: float
+    coverage: float | None = None
 
 
 @dataclass(frozen=True)

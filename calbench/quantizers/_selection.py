@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
+_HEADS = {"lm_head", "classifier", "pre_classifier", "score", "classification_head", "logits_proj"}
+
+
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
     """All linear layers, by dotted name, in the model's order."""
     from torch import nn
@@ -32,12 +35,65 @@ def blocks(model: nn.Module) -> dict[str, nn.Module]:
     from torch import nn
 
     found: dict[str, nn.Module] = {}
+    elsewhere = outside_text(model)
     for name, module in model.named_modules():
-        if not isinstance(module, nn.ModuleList) or any(_inside(name, block) for block in found):
+        if not isinstance(module, nn.ModuleList) or any(_inside(name, part) for part in (*found, *elsewhere)):
             continue
         for index, block in enumerate(module):
             if any(isinstance(part, nn.Linear) for part in block.modules()):
                 found[f"{name}.{index}"] = block
+    return found
+
+
+def outside_text(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules of a multimodal wrapper that do not run on text: towers and projectors."""
+    from transformers import PreTrainedModel
+
+    config = getattr(model, "config", None)
+    if config is None or config.is_encoder_decoder or (text := config.get_text_config()) is config:
+        return ()
+    own = (
+        n for n, m in model.named_modules() if isinstance(m, PreTrainedModel) and type(m.config) is type(text)
+    )
+    root = next(own, "")
+    if not root:
+        return ()
+    on_the_way = {root.rsplit(".", n)[0] for n in range(root.count(".") + 1)}
+    return tuple(
+        name
+        for parent in ("", *sorted(on_the_way - {root}))
+        for child, module in model.get_submodule(parent).named_children()
+        if (name := f"{parent}.{child}".lstrip(".")) not in on_the_way and not _is_head(model, name, module)
+    )
+
+
+def _is_head(model: nn.Module, name: str, module: nn.Module) -> bool:
+    output = getattr(model, "get_output_embeddings", lambda: None)()
+    return module is output or bool(_HEADS & set(name.split(".")))
+
+
+def kept_in_float32(model: nn.Module, *, always: bool = False) -> set[str]:
+    """Names of parts that transformers keeps in float32: under float16, or under any 16 bits (``always``)."""
+    names = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+    return set(names) if always else {*names, *(getattr(model, "_keep_in_fp32_modules", None) or ())}
+
+
+def weights_to_cover(model: nn.Module) -> dict[str, int]:
+    """Sizes of all weights that a quantizer could be expected to quantize, by name.
+
+    All matrices and kernels, in whatever kind of layer, but embeddings, heads and what does not run on
+    text.
+    """
+    from torch import nn
+
+    elsewhere, found = outside_text(model), dict[str, int]()
+    for path, module in model.named_modules():
+        apart = any(_inside(path, part) for part in elsewhere)
+        if apart or isinstance(module, nn.Embedding) or _is_head(model, path, module):
+            continue
+        for key, parameter in module.named_parameters(recurse=False):
+            if parameter.ndim > 1 and "embed" not in key and "position" not in key:
+                found[f"{path}.{key}"] = parameter.numel()
     return found
 
 
@@ -135,22 +191,14 @@ def check_group_size(model: nn.Module, names: Iterable[str], group_size: int) ->
 
 
 def _check_mostly_linear(model: nn.Module) -> None:
-    from torch import nn
-
-    n_linear, others = 0, dict[str, int]()
-    for name, block in blocks(model).items():
-        for path, module in block.named_modules(prefix=name):
-            for key, parameter in module.named_parameters(recurse=False):
-                if isinstance(module, nn.Linear):
-                    n_linear += parameter.numel()
-                elif parameter.ndim > 1 and not isinstance(module, nn.Embedding):
-                    others[f"{path}.{key}"] = parameter.numel()
-    n_others = sum(others.values())
-    if n_others > n_linear:
+    chosen, weights = set(block_linears(model)), weights_to_cover(model)
+    others = {name: size for name, size in weights.items() if name.rpartition(".")[0] not in chosen}
+    n_others, n_weights = sum(others.values()), sum(weights.values())
+    if n_others > n_weights / 2:
         largest = sorted(others, key=lambda name: -others[name])[:3]
         raise QuantizationError(
-            f"{n_others / (n_others + n_linear):.0%} of the weights in the blocks of {type(model).__name__}"
-            f" are in no linear layer and would keep full precision: {', '.join(largest)}"
+            f"{n_others / n_weights:.0%} of the weights of {type(model).__name__} outside embeddings and"
+            f" heads are in no linear layer and would keep full precision: {', '.join(largest)}"
             f" ({len(others)} in all); only bf16 and fp16 can be asked of this model, which cast every tensor"
         )
 
@@ -183,8 +231,4 @@ def _is_tied(model: nn.Module, layer: nn.Linear) -> bool:
 
 
 def _without_heads(model: nn.Module, layers: dict[str, nn.Linear]) -> set[str]:
-    heads = {"lm_head", "classifier", "pre_classifier", "score"}
-    output = getattr(model, "get_output_embeddings", lambda: None)()
-    return {
-        name for name, layer in layers.items() if not heads & set(name.split(".")) and layer is not output
-    }
+    return {name for name, layer in layers.items() if not _is_head(model, name, layer)}

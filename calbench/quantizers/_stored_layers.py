@@ -65,7 +65,7 @@ class CompressedLinear(CodedLinear):
 class SquareFp8Linear(CodedLinear):
     """E4M3 weights and a float32 scale for each square; inputs in E4M3 too, by 128 columns of a token."""
 
-    weight: torch.Tensor
+    qweight: torch.Tensor
     weight_scale_inv: torch.Tensor
 
     def __init__(self, layer: Any, tensors: Mapping[str, torch.Tensor], square: tuple[int, int]) -> None:
@@ -74,14 +74,16 @@ class SquareFp8Linear(CodedLinear):
                 f"a weight that should be float8_e4m3fn is {tensors['weight'].dtype}; it is not quantized"
             )
         format_ = WeightFormat(f"fp8-e4m3-{square[0]}x{square[1]}", 8, min(square[1], layer.in_features))
-        super().__init__(layer, format_, tensors, rounds_inputs=True)
+        # Under the layer's own name the codes would hide behind the decoded weight.
+        stored = {"qweight" if name == "weight" else name: tensor for name, tensor in tensors.items()}
+        super().__init__(layer, format_, stored, rounds_inputs=True)
         self._square = square
 
     def decode(self) -> torch.Tensor:
         """Codes times their square's scale."""
         rows, columns = self._square
         scale = self.weight_scale_inv.float().repeat_interleave(rows, 0).repeat_interleave(columns, 1)
-        return self.weight.float() * scale[: self.out_features, : self.in_features]
+        return self.qweight.float() * scale[: self.out_features, : self.in_features]
 
     def round_inputs(self, x: torch.Tensor) -> torch.Tensor:
         """Round to E4M3, with a scale for each 128 columns of a token."""

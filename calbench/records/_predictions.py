@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -180,21 +180,14 @@ class Predictions:
         return _hash_items(self.item_ids, self.labels)
 
     def take(self, item_ids: Iterable[object]) -> Predictions:
-        """Return the rows with these ids, in this order."""
+        """Return the rows with these ids, in this order; what was checked once is not checked again."""
         rows = _rows(self.item_ids, checked_ids(item_ids))
-        return Predictions(self.item_ids[rows], self.logits[rows], self.labels[rows], self.metadata)
+        arrays = {name: _frozen(getattr(self, name)[rows]) for name in ("item_ids", "logits", "labels")}
+        return _with(self, **arrays)
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Predictions:
         """Return the same predictions with other metadata."""
-        copy = object.__new__(Predictions)
-        _set(
-            copy,
-            item_ids=self.item_ids,
-            logits=self.logits,
-            labels=self.labels,
-            metadata=MappingProxyType(dict(metadata)),
-        )
-        return copy
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
 
     def to_top_label(self) -> TopLabelPredictions:
         """Keep the top-1 confidence and correctness only."""
@@ -287,30 +280,17 @@ class TopLabelPredictions:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> TopLabelPredictions:
         """Return the same predictions with other metadata."""
-        copy = object.__new__(TopLabelPredictions)
-        _set(
-            copy,
-            item_ids=self.item_ids,
-            confidences=self.confidences,
-            correct=self.correct,
-            metadata=MappingProxyType(dict(metadata)),
-            answers=self.answers,
-        )
-        return copy
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
 
     def take(self, item_ids: Iterable[object]) -> TopLabelPredictions:
-        """Return the rows with these ids, in this order."""
+        """Return the rows with these ids, in this order; what was checked once is not checked again."""
         rows = _rows(self.item_ids, checked_ids(item_ids))
-        return TopLabelPredictions(
-            self.item_ids[rows],
-            self.confidences[rows],
-            self.correct[rows],
-            self.metadata,
-            answers=None if self.answers is None else self.answers[rows],
-        )
+        names = ("item_ids", "confidences", "correct", *(() if self.answers is None else ("answers",)))
+        return _with(self, **{name: _frozen(getattr(self, name)[rows]) for name in names})
 
 
 AnyRecord = Predictions | TopLabelPredictions
+_Record = TypeVar("_Record", Predictions, TopLabelPredictions)
 
 
 def one_record(parts: Sequence[AnyRecord]) -> AnyRecord:
@@ -366,6 +346,13 @@ def _hash_items(item_ids: Strings, labels: Int64 | None) -> str:
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array.setflags(write=False)
     return array
+
+
+def _with(record: _Record, **values: object) -> _Record:
+    """A record with some fields replaced by what is known to be right."""
+    copy: _Record = object.__new__(type(record))
+    _set(copy, **{one.name: getattr(record, one.name) for one in fields(record)} | values)
+    return copy
 
 
 def _set(record: object, **values: object) -> None:

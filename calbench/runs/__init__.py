@@ -13,7 +13,7 @@ from calbench.runs._cells import (
     grid_of,
     quantizer_order,
 )
-from calbench.runs._estimate import estimate_text, served_estimate
+from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import InferenceRun, unreported
 from calbench.runs._looks import CellLook, cell_looks
@@ -55,6 +55,7 @@ __all__ = [
     "Unavailable",
     "about",
     "cell_looks",
+    "division",
     "estimate_text",
     "grid_of",
     "quantizer_order",

@@ -77,8 +77,8 @@ class ServedBuild:
         if self.replay:
             if not kept.is_file():
                 raise ModelLoadingForbiddenError(
-                    f"{self.address} was never asked from this store, and only stored records may be used;"
-                    " run once without --calbench-replay"
+                    f"{self.address} was never asked from this store, and this is a replay,"
+                    " which uses stored records alone; run it once without"
                 )
             facts: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
             return facts

@@ -11,7 +11,8 @@ from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
-from calbench.registry import Spec, select, split_patterns, unknown
+from calbench.registry import Spec, unknown
+from calbench.selection import select, split_patterns
 
 REFERENCE = "fp32"
 DEFAULT_MODELS = ("minilm", "smollm2")
@@ -62,14 +63,14 @@ class Profile:
     max_tasks
         How many of a model's own tasks a run without a selection takes; None for all.
     asks_on
-        Whether gates that are undecided ask further items of the task.
+        Of which architectures undecided gates ask all further items of a task.
     """
 
     name: str
     n_calibration: Mapping[Architecture, int] | None = None
     n_test: Mapping[Architecture, int] | None = None
     max_tasks: int | None = None
-    asks_on: bool = False
+    asks_on: tuple[Architecture, ...] = ()
 
     def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
         """Return the sizes of the calibration and test splits of ``n_items`` items."""
@@ -96,7 +97,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
-            asks_on=True,
+            asks_on=("sequence-classification",),
         ),
         Profile("full"),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import time
@@ -13,12 +14,22 @@ from typing import Any, Protocol
 
 from calbench import devices
 from calbench.errors import UnanswerableError
-from calbench.inference import ENGINE, check_device, generate
+from calbench.inference import ENGINE, check_device, generate, label_tokens
 from calbench.models import ModelSource
 from calbench.records import Predictions, TopLabelPredictions
 from calbench.runtimes import Runtime, TorchRuntime
 from calbench.store import ShardFolder, Store, StoredPredictions
-from calbench.tasks import Generation, HarnessChoice, HarnessGeneration, LabelledItem, Task
+from calbench.tasks import (
+    Generation,
+    HarnessChoice,
+    HarnessGeneration,
+    LabelledItem,
+    SequenceClassification,
+    Task,
+)
+
+# In float32, of the largest logit where that is above 1; see docs/tasks.md.
+NOISE_PROMISED = 1e-4
 
 
 class Reported(Protocol):
@@ -48,6 +59,11 @@ class InferenceRun:
     tokenizer: Any
     task: Task
     items: Sequence[LabelledItem]
+
+    def check(self) -> None:
+        """Raise :class:`InputError` if label words are not a token each: it takes no weights to tell."""
+        if isinstance(self.task, SequenceClassification):
+            label_tokens(self.tokenizer, self.task.request(self.source), self.items)
 
     def ask(
         self,
@@ -176,3 +192,16 @@ def unreported(record: StoredPredictions) -> str:
     if not n_unreported:
         return ""
     return f"{n_unreported:,} of {len(record.predictions):,} answers came without a confidence and count as 0"
+
+
+def noisy(record: StoredPredictions) -> str:
+    """Say how far batches move a float32 model's logits, where that is more than promised; or ``""``."""
+    kernel = record.provenance.get("quantization", {}).get("kernel", "")
+    floor = record.provenance.get("noise_floor") or 0.0
+    if "float32" not in kernel or not isinstance(record.predictions, Predictions):
+        return ""
+    logits = record.predictions.logits
+    largest = max(1.0, float(abs(logits[logits > -math.inf]).max()))
+    if floor <= NOISE_PROMISED * largest:
+        return ""
+    return f"asking items alone moves a logit by up to {floor:.2g}; smaller differences are no finding"

@@ -44,7 +44,7 @@ def cell_looks(runner: Runner, cell: Cell) -> tuple[CellLook, ...]:
     there = n_items - n_calibration
     wanted = runner.most_items
     if wanted is None:
-        wanted = there if runner.profile.asks_on else first
+        wanted = there if source.architecture in runner.profile.asks_on else first
     most = min(max(wanted, first), there)
     totals = planned_totals(runner.store, _question(runner, cell, (n_calibration, first)), most)
     planned = looks(totals[0], first=first, extended=totals[1:])

@@ -17,7 +17,7 @@ from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, 
 from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import InferenceRun, Reported, unreported
+from calbench.runs._inference_run import InferenceRun, Reported, noisy, unreported
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
@@ -81,7 +81,7 @@ class Measured:
         sides = {"reference": self.reference, "quantized": self.candidate}
         if self.reference is self.candidate:
             del sides["quantized"]
-        noted = ((name, unreported(record)) for name, record in sides.items())
+        noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
         return (*self.comparison.warnings, *(f"{name}: {note}" for name, note in noted if note))
 
 
@@ -170,6 +170,10 @@ class Runner:
                 self._records[place] = self._stored_or_made(*place)
             except CalbenchError as error:
                 self._records[place] = error  # every other calibrator would meet it again
+            except Exception as error:  # noqa: BLE001 (of a third party: it ends this cell, and no other)
+                named = CalbenchError(f"{' × '.join(place[:3])}: {type(error).__name__}: {error}")
+                named.__cause__ = error
+                self._records[place] = named
         found = self._records[place]
         if isinstance(found, CalbenchError):
             raise found
@@ -185,8 +189,8 @@ class Runner:
             if self.replay:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
-                    f" {key_of(identity)}), and only stored records may be used; run once without"
-                    " --calbench-replay"
+                    f" {key_of(identity)}), and this is a replay,"
+                    " which uses stored records alone; run it once without"
                 )
             self._compute(model, quantizer, task, span)
             found = self.store.get(identity)
@@ -209,11 +213,13 @@ class Runner:
             if self.store.get(self.identity(model, quantizer, task, span=span)) is not None:
                 return
             source = self.source(model)
+            asked = tasks.get(task)
+            InferenceRun(source.model, source.tokenizer, asked, self.items(source.model, asked, span)).check()
             quantized = self._load(source, quantizers.get(quantizer), task)
             with runtime_for(quantizers.get(quantizer), quantized, source.tokenizer, source.model) as runtime:
                 for name in wanted:
                     # A planned neighbour that fails will say so in a test of its own.
-                    with nullcontext() if name == task else suppress(CalbenchError):
+                    with nullcontext() if name == task else suppress(Exception):
                         if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
                             self._score(source, quantizer, name, quantized, runtime, span)
             del quantized, runtime
@@ -231,7 +237,7 @@ class Runner:
         assert build is not None  # noqa: S101 (the caller looked)
         with build.runtime() as runtime:
             for n, name in enumerate(wanted):
-                with nullcontext() if n == 0 else suppress(CalbenchError):
+                with nullcontext() if n == 0 else suppress(Exception):
                     if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
                         self._score(self.source(model), quantizer, name, build, runtime, span)
 

@@ -139,7 +139,7 @@ class Client:
             status, text, wait = self._once(method, base, body)
             if status == 0 or status in _RETRIED:
                 what = text if status == 0 else f"answers {status}: {_gist(text)}"
-                error = ServerError(self._hidden(f"{self.address.root}{_path(path)} {what}"))
+                error = ServerError(self._hidden(f"{self._shown(path)} {what}"))
                 pause = max(pause, wait)
                 continue
             return self._read(status, text, path)
@@ -171,7 +171,7 @@ class Client:
             return 0, f"cannot be asked ({type(error).__name__}: {error}); is it running?", 0.0
 
     def _read(self, status: int, text: str, path: str) -> Any:
-        error = self._problem(f"{self.address.root}{_path(path)}", status, text)
+        error = self._problem(self._shown(path), status, text)
         if error is not None:
             raise error
         return json.loads(text)
@@ -198,12 +198,11 @@ class Client:
             return RefusedError(self._hidden(said), status)
         return None
 
+    def _shown(self, path: str) -> str:
+        return self.address.root + (self.address.path + path[1:] if path.startswith("./") else path)
+
     def _hidden(self, text: str) -> str:
         return hidden(text, self.key, *(self.address.credentials or ()))
-
-
-def _path(path: str) -> str:
-    return path.removeprefix(".")
 
 
 def _gist(text: str) -> str:

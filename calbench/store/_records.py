@@ -124,13 +124,14 @@ class Store:
         """
         key = key_of(identity)
         if key not in self._loaded:
-            found = self._read(key)
+            found = self.read(key)
             if found is None:
                 return None
             self._loaded[key] = found
         return self._loaded[key]
 
-    def _read(self, key: str) -> StoredPredictions | None:
+    def read(self, key: str) -> StoredPredictions | None:
+        """Return the record with this key, or None; see :meth:`get`."""
         folder = self.folder(key)
         if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
             return None

@@ -1,6 +1,7 @@
 """Labelled data, and how a model is asked."""
 
 from calbench.tasks._classification import ClassificationRequest, SequenceClassification
+from calbench.tasks._decision import Decision, DecisionRequest
 from calbench.tasks._generation import (
     Generation,
     GenerationRequest,
@@ -32,6 +33,8 @@ __all__ = [
     "ClassificationRequest",
     "ClosedTask",
     "Dataset",
+    "Decision",
+    "DecisionRequest",
     "Generation",
     "GenerationRequest",
     "HarnessChoice",

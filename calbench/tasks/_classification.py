@@ -9,6 +9,7 @@ from typing import Any
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
+from calbench.tasks._chat import Chat, ChatSetting, chat_of
 from calbench.tasks._items import Dataset, Item, LabelledItem, Partition
 
 
@@ -35,6 +36,9 @@ class SequenceClassification:
         Items set aside because embedded models were fine-tuned on them.
     n_quantization
         Items set aside for quantizers to read.
+    chat
+        Whether a causal LM is asked in turns, by its tokenizer's chat template; a text is the system
+        prompt. None leaves it to the model.
     """
 
     id: str
@@ -44,6 +48,7 @@ class SequenceClassification:
     label_words: tuple[str, ...] = ()
     n_training: int = 0
     n_quantization: int = 128
+    chat: ChatSetting | None = None
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -78,12 +83,14 @@ class SequenceClassification:
         UnanswerableError
             The model's head has other classes, or the task has no prompt for a causal LM.
         """
+        source.check_reads_words(self.id)
         if source.architecture == "causal-lm":
             if self.prompt is None:
                 raise UnanswerableError(
                     f"task {self.id!r} has no prompt and label words, which the causal LM {source.id!r} needs"
                 )
-            return ClassificationRequest("label-words", self.prompt, self.label_words)
+            chat = chat_of(source, self.chat)
+            return ClassificationRequest("label-words", self.prompt, self.label_words, chat=chat)
         if sorted(source.classes) != sorted(self.classes):
             heads = ", ".join(source.classes) or "(none named)"
             raise UnanswerableError(
@@ -106,14 +113,16 @@ class ClassificationRequest:
     prompt: str = "{text}"
     label_words: tuple[str, ...] = ()
     columns: tuple[int, ...] = ()
+    chat: Chat | None = None
 
     def text(self, item: LabelledItem) -> str:
         """Return what the model is shown."""
-        return self.prompt.replace("{text}", item.text)
+        asked = self.sample(item)
+        return asked if self.chat is None else self.chat.prompt(asked)
 
     def sample(self, item: LabelledItem) -> str:
-        """Return what a quantizer may read of an item."""
-        return self.text(item)
+        """Return what a quantizer may read of an item: what is asked, without a chat's turns."""
+        return self.prompt.replace("{text}", item.text)
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a prediction."""
@@ -122,4 +131,5 @@ class ClassificationRequest:
             "prompt": self.prompt,
             "label_words": list(self.label_words),
             "columns": list(self.columns),
+            **({} if self.chat is None else {"chat": self.chat.identity()}),
         }

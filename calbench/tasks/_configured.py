@@ -11,6 +11,7 @@ from calbench.configuration import Table, declared
 from calbench.errors import InputError
 from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._data import DataSource
+from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation, OpenQuestion
 from calbench.tasks._items import Item
 from calbench.tasks._multiple_choice import MultipleChoice, Question
@@ -48,6 +49,8 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "shots_file": str,
     "description": str,
     "overlong": str,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "text": str,
@@ -56,6 +59,18 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "labels": dict,
     "prompt": str,
     "label_words": list,
+    "chat": (bool, str),
+}
+_DECISION: dict[str, Any] = _SOURCE | {
+    "state": str,
+    "label": str,
+    "labels": dict,
+    "instructions": str,
+    "options": (dict, list),
+    "levels": list,
+    "yes": str,
+    "no": str,
+    "order": str,
 }
 _GENERATION: dict[str, Any] = _SOURCE | {
     "question": str,
@@ -65,15 +80,18 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "n_shots": int,
     "max_new_tokens": int,
     "stop": list,
+    "chat": (bool, str),
+    "multiturn": bool,
 }
 KINDS = {
+    "decision": _DECISION,
     "multiple-choice": _MULTIPLE_CHOICE,
     "classification": _CLASSIFICATION,
     "generation": _GENERATION,
 }
 PUBLISHED = Path(__file__).with_name("published.toml")
-_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization")
-_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization")
+_ASKED = ("prompt", "confidence", "n_shots", "max_new_tokens", "n_quantization", "chat", "multiturn")
+_FORWARDED = ("prompt", "rule", "n_shots", "description", "overlong", "n_quantization", "chat", "multiturn")
 
 
 def task_of(table: Table) -> Task:
@@ -88,6 +106,7 @@ def task_of(table: Table) -> Task:
         "multiple-choice": _multiple_choice,
         "classification": _classification,
         "generation": _generation,
+        "decision": _decision,
     }
     kind = table.values.get("kind")
     if not isinstance(kind, str) or kind not in builders:
@@ -138,7 +157,28 @@ def _classification(table: Table) -> Task:
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
         n_quantization=given.get("n_quantization", 128),
+        chat=given.get("chat"),
     )
+
+
+def _decision(table: Table) -> Task:
+    table.check(_DECISION, required=("state", "label", "instructions"))
+    given = table.values
+    options = given.get("options", {})
+    # TOML has no null: an empty description is none.
+    options = options if isinstance(options, dict) else dict.fromkeys(options)
+    described = {name: meaning or None for name, meaning in options.items()}
+    more = {name: given[name] for name in ("yes", "no", "order", "n_quantization") if name in given}
+
+    def load() -> list[Item]:
+        return [
+            text_item(row, {**given, "text": given["state"]}, task.classes) for row in _rows(table, "file")
+        ]
+
+    task = Decision(
+        table.name[-1], load, given["instructions"], described, tuple(given.get("levels", ())), **more
+    )
+    return task
 
 
 def _generation(table: Table) -> Task:

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
+from calbench.tasks._chat import Chat, ChatSetting, chat_of
 from calbench.tasks._items import Dataset, LabelledItem, Partition
 
 Confidence = Literal["sequence", "p-true", "self-reported"]
@@ -69,6 +70,9 @@ class Generation:
         Where an answer ends at the latest, and the texts that end it.
     n_quantization
         Items set aside for quantizers to read.
+    chat, multiturn
+        Whether a question is asked in turns, by the tokenizer's chat template, and whether answered ones
+        are turns of their own; see :class:`calbench.tasks.MultipleChoice`.
     """
 
     id: str
@@ -79,6 +83,8 @@ class Generation:
     max_new_tokens: int = 32
     stop: tuple[str, ...] = ("\n",)
     n_quantization: int = 128
+    chat: ChatSetting | None = None
+    multiturn: bool = False
 
     def __post_init__(self) -> None:
         if "{question}" not in self.prompt:
@@ -108,18 +114,25 @@ class Generation:
 
     def request(self, source: ModelSource) -> GenerationRequest:
         """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"
                 " its own) cannot write; choose a causal LM"
             )
-        return GenerationRequest(self.prompt, self.confidence, self.max_new_tokens, self.stop, self._preamble)
+        ending = self.confidence, self.max_new_tokens, self.stop
+        chat = chat_of(source, self.chat, multiturn=self.multiturn)
+        if chat is not None:
+            return GenerationRequest(self.prompt, *ending, chat=chat, shots=tuple(self._shots))
+        preamble = "".join(f"{asked} {answer}\n\n" for asked, answer in self._shots)
+        return GenerationRequest(self.prompt, *ending, preamble)
 
     @cached_property
-    def _preamble(self) -> str:
+    def _shots(self) -> list[tuple[str, str]]:
+        """Answered questions, and their answers."""
         shown = self.partition.training if self.n_shots else ()
         bare = GenerationRequest(self.prompt)
-        return "".join(f"{bare.text(item)} {open_question(item).answers[0]}\n\n" for item in shown)
+        return [(bare.text(item), open_question(item).answers[0]) for item in shown]
 
 
 @dataclass(frozen=True)
@@ -131,6 +144,8 @@ class GenerationRequest:
     max_new_tokens: int = 32
     stop: tuple[str, ...] = ("\n",)
     preamble: str = ""
+    chat: Chat | None = None
+    shots: tuple[tuple[str, str], ...] = ()
 
     @property
     def scoring(self) -> str:
@@ -139,7 +154,8 @@ class GenerationRequest:
 
     def text(self, item: LabelledItem) -> str:
         """Return what comes before the answer."""
-        return self.preamble + self.sample(item)
+        asked = self.sample(item)
+        return self.preamble + asked if self.chat is None else self.chat.prompt(asked, self.shots)
 
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: not the answered examples, which all share."""
@@ -162,6 +178,11 @@ class GenerationRequest:
             "confidence": self.confidence,
             "max_new_tokens": self.max_new_tokens,
             "stop": list(self.stop),
+            **(
+                {}
+                if self.chat is None
+                else {"chat": self.chat.identity(), "shots": list(map(list, self.shots))}
+            ),
         }
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
+from calbench.tasks._chat import Chat, ChatSetting, chat_of
 from calbench.tasks._items import Dataset, LabelledItem, Partition, normalized
 
 Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
@@ -79,6 +80,11 @@ class MultipleChoice:
         or refused.
     n_quantization
         Items set aside for quantizers to read.
+    chat
+        Whether a question is asked in turns, by the tokenizer's chat template; a text is the system
+        prompt. None leaves it to the model. An option then begins the assistant's turn, without a space.
+    multiturn
+        In a chat: whether answered questions are turns of their own, or stand before the question.
     """
 
     id: str
@@ -90,6 +96,8 @@ class MultipleChoice:
     description: str = ""
     overlong: Overlong = "truncate"
     n_quantization: int = 128
+    chat: ChatSetting | None = None
+    multiturn: bool = False
 
     def __post_init__(self) -> None:
         if "{question}" not in self.prompt:
@@ -143,17 +151,29 @@ class MultipleChoice:
         InputError
             There are too few examples for the prompt.
         """
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} is multiple choice, which {source.id!r} (a classifier with a head of its"
                 " own) cannot answer; choose a causal LM"
             )
-        return ChoiceRequest(self.rule, self.prompt, self._preamble, self.overlong)
+        chat = chat_of(source, self.chat, multiturn=self.multiturn)
+        if chat is None:
+            return ChoiceRequest(self.rule, self.prompt, self._preamble, self.overlong)
+        return ChoiceRequest(
+            self.rule, self.prompt, "", self.overlong, chat, tuple(self._shots), self.description
+        )
 
     @cached_property
     def _preamble(self) -> str:
+        answered = [f"{asked} {answer}" for asked, answer in self._shots]
+        return "".join(part + "\n\n" for part in (self.description, *answered) if part)
+
+    @cached_property
+    def _shots(self) -> list[tuple[str, str]]:
+        """Answered questions, and their answers."""
         if self.n_shots == 0:
-            return f"{self.description}\n\n" if self.description else ""
+            return []
         if self.load_shots is None:
             shots = [_question(item) for item in self.partition.training]
         else:
@@ -164,8 +184,7 @@ class MultipleChoice:
         if len(shots) < self.n_shots:
             raise InputError(f"task {self.id!r}: {self.n_shots} examples are wanted, there are {len(shots)}")
         bare = ChoiceRequest(self.rule, self.prompt)
-        answered = [bare.text(shot) + bare.continuations(shot)[shot.label] for shot in shots]
-        return "".join(part + "\n\n" for part in (self.description, *answered) if part)
+        return [(bare.text(shot), bare.continuations(shot)[shot.label][1:]) for shot in shots]
 
 
 @dataclass(frozen=True)
@@ -176,6 +195,14 @@ class ChoiceRequest:
     prompt: str
     preamble: str = ""
     overlong: Overlong = "truncate"
+    chat: Chat | None = None
+    shots: tuple[tuple[str, str], ...] = ()
+    description: str = ""
+
+    @property
+    def keeps_first_token(self) -> bool:
+        """Whether a context that is cut keeps its ``bos``."""
+        return True
 
     @property
     def scoring(self) -> str:
@@ -184,19 +211,26 @@ class ChoiceRequest:
 
     def text(self, item: LabelledItem) -> str:
         """Return what comes before the answer."""
+        asked = self._asked(item)
+        if self.chat is None:
+            return self.preamble + asked
+        return self.chat.prompt(asked, self.shots, self.description)
+
+    def _asked(self, item: LabelledItem) -> str:
         question = _question(item)
         lines = "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(question.options))
         fields = {"{question}": question.text, "{passage}": question.passage, "{options}": lines}
-        return self.preamble + _filled(self.prompt, fields)
+        return _filled(self.prompt, fields)
 
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: not the answered examples, which all share."""
-        return self.text(item)[len(self.preamble) :]
+        return self._asked(item)
 
     def continuations(self, item: LabelledItem) -> list[str]:
         """Return what may follow, one per option."""
         options = _question(item).options
-        return [f" {LETTERS[i] if self.rule == 'letter' else text}" for i, text in enumerate(options)]
+        space = " " if self.chat is None else ""
+        return [f"{space}{LETTERS[i] if self.rule == 'letter' else text}" for i, text in enumerate(options)]
 
     def lengths(self, item: LabelledItem, n_tokens: Sequence[int]) -> list[int]:
         """Return what each option's log-probability is divided by."""
@@ -214,6 +248,14 @@ class ChoiceRequest:
             "prompt": self.prompt,
             "preamble": self.preamble,
             "overlong": self.overlong,
+            **({} if self.chat is None else self._chat_identity(self.chat)),
+        }
+
+    def _chat_identity(self, chat: Chat) -> dict[str, Any]:
+        return {
+            "chat": chat.identity(),
+            "shots": [list(shot) for shot in self.shots],
+            "description": self.description,
         }
 
 

@@ -95,12 +95,22 @@ def test_training_pads_a_decoders_head_as_scoring_does(tmp_path):
     )
 
 
-def test_a_head_without_any_padding_token_is_refused(tmp_path):
+def test_a_head_without_any_padding_token_is_padded_with_one_that_ends_no_text(tmp_path):
     source = decoder_with_head(tmp_path, None)
     tokenizer = source.load_tokenizer()
     tokenizer.pad_token = None
-    with pytest.raises(InputError, match=r"set pad_token_id in the model's config\.json"):
-        score(source.load(), tokenizer, source, HEAD, ITEMS)
+    scored = score(source.load(), tokenizer, source, HEAD, ITEMS)
+    expected = [one_by_one(source.load(), tokenizer, HEAD, item) for item in ITEMS]
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+
+
+def test_a_head_reads_the_end_token_though_it_is_the_padding_token_too(tmp_path):
+    source = decoder_with_head(tmp_path, None)
+    tokenizer = source.load_tokenizer()
+    items = [Item(item.id, f"{item.text} [PAD]", 0) for item in ITEMS]
+    scored = score(source.load(), tokenizer, source, HEAD, items)
+    expected = [one_by_one(source.load(), tokenizer, HEAD, item) for item in items]
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
 
 
 def test_the_order_of_items_changes_nothing(decoder, monkeypatch):

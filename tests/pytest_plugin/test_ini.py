@@ -15,6 +15,7 @@ VALUES = {
     "tasks": ("tweets", "tweets"),
     "calibrators": ("temperature", "temperature"),
     "profile": ("quick", "quick"),
+    "items": ("500", 500),
     "seeds": ("1,2", (1, 2)),
     "bootstrap_seed": ("3", 3),
     "level": ("0.9", 0.9),

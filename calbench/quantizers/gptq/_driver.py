@@ -21,6 +21,8 @@ from calbench.quantizers.gptq._packed import PackedLinear
 from calbench.quantizers.gptq._solver import Grid, solve
 
 _BATCH_TOKENS = 4096
+# Of the largest hidden state: what a sum in another order may change.
+_CHAIN_TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,8 @@ def quantize_model(model: nn.Module, samples: QuantizationSamples, settings: Set
     stack = blocks(model)
     inside = {name: [t for t in targets if t.startswith(name + ".")] for name in stack}
     inside = {name: layers for name, layers in inside.items() if layers}
-    calls = _record_calls(model, stack, batches) if inside else {}
-    if any(len(of_block) != len(batches) for of_block in calls.values()):
-        # A block that runs several times, as ALBERT's does, has no inputs of its own.
+    calls = _chain(model, stack, batches) if inside else {}
+    if not calls:
         inside = {}
     if inside:
         for name, block in stack.items():
@@ -138,7 +139,9 @@ def _solved(
     size = settings.group_size if settings.group_size > 0 else weight.shape[1]
     grid = Grid(bits, size, settings.symmetric)
     try:
-        codes = solve(weight, hessian.mean(), grid, act_order=settings.act_order, damp=settings.damp)
+        codes = solve(
+            weight, _moments(hessian, weight), grid, act_order=settings.act_order, damp=settings.damp
+        )
     except QuantizationError as error:
         raise QuantizationError(f"{hessian.layers[0]}: {error}") from error
     start = 0
@@ -149,10 +152,23 @@ def _solved(
         start = stop
 
 
+def _moments(hessian: Hessian, weight: torch.Tensor) -> torch.Tensor:
+    """Second moments of a layer's inputs; of an expert that no sample was sent to, those of white noise.
+
+    With them GPTQ rounds to nearest. Few samples reach all of a hundred experts.
+    """
+    if hessian.n_tokens == 0 and all("_experts." in name for name in hessian.layers):
+        return torch.eye(weight.shape[1], device=weight.device)
+    return hessian.mean()
+
+
 def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
     """Pad samples on the right, texts of like length together."""
-    embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
-    vocabulary = int(embedding.num_embeddings)
+    try:
+        embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+        vocabulary = int(embedding.num_embeddings)
+    except NotImplementedError:  # CANINE reads characters and hashes them: any number will do
+        embedding, vocabulary = next(model.modules()), 1 << 31
     rows = sorted(samples.token_ids, key=len)
     largest = max(map(max, rows))
     if largest >= vocabulary:
@@ -162,7 +178,7 @@ def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
         if grouped[-1] and (len(grouped[-1]) + 1) * len(row) > _BATCH_TOKENS:
             grouped.append([])
         grouped[-1].append(row)
-    return [_padded(group, embedding.weight.device) for group in grouped]
+    return [_padded(group, next(embedding.parameters()).device) for group in grouped]
 
 
 def _padded(rows: list[tuple[int, ...]], device: torch.device) -> _Batch:
@@ -194,7 +210,10 @@ def _record_calls(
 
     def recorder(name: str, batch: _Batch) -> Callable[..., torch.Tensor]:
         def record(*args: Any, **kwargs: Any) -> torch.Tensor:
-            rest = dict(kwargs)
+            # A cache would grow with every run of the block.
+            rest: dict[str, Any] = {
+                k: None if k.startswith("past_key_value") else v for k, v in kwargs.items()
+            }
             hidden: torch.Tensor = args[0] if args else rest.pop("hidden_states")
             if name == first and batch.hidden is None:
                 batch.hidden = hidden
@@ -215,6 +234,57 @@ def _record_calls(
             if name in own:
                 block.forward = own[name]
     return calls
+
+
+def _chain(model: nn.Module, stack: dict[str, nn.Module], batches: list[_Batch]) -> dict[str, list[_Call]]:
+    """Learn what every block is called with, where each block's output is the next one's first input.
+
+    Empty where that is not so, and the model has to run as a whole: a decoder's first block does not
+    go on from the encoder's last, a block that runs several times (ALBERT's) has no input of its own,
+    and some hand more from block to block than their hidden states.
+    """
+    try:
+        calls = _record_calls(model, stack, batches)
+        if all(len(of_block) == len(batches) for of_block in calls.values()):
+            expected = _block_inputs(model, stack, batches[0])
+            found = replace(batches[0])
+            for name, block in stack.items():
+                if not _same(found.hidden, expected[name], found.mask):
+                    return {}
+                found.hidden = _run_block(block, calls[name], 0, found)
+            return calls
+    except Exception:  # noqa: BLE001 (of blocks that cannot be called alone: the whole model can)
+        return {}
+    return {}
+
+
+def _block_inputs(model: nn.Module, stack: dict[str, nn.Module], batch: _Batch) -> dict[str, torch.Tensor]:
+    """What each block reads where the model runs as it is."""
+    found: dict[str, torch.Tensor] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def record(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            found[name] = args[0] if args else kwargs["hidden_states"]
+
+        return record
+
+    handles = [b.register_forward_pre_hook(hook(n), with_kwargs=True) for n, b in stack.items()]
+    try:
+        _run_model(getattr(model, "base_model", model), 0, batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
+def _same(found: torch.Tensor | None, expected: torch.Tensor, mask: torch.Tensor) -> bool:
+    """Whether hidden states agree at all tokens that are no padding."""
+    if found is None or found.shape != expected.shape:
+        return False
+    difference = (found - expected).abs()
+    if difference.shape[:2] == mask.shape:
+        difference = difference[mask.bool().to(difference.device)]
+    return bool(difference.max() <= _CHAIN_TOLERANCE * max(1.0, float(expected.abs().max())))
 
 
 def _run_model(model: nn.Module, _: int, batch: _Batch) -> None:

@@ -1,0 +1,94 @@
+"""Whether a folder's files hold the model at full precision, and all of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from calbench.errors import InputError
+
+AUTOGPTQ = "quantize_config.json"
+# As safetensors names types: codes of 8 bits and less. Some models keep a table of bool or int64.
+_CODES = re.compile(r"F8_.*|F4.*|F6.*|I8|U8|I4|U4")
+_SCALES = re.compile(
+    r"(\.|_)(weight_scale(_inv|_2)?|weight_packed|weight_shape|input_scale|scale_inv|qweight|qzeros|scales"
+    r"|g_idx|absmax|SCB|quant_state.*|blocks|zero_point|activation_scale|k_scale|v_scale)$"
+)
+# Tables that older versions saved and newer ones compute.
+_COMPUTED = re.compile(
+    r"(position_ids|token_type_ids|inv_freq|masked_bias|attn\.bias|attention\.bias|freqs_cis|num_batches_tracked)$"
+)
+
+
+def quantized_tensors(folder: Path) -> list[str]:
+    """Return the names, with their types, of tensors that hold codes or scales of quantized weights."""
+    found = []
+    for file in sorted(folder.glob("*.safetensors")):
+        for name, described in _header(file).items():
+            kind = described.get("dtype", "") if isinstance(described, dict) else ""
+            if _CODES.fullmatch(kind) or (name != "__metadata__" and _SCALES.search(name)):
+                found.append(f"{name} ({kind})")
+    return found
+
+
+def _header(file: Path) -> dict[str, Any]:
+    """A safetensors file's table of contents: what it holds is known without reading any of it."""
+    try:
+        with file.open("rb") as opened:
+            (length,) = struct.unpack("<Q", opened.read(8))
+            header = json.loads(opened.read(length))
+    except (OSError, struct.error, ValueError, MemoryError, OverflowError):
+        return {}  # loading it says what is wrong with it
+    return header if isinstance(header, dict) else {}
+
+
+def check_used(model_id: str, location: str, model: Any, unexpected: Iterable[str]) -> None:
+    """Raise :class:`InputError` if a file's tensors belong to this model, and were not read.
+
+    A head for another task and the tower of another modality are no part of it. A bias that the
+    configuration leaves out is, and so are more blocks than it says.
+    """
+    known = {_pattern(name) for name, _ in model.named_modules()}
+    missed = [
+        name
+        for name in sorted(unexpected)
+        if not _COMPUTED.search(name) and _pattern(name.rpartition(".")[0]) in known
+    ]
+    if missed:
+        raise InputError(
+            f"model {model_id!r}: {location} holds {len(missed)} weights that its config.json leaves no place"
+            f" for: {', '.join(missed[:4])}; give the configuration that belongs to these weights"
+        )
+
+
+def _pattern(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def quantization_settings(folder: Path) -> dict[str, Any] | None:
+    """Read how a folder's weights were quantized, or None if its configuration does not say that.
+
+    From ``quantization_config`` in ``config.json``, or AutoGPTQ's ``quantize_config.json``.
+
+    Raises
+    ------
+    InputError
+        A file is not JSON.
+    """
+    for name in ("config.json", AUTOGPTQ):
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            contents = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{file} is not JSON: {error}") from None
+        settings = contents.get("quantization_config") if name == "config.json" else contents
+        if settings:
+            # AutoGPTQ's own file does not name the method.
+            return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
+    return None
