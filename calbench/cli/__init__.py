@@ -19,6 +19,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _listing,
     _monitor,
     _plot,
+    _rank,
     _recommend,
     _report,
     _run,
