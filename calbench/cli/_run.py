@@ -49,6 +49,13 @@ def run(
     n_resamples: Resamples = 2000,
     device: Device = "auto",
     allow_host: AllowHost = None,
+    max_age: Annotated[
+        float | None,
+        typer.Option(
+            envvar="CALBENCH_MAX_AGE",
+            help="Days after which servers that tell no build are asked anew; never, if left out.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option(help="Ask nothing; print how many requests and prompt tokens a served run takes.")
     ] = False,
@@ -84,12 +91,14 @@ def run(
         grid_of,
         served_estimate,
     )
-    from calbench.runtimes import allow
+    from calbench.runtimes import allow, forget_after
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
 
     size_limit()  # one that cannot be read is refused before the work
     allow(allow_host or ())
+    if max_age is not None:
+        forget_after(max_age)
     devices.choose(device)
     if executor is Executor.local and not replay:
         devices.device()
