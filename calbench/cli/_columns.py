@@ -16,14 +16,26 @@ from calbench.errors import InputError
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
 
-_FIELDS = ("item_id", "label", "logits", "probs", "positive", "confidence", "correct", "predicted")
+_FIELDS = (
+    "item_id",
+    "label",
+    "logits",
+    "probs",
+    "positive",
+    "confidence",
+    "correct",
+    "predicted",
+    "cluster_id",
+    "label_distribution",
+)
 
 Columns = Annotated[
     str,
     typer.Option(
         help="Names of the columns, where they differ, or paths such as doc.gold and choices[].logprob:"
         " item_id=, label=, logits= or probs= (one column of lists or of scores by name, a+b+c, or p_*),"
-        " positive= of two classes; confidence=, correct=, predicted= where only the top answer is known."
+        " positive= of two classes; confidence=, correct=, predicted= where only the top answer is known;"
+        " cluster_id= (what was sampled together), label_distribution= (how many people gave each class)."
     ),
 ]
 RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]

@@ -131,6 +131,8 @@ def encode_texts(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
+    if any(map(request.second, items)):
+        raise InputError("adapters are not trained on pairs of texts; choose a task of single texts")
     return [list(text.tokens) for text in encode(tokenizer, source, request, items)[0]]
 
 

@@ -11,6 +11,7 @@ from calbench.records._arrays import (
     check_correct,
     check_labels,
     check_probs,
+    checked_distribution,
     softmax,
 )
 from calbench.records._columns import ColumnFile, joined, open_columns, parts_of
@@ -44,6 +45,7 @@ __all__ = [
     "check_correct",
     "check_labels",
     "check_probs",
+    "checked_distribution",
     "digest",
     "head_of",
     "joined",

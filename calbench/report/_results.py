@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import calbench
+from calbench import tasks
 from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
@@ -43,6 +44,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "cell": cell.id,
         "model": cell.model,
         "task": cell.task,
+        "group": tasks.group_of(cell.task),
         "quantizer": cell.quantizer,
         "calibrator": cell.calibrator,
         "seed": first.seed,

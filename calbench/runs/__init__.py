@@ -15,7 +15,7 @@ from calbench.runs._cells import (
 )
 from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
-from calbench.runs._inference_run import InferenceRun, unreported
+from calbench.runs._inference_run import InferenceRun, n_near_duplicates, unreported
 from calbench.runs._looks import CellLook, cell_looks
 from calbench.runs._result_cache import ResultCache, about
 from calbench.runs._runner import (
@@ -58,6 +58,7 @@ __all__ = [
     "division",
     "estimate_text",
     "grid_of",
+    "n_near_duplicates",
     "quantizer_order",
     "read_records",
     "served_estimate",

@@ -35,17 +35,20 @@ def cell_looks(runner: Runner, cell: Cell) -> tuple[CellLook, ...]:
     """Return the looks at a cell that this run may take, in order.
 
     The first is at the profile's test items, and calibrators are fitted on the profile's calibration
-    items at all of them. How many items were planned is kept in the store: who asks more in a later run
+    items at all of them. A task whose items lie in clusters is looked at once. How many items were planned is kept in the store: who asks more in a later run
     spends from what was kept for that.
     """
     source = runner.source(cell.model).model
-    n_items = len(tasks.get(cell.task).partition.evaluation)
+    evaluation = tasks.get(cell.task).partition.evaluation
+    n_items = len(evaluation)
     n_calibration, first = runner.profile.sizes(source.architecture, n_items)
     there = n_items - n_calibration
     wanted = runner.most_items
     if wanted is None:
         wanted = there if source.architecture in runner.profile.asks_on else first
     most = min(max(wanted, first), there)
+    if tasks.clusters_of(evaluation):  # a later look might ask of a cluster that calibrators were fitted on
+        most = first
     totals = planned_totals(runner.store, _question(runner, cell, (n_calibration, first)), most)
     planned = looks(totals[0], first=first, extended=totals[1:])
     found, spans, asked = list[CellLook](), tuple[Span, ...](), first

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import calbench
-from calbench import calibrators
+from calbench import calibrators, tasks
 from calbench.calibrators import is_built_in
 from calbench.registry import Spec
 from calbench.runs._builds import epsilon_of
@@ -80,6 +80,8 @@ def about(
         **({"parts": parts} if parts else {}),
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
         "records": [runner.record(cell.model, name, cell.task).key for name in names],
+        "group": tasks.group_of(cell.task),
+        "items": runner.record(cell.model, source.reference, cell.task).described_by,
         "epsilon": [epsilon_of(source, name) for name in names],
         "profile": runner.profile.name,
         "seeds": list(seeds),

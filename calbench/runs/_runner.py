@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -11,13 +11,22 @@ from typing import Any, Protocol
 
 from calbench import devices, models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError
-from calbench.gates import SEED, Arm, Comparison, FittedSplit, division, split_items, transfer_between
+from calbench.gates import (
+    SEED,
+    Arm,
+    Comparison,
+    FittedSplit,
+    clusters_of,
+    division,
+    split_items,
+    transfer_between,
+)
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
 from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import REFERENCE, Cell, Profile
-from calbench.runs._inference_run import InferenceRun, Reported, noisy, unreported
+from calbench.runs._inference_run import InferenceRun, Reported, described, noisy, similar, unreported
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
@@ -82,7 +91,8 @@ class Measured:
         if self.reference is self.candidate:
             del sides["quantized"]
         noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
-        return (*self.comparison.warnings, *(f"{name}: {note}" for name, note in noted if note))
+        alike = filter(None, [similar(self.reference)])
+        return (*self.comparison.warnings, *alike, *(f"{name}: {note}" for name, note in noted if note))
 
 
 @dataclass(eq=False)
@@ -195,7 +205,10 @@ class Runner:
             self._compute(model, quantizer, task, span)
             found = self.store.get(identity)
             assert found is not None  # noqa: S101 (_compute put it there, or raised)
-        return found
+        asked = tasks.get(task)
+        return replace(
+            found, predictions=described(found.predictions, self.items(self.source(model).model, asked, span))
+        )
 
     def _compute(self, model: str, quantizer: str, task: str, span: Span | None) -> None:
         """Load a model once and ask it every planned task that has no record yet, or a part of this one."""
@@ -320,17 +333,18 @@ class Runner:
         task = tasks.get(cell.task)
         source = self.source(cell.model).model
         n_calibration = self.profile.sizes(source.architecture, len(task.partition.evaluation))[0]
+        clusters = clusters_of(record.predictions)
         split = (
-            split_items(ids, n_calibration=n_calibration, seed=seed)
+            split_items(ids, n_calibration=n_calibration, seed=seed, clusters=clusters)
             if calibrator is None
-            else division(ids, calibrator, n_calibration=n_calibration, seed=seed)
+            else division(ids, calibrator, n_calibration=n_calibration, seed=seed, clusters=clusters)
         )
         key = (record.key, seed, bool(split.calibration))
         if key not in self._splits:
             self._splits[key] = FittedSplit.of(
                 record.predictions,
                 split,
-                resamples=self.resamples(split.test, seed),
+                resamples=self.resamples(split.test, seed, clusters),
                 epsilon=epsilon_of(source, quantizer),
                 fit_seed=seed,
             )
@@ -348,12 +362,15 @@ class Runner:
             self._splits[key] = side.with_test(test, self.resamples(test.item_ids.tolist(), seed))
         return self._splits[key]
 
-    def resamples(self, test: Iterable[str], seed: int) -> Resamples:
+    def resamples(
+        self, test: Sequence[str], seed: int, clusters: Mapping[str, str] | None = None
+    ) -> Resamples:
         """Return the resamples of a division's test items: those of every record of these items."""
         return resamples_for(
             test,
             n_resamples=self.n_resamples,
             seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
+            clusters=[clusters[item] for item in test] if clusters else None,
         )
 
     def narrowed(self, profile: Profile) -> Runner:

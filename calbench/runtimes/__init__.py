@@ -1,6 +1,6 @@
 """Who answers: torch in this process, llama.cpp in a child process, or a server."""
 
-from calbench.runtimes._access import allow
+from calbench.runtimes._access import allow, forget_after, oldest_answer
 from calbench.runtimes._chat import ChatServer, count_messages
 from calbench.runtimes._connect import Connection, connected, reconnected
 from calbench.runtimes._gguf_writing import write_gguf
@@ -38,6 +38,8 @@ __all__ = [
     "connected",
     "count_messages",
     "count_requests",
+    "forget_after",
+    "oldest_answer",
     "reconnected",
     "require",
     "serving",

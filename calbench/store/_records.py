@@ -48,6 +48,14 @@ class StoredPredictions:
     provenance: Mapping[str, Any]
 
     @property
+    def described_by(self) -> str:
+        """A digest of what is known of the items that no answer depends on; ``""`` if nothing is."""
+        shares = getattr(self.predictions, "label_distribution", None)
+        clusters = self.predictions.cluster_ids
+        known = [array.tolist() for array in (clusters, shares) if array is not None]
+        return key_of({"known": known}) if known else ""
+
+    @property
     def class_vectors(self) -> Predictions:
         """The predictions, if they hold every class; raises :class:`InputError` for top answers alone."""
         if isinstance(self.predictions, TopLabelPredictions):

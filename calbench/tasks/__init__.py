@@ -18,11 +18,13 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
+    clusters_of,
     hash_items,
     normalized,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks._named import get, is_place, named
+from calbench.tasks._named import get, group_of, is_place, named
+from calbench.tasks._near_duplicates import near_duplicates
 from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
@@ -49,13 +51,16 @@ __all__ = [
     "SequenceClassification",
     "Task",
     "closed",
+    "clusters_of",
     "declare",
     "get",
+    "group_of",
     "hash_items",
     "is_place",
     "is_right",
     "named",
     "names",
+    "near_duplicates",
     "normal_form",
     "normalized",
     "open_question",

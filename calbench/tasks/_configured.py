@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._data import DataSource
 from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation, OpenQuestion
-from calbench.tasks._items import Item
+from calbench.tasks._items import AnyItem, Item, by_likeness
 from calbench.tasks._multiple_choice import MultipleChoice, Question
 from calbench.tasks._registry import Task, registry
-from calbench.tasks._rows import Row, exploded, open_question, question, text_item
+from calbench.tasks._rows import NEAR_DUPLICATES, Row, exploded, open_question, question, text_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _SOURCE: dict[str, Any] = {
     "columns": list,
     "explode": dict,
     "id": str,
+    "cluster": str,
     "n_items": int,
     "n_quantization": int,
 }
@@ -43,6 +44,7 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "answer": str,
     "keys": str,
     "answer_start": int,
+    "label_distribution": str,
     "prompt": str,
     "rule": str,
     "n_shots": int,
@@ -54,7 +56,9 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
 }
 _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "text": str,
+    "pair": str,
     "label": str,
+    "label_distribution": str,
     "classes": list,
     "labels": dict,
     "prompt": str,
@@ -133,7 +137,7 @@ def _multiple_choice(table: Table) -> Task:
         raise table.error(None, "give options (where an item's own are) or choices (the same for every item)")
 
     def load(key: str = "file") -> list[Question]:
-        return [question(row, given) for row in _rows(table, key)]
+        return _clustered([question(row, given) for row in _rows(table, key)], given)
 
     return MultipleChoice(
         table.name[-1],
@@ -148,7 +152,7 @@ def _classification(table: Table) -> Task:
     given = table.values
 
     def load() -> list[Item]:
-        return [text_item(row, given, given["classes"]) for row in _rows(table, "file")]
+        return _clustered([text_item(row, given, given["classes"]) for row in _rows(table, "file")], given)
 
     return SequenceClassification(
         table.name[-1],
@@ -188,7 +192,7 @@ def _generation(table: Table) -> Task:
         raise table.error("answers", "answers is []; name one column or more")
 
     def load() -> list[OpenQuestion]:
-        return [open_question(row, given) for row in _rows(table, "file")]
+        return _clustered([open_question(row, given) for row in _rows(table, "file")], given)
 
     return Generation(
         table.name[-1],
@@ -196,6 +200,10 @@ def _generation(table: Table) -> Task:
         stop=tuple(given.get("stop", ("\n",))),
         **{name: given[name] for name in _ASKED if name in given},
     )
+
+
+def _clustered(items: list[AnyItem], given: Mapping[str, Any]) -> list[AnyItem]:
+    return by_likeness(items) if given.get("cluster") == NEAR_DUPLICATES else items
 
 
 def _rows(table: Table, key: str) -> Iterator[Row]:

@@ -28,6 +28,11 @@ class OpenQuestion:
     id: str
     text: str
     answers: tuple[str, ...]
+    cluster: str = ""
+
+    @property
+    def distribution(self) -> None:
+        """There are no classes to be shared out."""
 
     @property
     def label(self) -> int:
@@ -130,7 +135,7 @@ class Generation:
     @cached_property
     def _shots(self) -> list[tuple[str, str]]:
         """Answered questions, and their answers."""
-        shown = self.partition.training if self.n_shots else ()
+        shown = self.partition.training[: self.n_shots]
         bare = GenerationRequest(self.prompt)
         return [(bare.text(item), open_question(item).answers[0]) for item in shown]
 

@@ -102,6 +102,22 @@ def test_a_changed_build_is_another_record(serve, model, tmp_path):  # noqa: F81
     assert bench(tmp_path).record("m", "bf16", "served-t").key != first
 
 
+def test_a_server_that_tells_no_build_is_asked_anew_after_a_while(serve, model, tmp_path, monkeypatch):  # noqa: F811
+    address, _ = serve(version=None)
+    model(bf16=address)
+
+    def key():
+        return bench(tmp_path).record("m", "bf16", "served-t").key
+
+    at_all = key()
+    monkeypatch.setenv("CALBENCH_MAX_AGE", "7")
+    within = key()
+    assert within == key() != at_all
+    (kept,) = (tmp_path / "served").glob("*.json")
+    kept.write_text(kept.read_text().replace('"since": "20', '"since": "19'))
+    assert key() != within
+
+
 def test_a_stored_record_is_replayed_without_the_server(serve, model, tmp_path):  # noqa: F811
     address, server = serve()
     model(bf16=address)
