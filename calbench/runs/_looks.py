@@ -35,8 +35,8 @@ def cell_looks(runner: Runner, cell: Cell) -> tuple[CellLook, ...]:
     """Return the looks at a cell that this run may take, in order.
 
     The first is at the profile's test items, and calibrators are fitted on the profile's calibration
-    items at all of them. A task whose items lie in clusters is looked at once. How many items were planned is kept in the store: who asks more in a later run
-    spends from what was kept for that.
+    items at all of them. A task whose items lie in clusters is looked at once. How many items were planned
+    is kept in the store: who asks more in a later run spends from what was kept for that.
     """
     source = runner.source(cell.model).model
     evaluation = tasks.get(cell.task).partition.evaluation
