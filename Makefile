@@ -107,6 +107,7 @@ dist: install
 # Whether gates keep their promise in worlds where the truth is known.
 simulate: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000 --only worlds --statistic shared
 
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py

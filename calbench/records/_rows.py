@@ -31,7 +31,9 @@ from calbench.records._vectors import (
 # Columns that say of which run a row is; a record is of one.
 _RUN = re.compile(
     r"(?!.*(answer|output|response|pred|prob|conf|score|label|text|correct))(model|quant|n_quant).*|tasks?|benchmark|"
-    r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id)?|epoch|"
+    r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id|_name)?|epoch|"
+    r"(n_?|num_?)?(few_?)?shots?|num_fewshot|experiment(_id|_name)?|engine|backend|runtime|temperature|"
+    r"prompt_(template|version)|"
     r"checkpoint|dtype|(n_)?bits",
     re.IGNORECASE,
 )

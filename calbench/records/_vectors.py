@@ -66,7 +66,7 @@ def _class_names(names: list[str]) -> tuple[str, ...]:
     def bare(texts: list[str]) -> list[str]:
         shared = _shared_beginning(texts)
         if not all(text[len(shared) :].isdecimal() for text in texts):
-            shared = shared[: max(map(shared.rfind, "_.- ")) + 1]
+            shared = shared[: max(map(shared.rfind, "_.- ([{:=>)]}<")) + 1]
         return [text[len(shared) :] for text in texts]
 
     stripped = [text[::-1] for text in bare([text[::-1] for text in bare(names)])]
@@ -78,6 +78,8 @@ def scores_of(
 ) -> Scores:
     """Return the scores that one column holds: numbers, lists of them, or scores by name."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        if values.ndim == 3 and values.shape[1] == 1:  # a batch of one item a row
+            values = values[:, 0]
         if values.ndim > 2:
             raise InputError(f"{name} has shape {values.shape}; (n_samples, n_classes) is wanted")
         return Scores(values.reshape(len(values), -1).astype(np.float64, copy=False))

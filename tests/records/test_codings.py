@@ -433,3 +433,23 @@ def test_percents_of_the_positive_class_may_be_written_as_such(tmp_path):
     assert read(path, columns=names).probs[:, 1] == pytest.approx([0.805, 0.2], abs=1e-6)
     with pytest.raises(InputError, match="add --percent"):
         read(path, columns=ColumnNames(row_ids=True, positive="p", label="y"))
+
+
+def test_what_class_columns_share_around_their_names_is_left_out(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("y,P(cat),P(dog)\ndog,0.2,0.8\ncat,0.9,0.1\n")
+    record = read(path, columns=ColumnNames(row_ids=True, label="y", probs=("P(cat)", "P(dog)")))
+    assert record.labels.tolist() == [1, 0]
+
+
+def test_a_batch_of_one_item_a_row_is_that_item(tmp_path):
+    np.savez(tmp_path / "x.npz", logits=np.array([[[2.0, 1.0]], [[0.5, 3.0]]]), label=[0, 1])
+    assert read(tmp_path / "x.npz", columns=ROWS).logits.tolist() == [[2.0, 1.0], [0.5, 3.0]]
+
+
+@pytest.mark.parametrize("column", ["n_shots", "num_fewshot", "run_name", "temperature", "prompt_template"])
+def test_other_settings_of_a_run_are_not_pooled_either(tmp_path, column):
+    path = tmp_path / "x.csv"
+    path.write_text(f"label,logits_0,logits_1,{column}\n0,1.5,-2,0\n1,0.5,2,5\n")
+    with pytest.raises(InputError, match=rf"mixes 2 values of {column} .*--where {column}=VALUE"):
+        read(path, columns=ROWS)
