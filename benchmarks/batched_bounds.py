@@ -1,85 +1,148 @@
 """The gate's bounds of thousands of draws at once, for simulations: what calbench.statistics does one by one.
 
-Two models, 15 bins each. All that the bounds read of a draw are its sums per model and bin, their
-covariances, and the variances that the confidences promise. ``check`` compares with the library.
+Two models. All that the bounds read of a draw are its sums per model and group, their covariances, the
+variances that the confidences promise, and how skewed the items' differences are. ``check`` compares with
+the library.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
 
 from calbench.metrics import Outcomes, get
+from calbench.metrics._binning import uniform_bins
 from calbench.statistics import Design
 from calbench.statistics import _bounds as library
 from calbench.statistics._bounds import absolute_sum_bounds
 
-N_BINS = 15
-FIRST, SECOND = slice(0, N_BINS), slice(N_BINS, 2 * N_BINS)
+
+@dataclass(frozen=True)
+class Statistic:
+    """A calibration error: how items are grouped, and whether the reference is on the candidate's groups."""
+
+    n_bins: int = 15
+    triangular: bool = False
+    shared: bool = False
+
+    @property
+    def metric(self) -> str:
+        name = "ece_shared_bins" if self.shared else "ece"
+        options = [] if self.n_bins == (5 if self.shared else 15) else [f"n_bins={self.n_bins}"]
+        return f"{name}[{','.join(options)}]" if options else name
+
+    def groups(self, confidences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the groups of each item and the share that each gets, ``(slots, r, n)``."""
+        if not self.triangular:
+            return uniform_bins(confidences, self.n_bins)[None], np.ones((1, 1, 1))
+        groups, shares = triangular_bins(confidences.ravel(), self.n_bins)
+        return tuple(np.moveaxis(a.reshape(*confidences.shape, 2), 2, 0) for a in (groups, shares))
+
+
+def triangular_bins(values, n_bins):
+    """Return the two bins ``(n, 2)`` whose middles each value in [0, 1] lies between, and its shares of them.
+
+    The share falls linearly from 1 at a bin's middle to 0 at the next one's, so that nothing leaps as a
+    value crosses an edge. Beyond the outermost middles all goes to the outermost bin.
+    """
+    place = np.clip(values * n_bins - 0.5, 0.0, n_bins - 1.0)
+    lower = np.minimum(place.astype(np.intp), max(n_bins - 2, 0))
+    upper_share = place - lower
+    groups = np.stack([lower, np.minimum(lower + 1, n_bins - 1)], axis=1)
+    return groups, np.stack([1 - upper_share, upper_share], axis=1)
+
+
+ECE = Statistic()
+SHARED = Statistic(5, shared=True)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums ``(r, 30)`` of the candidate's and the reference's gaps by bin, and what goes with them."""
+    """Sums ``(r, 2 B)`` of the candidate's and the reference's gaps by group, and what goes with them."""
 
     sums: np.ndarray
-    covariances: np.ndarray  # (r, 30, 30)
+    covariances: np.ndarray  # (r, 2 B, 2 B)
     promised: np.ndarray
-    alone: np.ndarray  # bins of a single item
+    alone: np.ndarray  # groups of a single item
+    squares: np.ndarray  # (r, 2): of the items' signed differences, in bounds of both models and of their
+    cubes: np.ndarray  # difference
     n: int
     df: int | None = None
 
     @property
+    def sides(self) -> tuple[slice, slice]:
+        b = self.sums.shape[1] // 2
+        return slice(0, b), slice(b, 2 * b)
+
+    @property
     def swapped(self) -> Moments:
-        order = np.r_[N_BINS : 2 * N_BINS, 0:N_BINS]
-        turned = self.covariances[:, order][:, :, order]
-        return Moments(
-            self.sums[:, order], turned, self.promised[:, order], self.alone[:, order], self.n, self.df
-        )
+        order = np.roll(np.arange(self.sums.shape[1]), self.sums.shape[1] // 2)
+        turned = {k: getattr(self, k)[:, order] for k in ("sums", "promised", "alone")}
+        turned |= {"covariances": self.covariances[:, order][:, :, order], "cubes": self.cubes * [-1, 1]}
+        return replace(self, **turned)
 
-    def quantile(self, tail: float) -> float:
-        return float(ndtri(1 - tail) if self.df is None else stdtrit(self.df, 1 - tail))
+    def quantile(self, tail):
+        return ndtri(1 - tail) if self.df is None else stdtrit(self.df, 1 - tail)
 
 
-def moments(candidate, reference, clusters=None) -> Moments:
+def moments(candidate, reference, clusters=None, statistic: Statistic = ECE) -> Moments:
     """Reduce answers, each a pair of confidences and correctness ``(r, n)``."""
     r, n = candidate[0].shape
+    width = statistic.n_bins
     gaps = [confidences - correct for confidences, correct in (candidate, reference)]
-    bins = [library_bins(confidences) for confidences, _ in (candidate, reference)]
+    on = (candidate[0], candidate[0] if statistic.shared else reference[0])
+    found = [statistic.groups(confidences) for confidences in on]
+    bins = [groups for groups, _ in found]
+    parts = [shares * gap for (_, shares), gap in zip(found, gaps, strict=True)]
+    rows = np.arange(r)[:, None]
 
     def add(places, weights, width):
-        flat = (np.arange(r)[:, None] * width + places).ravel()
+        flat = (rows * width + places).ravel()
         return np.bincount(flat, weights=np.ravel(weights), minlength=r * width).reshape(r, width)
 
-    def both(weights):
-        return np.concatenate([add(b, w, N_BINS) for b, w in zip(bins, weights, strict=True)], axis=1)
+    def each(places, weights, width=width):
+        slots = zip(places, np.broadcast_to(weights, (len(places), r, n)), strict=True)
+        return sum(add(p, w, width) for p, w in slots)
 
-    sums = both(gaps)
-    promised = both([c * (1 - c) for c, _ in (candidate, reference)])
-    alone = both([np.ones((r, n))] * 2) == 1
+    sums = np.concatenate([each(b, p) for b, p in zip(bins, parts, strict=True)], axis=1)
+    doubts = [s**2 * c * (1 - c) for (_, s), (c, _) in zip(found, (candidate, reference), strict=True)]
+    promised = np.concatenate([each(b, d) for b, d in zip(bins, doubts, strict=True)], axis=1)
+    alone = np.concatenate([each(b, np.ones((r, n))) == 1 for b in bins], axis=1)
+    apart = np.sign(sums[:, :width] - sums[:, width:])
+    own, its = np.sign(sums[:, :width]), np.sign(sums[:, width:])
+    signed = [
+        sum(
+            turn * np.take_along_axis(signs, place, axis=1) * part
+            for turn, signs, b, p in zip((1, -1), pair, bins, parts, strict=True)
+            for place, part in zip(b, p, strict=True)
+        )
+        for pair in ((own, its), (apart, apart))
+    ]
     if clusters is not None:
         n_clusters = int(clusters.max()) + 1
-        parts = [add(clusters * N_BINS + b, g, n_clusters * N_BINS) for b, g in zip(bins, gaps, strict=True)]
-        by_unit = np.concatenate([p.reshape(r, n_clusters, N_BINS) for p in parts], axis=2)
-        sizes = np.bincount(clusters)
-        by_unit -= sizes[:, None] * sums[:, None, :] / n
+        wide = n_clusters * width
+        by_unit = [each(clusters * width + b, p, wide) for b, p in zip(bins, parts, strict=True)]
+        by_unit = np.concatenate([p.reshape(r, n_clusters, width) for p in by_unit], axis=2)
+        signed = [add(np.broadcast_to(clusters, (r, n)), s, n_clusters) for s in signed]
+        by_unit -= np.bincount(clusters)[:, None] * sums[:, None, :] / n
         covariances = np.einsum("rki,rkj->rij", by_unit, by_unit) * n_clusters / (n_clusters - 1)
-        return Moments(sums, covariances, promised, alone, n, n_clusters - 1)
-    covariances = np.zeros((r, 2 * N_BINS, 2 * N_BINS))
-    diagonal = np.arange(2 * N_BINS)
-    covariances[:, diagonal, diagonal] = both([g * g for g in gaps])
-    crossed = add(bins[0] * N_BINS + bins[1], gaps[0] * gaps[1], N_BINS**2).reshape(r, N_BINS, N_BINS)
-    covariances[:, FIRST, SECOND], covariances[:, SECOND, FIRST] = crossed, crossed.transpose(0, 2, 1)
-    covariances -= sums[:, :, None] * sums[:, None, :] / n
-    return Moments(sums, covariances, promised, alone, n)
-
-
-def library_bins(confidences: np.ndarray) -> np.ndarray:
-    from calbench.metrics._binning import uniform_bins
-
-    return uniform_bins(confidences, N_BINS)
+        df = n_clusters - 1
+    else:
+        covariances, df = np.zeros((r, 2 * width, 2 * width)), None
+        for i, one in enumerate(zip(bins, parts, strict=True)):
+            for j, other in enumerate(zip(bins, parts, strict=True)):
+                crossed = sum(
+                    add(b * width + d, p * q, width**2)
+                    for b, p in zip(*one, strict=True)
+                    for d, q in zip(*other, strict=True)
+                )
+                place = slice(i * width, (i + 1) * width), slice(j * width, (j + 1) * width)
+                covariances[:, place[0], place[1]] = crossed.reshape(r, width, width)
+        covariances -= sums[:, :, None] * sums[:, None, :] / n
+    squares, cubes = (np.stack([(s**k).sum(axis=1) for s in signed], axis=1) for k in (2, 3))
+    return Moments(sums, covariances, promised, alone, squares, cubes, n, df)
 
 
 def bounds(moments: Moments, levels=(0.95,)) -> np.ndarray:
@@ -95,53 +158,61 @@ def bounds(moments: Moments, levels=(0.95,)) -> np.ndarray:
 
 
 def _at(way, m: Moments, level: float) -> np.ndarray:
-    centre, straight, bent, share, short, unnoticed, bend = way
+    centre, variance, share, short, skew = way
     lax = min(1.0, (1 - level) / library._LAX)
-    bend = 1 - (1 - bend) * lax
-    deviation = np.sqrt(straight + bend * np.maximum(bent - straight, 0))
-    short = np.maximum(0, short - unnoticed * lax * deviation)
-    tail = (1 - level) / 2 * share * (library._REST + (1 - library._REST) * lax)
-    return centre + short + m.quantile(tail) * deviation
+    z = m.quantile((1 - level) / 2 * share * (library._REST + (1 - library._REST) * lax))
+    return centre + short + z * np.sqrt(variance) + np.maximum(z**2 - 1, 0) / 3 * skew
 
 
 def _ways(m: Moments):
+    first, second = m.sides
     empirical = np.maximum(np.einsum("rii->ri", m.covariances), 0)
     variances = np.maximum(empirical, m.promised)
     deviations, added = np.sqrt(variances), variances - empirical
     signs = np.sign(m.sums)
-    value, slope, rest = _corrected(m.sums[:, FIRST], deviations[:, FIRST], library._least_bias)
-    short = library._SHORT * deviations[:, FIRST].sum(axis=1)
+    value, slope, rest = _corrected(m.sums[:, first], deviations[:, first], library._least_bias)
+    wanting = library._wanting(np.abs(m.sums) / np.where(deviations > 0, deviations, 1)) * deviations
+    short = library._SHORT * wanting[:, first].sum(axis=1)
 
-    low, its_slope, its_rest = _corrected(m.sums[:, SECOND], deviations[:, SECOND], library._most_bias)
-    scale = deviations[:, FIRST] * deviations[:, SECOND]
-    own = np.einsum("rii->ri", m.covariances[:, FIRST, SECOND])
+    low, its_slope, its_rest = _corrected(m.sums[:, second], deviations[:, second], library._most_bias)
+    scale = deviations[:, first] * deviations[:, second]
+    own = np.einsum("rii->ri", m.covariances[:, first, second])
     correlation = np.clip(np.divide(own, scale, out=np.zeros_like(own), where=scale > 0), -1, 1)
-    bent = _quadratic(np.concatenate([signs[:, FIRST] * slope, -signs[:, SECOND] * its_slope], axis=1), m)
+    bent = _quadratic(np.concatenate([signs[:, first] * slope, -signs[:, second] * its_slope], axis=1), m)
     bent += (rest**2 + its_rest**2 - 2 * correlation**2 * rest * its_rest).sum(axis=1)
-    shares = np.where(m.alone[:, SECOND], library._SHORT_ALONE, library._SHORT)
+    shares = np.where(m.alone[:, second], library._SHORT_ALONE, library._SHORT)
     bent = np.maximum(bent, 0) + added.sum(axis=1)
-    fine_short = short + (shares * deviations[:, SECOND]).sum(axis=1)
-    fine = value - low, bent, bent, library._FINE_SHARE, fine_short, library._UNNOTICED, 1.0
+    skew = np.maximum(m.cubes[:, 0], 0) / np.maximum(m.squares[:, 0], 1e-12)
+    fine_short = short + (shares * wanting[:, second]).sum(axis=1)
+    bias = np.abs(m.sums).sum(axis=1) - value - low
+    corrected = bias + fine_short
+    fine = value - low, bent, library._share(corrected, np.sqrt(bent)), fine_short, skew
 
-    total = m.sums[:, SECOND].sum(axis=1, keepdims=True)
-    spread = np.maximum(m.covariances[:, SECOND, SECOND].sum(axis=(1, 2)), 0)
-    largest = np.maximum(spread, m.promised[:, SECOND].sum(axis=1))
+    total = m.sums[:, second].sum(axis=1, keepdims=True)
+    spread = np.maximum(m.covariances[:, second, second].sum(axis=(1, 2)), 0)
+    largest = np.maximum(spread, m.promised[:, second].sum(axis=1))
     low, its_slope, its_rest = _corrected(total, np.sqrt(largest)[:, None], library._most_bias)
     sign = np.sign(total)
-    ones = np.ones(N_BINS)
-    straight = _quadratic(np.concatenate([signs[:, FIRST], -sign * ones], axis=1), m)
-    bent = _quadratic(np.concatenate([signs[:, FIRST] * slope, -sign * its_slope * ones], axis=1), m)
+    ones = np.ones(m.sums.shape[1] // 2)
+    bent = _quadratic(np.concatenate([signs[:, first] * slope, -sign * its_slope * ones], axis=1), m)
     bent += (rest**2).sum(axis=1) + its_rest[:, 0] ** 2
-    more = added[:, FIRST].sum(axis=1) + largest - spread
-    straight, bent = np.maximum(straight, 0) + more, np.maximum(bent, 0) + more
-    laxity = short, library._UNNOTICED_COARSE, library._COARSE_BEND
-    coarse = value - low, straight, bent, library._COARSE_SHARE, *laxity
+    more = added[:, first].sum(axis=1) + largest - spread
+    coarse = value - low, np.maximum(bent, 0) + more, library._COARSE_SHARE, short, skew
+    return fine, coarse, _apart(m, empirical, own)
 
-    difference = m.sums[:, FIRST] - m.sums[:, SECOND]
-    turned = np.sign(difference)
+
+def _apart(m: Moments, empirical, own):
+    first, second = m.sides
+    difference = m.sums[:, first] - m.sums[:, second]
+    deviations = np.sqrt(np.maximum(empirical[:, first] + empirical[:, second] - 2 * own, 0))
+    centre, slope, rest = _corrected(difference, deviations, library._least_bias)
+    turned = np.sign(difference) * slope
     variance = np.maximum(_quadratic(np.concatenate([turned, -turned], axis=1), m), 0)
-    apart = np.abs(difference).sum(axis=1), variance, variance, library._FINE_SHARE, 0.0, 0.0, 1.0
-    return fine, coarse, apart
+    variance += (rest**2).sum(axis=1) + 1
+    t = np.abs(difference) / np.where(deviations > 0, deviations, 1)
+    short = 1 + library._SHORT * (library._wanting(t) * deviations).sum(axis=1)
+    skew = np.maximum(m.cubes[:, 1] + 1, 0) / (m.squares[:, 1] + 1)
+    return centre, variance, library._APART_SHARE, short, skew
 
 
 def _corrected(sums, deviations, bias):
@@ -155,13 +226,17 @@ def _quadratic(weights, m: Moments):
     return np.matmul(weights[:, None, :], np.matmul(m.covariances, weights[:, :, None]))[:, 0, 0]
 
 
-def check(candidate, reference, clusters=None, n_checked: int = 2) -> None:
-    """Raise unless the first draws have the library's bounds."""
-    ours = bounds(moments(candidate, reference, clusters))[:n_checked, 0]
+def check(candidate, reference, clusters=None, n_checked: int = 2, statistic: Statistic = ECE) -> None:
+    """Raise unless the first draws have the library's bounds; it has no triangular bins."""
+    if statistic.triangular:
+        return
+    ours = bounds(moments(candidate, reference, clusters, statistic))[:n_checked, 0]
     design = None if clusters is None else Design.of(len(clusters), clusters=clusters)
+    metric = get(statistic.metric)
     for row in range(min(n_checked, len(ours))):
-        pair = [
-            get("ece").absolute_sums(Outcomes.from_top_label(c[row], k[row]))
-            for c, k in (candidate, reference)
-        ]
-        np.testing.assert_allclose(ours[row], absolute_sum_bounds(*pair, design=design), atol=1e-9)
+        first, second = (
+            metric.absolute_sums(Outcomes.from_top_label(c[row], k[row])) for c, k in (candidate, reference)
+        )
+        if statistic.shared:
+            second = second.on(first)
+        np.testing.assert_allclose(ours[row], absolute_sum_bounds(first, second, design=design), atol=1e-9)

@@ -61,6 +61,11 @@ OPTIONS = {
     "profile": Option(
         "how many items of each task to use", default="default", choices=("quick", "default", "full")
     ),
+    "items": Option(
+        "test items of a task that a gate may take while it is undecided, in looks that share its error"
+        " (default: all for encoders in the default profile, else the profile's own)",
+        "N|all",
+    ),
     "seeds": Option(
         "seeds of the calibration/test division; gates use the first (default: 42,123,456)",
         "SEEDS",

@@ -11,7 +11,6 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from importlib import metadata
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
 
@@ -22,10 +21,9 @@ U = TypeVar("U")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 # Between double quotes nothing has a meaning but \" and \\: so a path or a template may hold [ ] , = itself.
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_SPEC = re.compile(rf"(?P<name>{_QUOTED}|[^\[\]\"]+?)(?:\[(?P<arguments>(?:{_QUOTED}|[^\[\]\"])*)\])?")
-_ARGUMENT = re.compile(rf"(?:{_QUOTED}|[^,])+")
-_PATTERN = re.compile(rf"(?:{_QUOTED}|\[(?:{_QUOTED}|[^\]\"])*\]|[^,])+")
+QUOTED = r'"(?:[^"\\]|\\.)*"'
+_SPEC = re.compile(rf"(?P<name>{QUOTED}|[^\[\]\"]+?)(?:\[(?P<arguments>(?:{QUOTED}|[^\[\]\"])*)\])?")
+_ARGUMENT = re.compile(rf"(?:{QUOTED}|[^,])+")
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Spec:
 
 
 def _unquoted(text: str) -> str:
-    return re.sub(r"\\(.)", r"\1", text[1:-1]) if re.fullmatch(_QUOTED, text, re.DOTALL) else text
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if re.fullmatch(QUOTED, text, re.DOTALL) else text
 
 
 def _quoted(text: str) -> str:
@@ -332,79 +330,3 @@ def unknown(kind: str, name: str, known: Iterable[str] | Mapping[str, object]) -
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are " + ", ".join(known)
     return f"no {kind} is called {name!r}; {hint}"
-
-
-class Patterns(NamedTuple):
-    """A selection: ids, globs, ``all`` and ``not X``; one without arguments stands for all arguments."""
-
-    wanted: tuple[str, ...]
-    unwanted: tuple[str, ...]
-
-    @classmethod
-    def read(cls, patterns: str | Iterable[str]) -> Patterns:
-        """Read an iterable, or text with commas (those inside the brackets of an id are the id's)."""
-        parts = split_patterns(patterns) if isinstance(patterns, str) else list(patterns)
-        negative = [part.startswith("not ") for part in parts]
-        globs = [part.removeprefix("not ").strip() for part in parts]
-        return cls(
-            tuple(glob for glob, no in zip(globs, negative, strict=True) if not no),
-            tuple(glob for glob, no in zip(globs, negative, strict=True) if no),
-        )
-
-    def picks(self, *names: str) -> bool:
-        """Whether something with these names is selected: by one of them, and by none left out."""
-        return (not self.wanted or _any(self.wanted, names)) and not _any(self.unwanted, names)
-
-
-def _any(globs: Iterable[str], names: Iterable[str]) -> bool:
-    return any(
-        glob in ("all", name, name.partition("[")[0]) or fnmatchcase(name, glob)
-        for glob in globs
-        for name in names
-    )
-
-
-def select(
-    known: Iterable[str],
-    patterns: str | Iterable[str],
-    *,
-    kind: str,
-    start: Iterable[str] | None = None,
-    canonical: Callable[[str], str] | None = None,
-) -> tuple[str, ...]:
-    """Return the names that a selection (see :class:`Patterns`) picks, in the order of ``known``.
-
-    With only ``not`` patterns everything in ``start`` (``known``, unless given) is picked but that. An id
-    with arguments picks itself, spelled as ``canonical`` says.
-
-    >>> select(["fp32", "bnb-int8", "bnb-nf4"], "bnb-*, not bnb-nf4", kind="quantizer")
-    ('bnb-int8',)
-
-    Raises
-    ------
-    UnknownNameError
-        A pattern matches nothing.
-    """
-    known = tuple(known)
-    asked = Patterns.read(patterns)
-    spelled: dict[str, str] = {}
-    for pattern in (*asked.wanted, *asked.unwanted):
-        if canonical is not None and pattern.endswith("]"):
-            spelled[pattern] = canonical(pattern)
-        elif not _any([pattern], known):
-            raise UnknownNameError(unknown(kind, pattern, known))
-    picked = [n for n in known if _any(asked.wanted, [n])] if asked.wanted else list(start or known)
-    picked += [spelled[pattern] for pattern in asked.wanted if pattern in spelled]
-    unwanted = [spelled.get(pattern, pattern) for pattern in asked.unwanted]
-    return tuple(
-        dict.fromkeys(name for name in picked if name not in unwanted and not _any(unwanted, [name]))
-    )
-
-
-def split_patterns(text: str) -> list[str]:
-    """Split a selection at its commas, except those inside quotes or the brackets of an id.
-
-    >>> split_patterns("fp32, bnb-nf4[skip=a,double_quant=true]")
-    ['fp32', 'bnb-nf4[skip=a,double_quant=true]']
-    """
-    return [part.strip() for part in _PATTERN.findall(text) if part.strip()]

@@ -337,3 +337,48 @@ def test_top_answers_are_served_where_no_class_vector_is_needed(run, shared_data
     assert (code, json.loads(out)["metrics"]["accuracy"]["value"]) == (0, 0.889)
     code, _, err = run("evaluate", four, *TOP, "--answers", full, "--metrics", "nll")
     assert (code, "needs the probability of every class" in err) == (2, True)
+
+
+def test_stored_records_are_named_where_a_file_is_taken(run, monkeypatch, tmp_path):
+    from calbench.store import Store
+
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
+    keys = {}
+    for quantizer, scale in (("fp32", 1.0), ("bnb-nf4", 3.0), ("bnb-nf4", 4.0)):
+        names = {"model": "m", "task": "t", "quantizer": quantizer}
+        record = Predictions(range(400), scale * LOGITS, LABELS, names)
+        keys[quantizer, scale] = Store.at().put({"scale": scale}, record, {}).key
+    first, second = keys["bnb-nf4", 3.0], keys["bnb-nf4", 4.0]
+    code, out, _ = run("compare", "m::t::fp32", first[:12], "--metric", "accuracy", "--json")
+    assert (code, json.loads(out)["gates"][0]["delta"]) == (0, 0.0)
+    code, _, err = run("compare", "m::t::fp32", "m::t::bnb-nf4")
+    assert code == 2
+    assert "2 stored records are called m::t::bnb-nf4: " in err
+    assert first[:12] in err and second[:12] in err  # noqa: PT018
+    code, _, err = run("evaluate", "m::t::fp16")
+    assert (code, "no stored record is called 'm::t::fp16'; did you mean 'm::t::fp32'" in err) == (2, True)
+
+
+def test_import_prints_the_notes_that_evaluate_prints(run, tmp_path):
+    path = tmp_path / "x.csv"
+    answers = ["A", "B", "C", "B", "A", "C"]
+    rows = [f"{0.5 + i / 20},{said},{i % 3 + 1 if i == 4 else said}" for i, said in enumerate(answers)]
+    path.write_text("\n".join(["c,p,l", *rows]) + "\n")
+    mapped = ("--row-ids", "--columns", "confidence=c,predicted=p,label=l")
+    _, _, evaluated = run("evaluate", path, *mapped, "--n-resamples", 100)
+    _, _, imported = run("import", path, "-o", tmp_path / "x.parquet", *mapped)
+    notes = [[line for line in err.splitlines() if line.startswith("note:")] for err in (evaluated, imported)]
+    assert notes[0] == notes[1] != []
+
+
+def test_clusters_of_a_file_are_units_of_its_intervals(run, tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"{0.5 + i / 100},{int(i % 12 < 6)},{i // 4}" for i in range(48)]
+    path.write_text("\n".join(["c,ok,passage", *rows]) + "\n")
+    mapped = "confidence=c,correct=ok"
+    found = [
+        json.loads(run("evaluate", path, "--row-ids", "--columns", mapped + more, "--json")[1])
+        for more in ("", ",cluster_id=passage")
+    ]
+    alone, together = (f.get("metrics", f)["accuracy"]["interval"] for f in found)
+    assert together[1] - together[0] > alone[1] - alone[0]

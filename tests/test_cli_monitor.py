@@ -41,7 +41,8 @@ def real(shared_data, tmp_path):
 
 
 def test_an_unshifted_sample_of_a_real_record_is_not_flagged(run, real):
-    code, out, _ = run(real["today"], "--baseline", real["june"], *COLUMNS)
+    # 5,000 unpaired answers each bound the rise of ECE to .02 only just, or just not
+    code, out, _ = run(real["today"], "--baseline", real["june"], *COLUMNS, "--margin", "0.03")
     assert code == 0
     assert "flagged: nothing" in out
 

@@ -9,7 +9,8 @@ import pytest
 
 from calbench import calibrators, models, tasks
 from calbench.errors import BrokenPluginError, DuplicateNameError, InputError, UnknownNameError
-from calbench.registry import Patterns, Registry, Spec, select, split_patterns
+from calbench.registry import Registry, Spec
+from calbench.selection import Patterns, select, split_patterns
 
 
 def make() -> Registry[type]:

@@ -81,7 +81,13 @@ class Session:
             planned=self._planned,
             progress=self._progress(),
             replay=self.options.replay,
+            most_items=self.options.items,
         )
+
+    @property
+    def n_gates(self) -> int:
+        """How many gates a failure must stand among: about one for each planned test."""
+        return max(len(self._planned), 1) if self.options.correction == "holm" else 1
 
     @cached_property
     def imported(self) -> ImportedRunner | None:

@@ -18,7 +18,7 @@ from calbench._pytest._arms import summarize_arms
 from calbench._pytest._baseline_update import UPDATE, update
 from calbench._pytest._log import TestLog, log_of
 from calbench._pytest._options import Options
-from calbench.report import Describes, Row, document, merge, merge_arms, terminal, write
+from calbench.report import Describes, Row, document, merge, merge_arms, rankings, terminal, write
 from calbench.runs import ALL_ITEMS
 from calbench.store import Store, keep_limit
 
@@ -105,7 +105,8 @@ class Summary:
         arms = merge_arms(row for log in logs for row in log.arms)
         if arms:
             summarize_arms(reporter, arms, rendered=self._rendered, folder=self._options.report)
-        rows = merge(row for log in logs for row in log.rows)
+        measured = [row for log in logs for row in log.rows]
+        rows = merge(measured)
         comparisons = sorted(
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
@@ -129,7 +130,9 @@ class Summary:
         for line in notes:
             reporter.write_line(line.text, yellow=line.is_warning)
         if self._options.report:
-            reporter.write_line(self._write_report(self._options.report, rows, arms, comparisons))
+            reporter.write_line(
+                self._write_report(self._options.report, rows, arms, comparisons, rankings(measured))
+            )
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
         page = os.environ.get(_github.VARIABLE)
@@ -142,6 +145,7 @@ class Summary:
         rows: list[Row],
         arms: list[Row],
         comparisons: Sequence[Mapping[str, Any]],
+        ranked: Mapping[str, Any],
     ) -> str:
         settings = {
             "profile": self._options.profile,
@@ -151,7 +155,9 @@ class Summary:
         }
         contents = document(rows, settings=settings, store=self._store)
         try:
-            write(folder, {**contents, "comparisons": list(comparisons), "variants": arms})
+            write(
+                folder, {**contents, "comparisons": list(comparisons), "variants": arms, "rankings": ranked}
+            )
         except OSError as error:
             self.could_not_write = True
             return f"report not written, or not all of it: {error}"

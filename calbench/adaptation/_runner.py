@@ -114,7 +114,10 @@ class _Setting:
         n_calibration = self._narrow()
         self.items: tuple[LabelledItem, ...] = self.runner.items(self.source, self.task)
         self.split: Split = split_items(
-            [item.id for item in self.items], n_calibration=n_calibration, seed=self.seed
+            [item.id for item in self.items],
+            n_calibration=n_calibration,
+            seed=self.seed,
+            clusters=tasks.clusters_of(self.items),
         )
         by_id = {item.id: item for item in self.items}
         self.data = TrainingData.of(
@@ -142,7 +145,9 @@ class _Setting:
 
     def _pool(self) -> tuple[LabelledItem, ...]:
         """Return what may be trained on: the task's training part, and evaluation items nobody is asked."""
-        return (*self._training_part(), *self.task.partition.evaluation[len(self.items) :])
+        asked = {item.cluster for item in self.items} - {""}
+        spare = self.task.partition.evaluation[len(self.items) :]
+        return (*self._training_part(), *(item for item in spare if item.cluster not in asked))
 
     def record(self, arm: Variant) -> StoredPredictions:
         """Return an arm's predictions of all evaluation items, making them if need be."""
@@ -158,7 +163,7 @@ class _Setting:
             record.class_vectors,
             self.split,
             metrics=METRICS,
-            resamples=self.runner.resamples(self.split, self.seed),
+            resamples=self.runner.resamples(self.split.test, self.seed, tasks.clusters_of(self.items)),
             epsilon=quantizer.epsilon,
             fit_seed=self.seed,
         )
@@ -173,8 +178,8 @@ class _Setting:
         if self.runner.replay:
             raise ModelLoadingForbiddenError(
                 f"there is no stored record of the arm {arm.id!r} of {self.model} on {self.task_name} (key"
-                f" {key_of(identity)}), and only stored records may be used; run once without"
-                " --calbench-replay"
+                f" {key_of(identity)}), and this is a replay,"
+                " which uses stored records alone; run it once without"
             )
         quantizers.get(self.quantizer).check_available()
         with store.computing():

@@ -19,12 +19,14 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _listing,
     _monitor,
     _plot,
+    _rank,
     _recommend,
     _report,
     _run,
     _sensitivity,
     _setup,
     _store,
+    _threshold,
     _transfer,
 )
 from calbench.cli._application import app

@@ -16,14 +16,26 @@ from calbench.errors import InputError
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
 
-_FIELDS = ("item_id", "label", "logits", "probs", "positive", "confidence", "correct", "predicted")
+_FIELDS = (
+    "item_id",
+    "label",
+    "logits",
+    "probs",
+    "positive",
+    "confidence",
+    "correct",
+    "predicted",
+    "cluster_id",
+    "label_distribution",
+)
 
 Columns = Annotated[
     str,
     typer.Option(
         help="Names of the columns, where they differ, or paths such as doc.gold and choices[].logprob:"
         " item_id=, label=, logits= or probs= (one column of lists or of scores by name, a+b+c, or p_*),"
-        " positive= of two classes; confidence=, correct=, predicted= where only the top answer is known."
+        " positive= of two classes; confidence=, correct=, predicted= where only the top answer is known;"
+        " cluster_id= (what was sampled together), label_distribution= (how many people gave each class)."
     ),
 ]
 RowIds = Annotated[bool, typer.Option("--row-ids", help="The file has no ids: number its rows.")]
@@ -59,7 +71,8 @@ ConfidenceOption = Annotated[
         " over their number; or what a model says of itself, an open answer, a token of the vocabulary.",
     ),
 ]
-_OPTIONS: dict[str, tuple[Any, Any]] = {
+Options = dict[str, tuple[Any, Any]]
+OPTIONS: Options = {
     "columns": (Columns, ""),
     "row_ids": (RowIds, False),
     "where": (Where, ""),
@@ -73,30 +86,37 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 
 def reads_tables(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command with a parameter ``columns: ColumnNames`` the options that say how tables are read."""
+    return with_options(command, "columns", OPTIONS, columns_of)
+
+
+def with_options(
+    command: Callable[..., None], name: str, options: Options, make: Callable[..., Any]
+) -> Callable[..., None]:
+    """Put options in the place of a command's parameter, which gets what ``make`` makes of their values."""
 
     @wraps(command)
-    def with_options(**arguments: Any) -> None:
-        given = {name: arguments.pop(name) for name in _OPTIONS}
-        command(columns=columns_of(given.pop("columns"), **given), **arguments)
+    def called(**arguments: Any) -> None:
+        given = {option: arguments.pop(option) for option in options}
+        command(**{name: make(**given)}, **arguments)
 
-    hints = get_type_hints(command, localns={"ColumnNames": Any}, include_extras=True)
+    hints = get_type_hints(command, localns={"ColumnNames": Any, "Pair": Any}, include_extras=True)
     parameters = []
     for parameter in inspect.signature(command).parameters.values():
-        if parameter.name == "columns":
+        if parameter.name == name:
             parameters += [
-                inspect.Parameter(name, parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-                for name, (annotation, default) in _OPTIONS.items()
+                inspect.Parameter(option, parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+                for option, (annotation, default) in options.items()
             ]
         else:
             annotation = hints[parameter.name]
             parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=annotation))
-    with_options.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
-    with_options.__annotations__ = {p.name: p.annotation for p in parameters}
-    return with_options
+    called.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # typer reads it
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
 
 
 def columns_of(
-    text: str,
+    columns: str,
     *,
     row_ids: bool = False,
     where: str = "",
@@ -110,7 +130,7 @@ def columns_of(
     from calbench.records import ColumnNames
 
     return ColumnNames(
-        **_column_names(text),
+        **_column_names(columns),
         row_ids=row_ids,
         where=dict(_pairs(where, "--where", "COLUMN=VALUE")),
         classes=tuple(filter(None, (name.strip() for name in classes.split(",")))),

@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     MARGIN,
     SEED,
-    Answers,
-    AnswersColumn,
     AsJson,
-    FileFormat,
-    Force,
-    Format,
     Inconclusive,
+    Pair,
     Resamples,
     Seed,
-    Tasks,
     Undecided,
-    named_tasks,
-    read_pair,
+    reads_pair,
     status_of,
 )
 from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
     from calbench.gates import Decision
-    from calbench.records import ColumnNames
 
 
 @app.command()
-@reads_tables
+@reads_pair
 def compare(
-    reference: Annotated[Path, typer.Argument(help="Predictions of the reference.")],
-    candidate: Annotated[Path, typer.Argument(help="Predictions of the candidate, of the same items.")],
     *,
-    columns: ColumnNames,
-    answers: Answers = None,
-    answers_column: AnswersColumn = "",
-    file_format: Format = FileFormat.auto,
-    task: Tasks = "",
+    pair: Pair,
     metric: Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")] = "ece",
     margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = MARGIN,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
     inconclusive: Inconclusive = Undecided.report,
-    force: Force = False,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
     as_json: AsJson = False,
@@ -67,18 +51,9 @@ def compare(
 
     from calbench import gates
     from calbench.metrics import get, precision_split
-    from calbench.registry import split_patterns
+    from calbench.selection import split_patterns
 
-    both = read_pair(
-        reference,
-        candidate,
-        columns,
-        answers=answers,
-        answers_column=answers_column,
-        file_format=file_format,
-        tasks=named_tasks(task),
-        force=force,
-    )
+    both = pair.both
     compared = gates.compare(both.reference, both.candidate, n_resamples=n_resamples, seed=seed)
     decisions = []
     for name in split_patterns(metric):
@@ -89,8 +64,8 @@ def compare(
     if as_json:
         print_json(
             {
-                "reference": str(reference),
-                "candidate": str(candidate),
+                "reference": str(pair.reference),
+                "candidate": str(pair.candidate),
                 "gates": [decision.to_plain(test="calbench compare") for decision in decisions],
                 "precision_split": asdict(split),
                 "only_reference": list(both.only_reference),
@@ -98,7 +73,7 @@ def compare(
             }
         )
     else:
-        typer.echo(f"reference {reference}, candidate {candidate}")
+        typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
         for decision in decisions:
             typer.echo(_line(decision))
         flip = "flip" if split.flips_of == "answers" else "turn right or wrong"

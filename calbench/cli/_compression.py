@@ -92,10 +92,12 @@ def limits_of(given: Iterable[str]) -> Mapping[str, float]:
 def division_line(runner: Runner, model: str, task: str) -> str:
     """Say how the rows of a task were divided."""
     from calbench import tasks
+    from calbench.runs import n_near_duplicates
 
     asked = tasks.get(task)
     partition = asked.partition
-    n_asked = len(runner.items(runner.source(model).model, asked))
+    items = runner.items(runner.source(model).model, asked)
+    n_asked, n_similar = len(items), n_near_duplicates(items)
     parts = [
         (asked.dataset.n_duplicates, "duplicates left out"),
         (len(partition.training), "that the model was tuned on"),
@@ -104,7 +106,8 @@ def division_line(runner: Runner, model: str, task: str) -> str:
         (n_asked, "asked"),
     ]
     total = sum(n for n, _ in parts)
-    return f"{task}: {total:,} rows: " + ", ".join(f"{n:,} {what}" for n, what in parts if n)
+    alike = f"; {n_similar:,} of them near-duplicates of others" if n_similar else ""
+    return f"{task}: {total:,} rows: " + ", ".join(f"{n:,} {what}" for n, what in parts if n) + alike
 
 
 def show(found: Sequence[Compressed], missing: Sequence[MissingRow]) -> None:

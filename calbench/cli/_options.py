@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from calbench.cli._columns import OPTIONS, Options, columns_of, with_options
 from calbench.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from calbench.interchange import Paired
     from calbench.records import AnyRecord, ColumnNames, Predictions
@@ -69,6 +73,9 @@ class ProfileName(str, Enum):
 
 Profile = Annotated[ProfileName, typer.Option(help="How many items of each task to use.")]
 
+# A name of a stored record, or the beginning of its key.
+_STORED = re.compile(r"::|^[0-9a-f]{6,64}$")
+_REQUIRED = inspect.Parameter.empty
 SEED = 42  # calbench.gates.SEED and MARGIN, without importing them for a page of help
 MARGIN = 0.02
 UNDECIDED = 3
@@ -119,9 +126,18 @@ def read_record(
     file_format: FileFormat = FileFormat.auto,
     **options: Any,
 ) -> AnyRecord:
-    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`."""
+    """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`.
+
+    What is no file and looks like a stored record's name is one: ``model::task::quantizer``, or a key's
+    beginning.
+    """
     from calbench import interchange
 
+    first, *others = [paths] if isinstance(paths, Path) else paths
+    if not others and not first.exists() and _STORED.search(str(first)):
+        from calbench.store import Store, find
+
+        return find(Store.at(), str(first)).predictions
     return interchange.read(
         paths,
         columns=columns,
@@ -139,9 +155,28 @@ def status_of(outcomes: Iterable[str], inconclusive: Undecided) -> int:
     return UNDECIDED if "inconclusive" in found and inconclusive is Undecided.report else 0
 
 
-def read_pair(
-    reference: Path, candidate: Path, columns: ColumnNames, *, force: bool = False, **options: Any
-) -> Paired:
+@dataclass(frozen=True)
+class Pair:
+    """Two files of predictions, and what they share."""
+
+    reference: Path
+    candidate: Path
+    both: Paired
+
+
+def reads_pair(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command with a parameter ``pair: Pair`` the arguments and options that say what to read."""
+    return with_options(command, "pair", _PAIR, _read_pair)
+
+
+def _read_pair(**given: Any) -> Pair:
+    columns = columns_of(**{name: given.pop(name) for name in OPTIONS})
+    tasks = named_tasks(given.pop("task"))
+    both = _paired(columns=columns, tasks=tasks, **given)
+    return Pair(given["reference"], given["candidate"], both)
+
+
+def _paired(reference: Path, candidate: Path, *, columns: ColumnNames, force: bool, **options: Any) -> Paired:
     """Read two records, by the same options, and match their items; refuse a pair that seems swapped."""
     from calbench import interchange
     from calbench.gates import order_problem
@@ -159,6 +194,21 @@ def read_pair(
             f"{reference} (the reference) and {candidate}: {problem} Swap them, or go on with --force"
         )
     return both
+
+
+_PAIR: Options = {
+    "reference": (Annotated[Path, typer.Argument(help="Predictions of the reference.")], _REQUIRED),
+    "candidate": (
+        Annotated[Path, typer.Argument(help="Predictions of the candidate, of the same items.")],
+        _REQUIRED,
+    ),
+    **OPTIONS,
+    "answers": (Answers, None),
+    "answers_column": (AnswersColumn, ""),
+    "file_format": (Format, FileFormat.auto),
+    "task": (Tasks, ""),
+    "force": (Force, False),
+}
 
 
 def class_vectors(record: AnyRecord) -> Predictions:
@@ -179,7 +229,7 @@ def metric_names(metrics: str, record: AnyRecord | None = None) -> tuple[str, ..
     Commas inside brackets belong to a metric's arguments.
     """
     from calbench.records import Predictions
-    from calbench.registry import split_patterns
+    from calbench.selection import split_patterns
 
     top_label = record is not None and not isinstance(record, Predictions)
     default = TOP_LABEL_METRICS if top_label else VECTOR_METRICS

@@ -10,7 +10,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import read_pair, read_record
+from calbench.cli._options import Pair, read_record, reads_pair
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -65,13 +65,11 @@ def reliability(
 
 
 @plot.command()
-@reads_tables
+@reads_pair
 def shift(
-    reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
-    candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model.")],
     output: Output,
     *,
-    columns: ColumnNames,
+    pair: Pair,
 ) -> None:
     """Draw how confidences moved between two precisions, with flipped answers marked.
 
@@ -80,10 +78,9 @@ def shift(
     from calbench.report import _plots as plots
 
     plots.check_suffix(output)
-    both = read_pair(reference, candidate, columns)
-    for note in both.notes:
+    for note in pair.both.notes:
         say(f"note: {note}")
-    _save(plots.shift(both.reference, both.candidate), output)
+    _save(plots.shift(pair.both.reference, pair.both.candidate), output)
 
 
 @plot.command()

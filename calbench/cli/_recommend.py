@@ -8,6 +8,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._compression import as_plain, division_line, limits_of, reasons, show, wanted
+from calbench.cli._harness_options import names_tasks
 from calbench.cli._options import (
     SEED,
     AsJson,
@@ -25,6 +26,7 @@ from calbench.cli._output import print_json, say
 
 
 @app.command()
+@names_tasks
 def recommend(
     model: Annotated[str, typer.Argument(help="An id, a folder, a hub id or a GGUF file.")],
     task: Annotated[str, typer.Argument(help="An id, or data such as 'tickets.csv[text=body,label=kind]'.")],

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime, timezone
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._harness_options import names_tasks
 from calbench.cli._options import (
     SEED,
     AllowHost,
@@ -23,6 +24,7 @@ from calbench.cli._options import (
     StoreFolder,
 )
 from calbench.cli._output import print_json, say
+from calbench.errors import CalbenchError
 
 if TYPE_CHECKING:
     from calbench.runs import Cell
@@ -37,6 +39,7 @@ class Executor(str, Enum):
 
 
 @app.command()
+@names_tasks
 def run(
     models: Annotated[str, typer.Option(help="Ids, globs, 'all', 'not X', separated by commas.")] = "",
     quantizers: Annotated[str, typer.Option(help="Likewise, arguments in brackets.")] = "",
@@ -50,22 +53,15 @@ def run(
     n_resamples: Resamples = 2000,
     device: Device = "auto",
     allow_host: AllowHost = None,
-    dry_run: Annotated[
-        bool, typer.Option(help="Ask nothing; print how many requests and prompt tokens a served run takes.")
-    ] = False,
-    lm_eval_include: Annotated[
-        Path | None,
+    max_age: Annotated[
+        float | None,
         typer.Option(
-            envvar="CALBENCH_LM_EVAL_INCLUDE",
-            help="A folder of your own tasks for lm-eval:NAME.",
-            exists=True,
+            envvar="CALBENCH_MAX_AGE",
+            help="Days after which servers that tell no build are asked anew; never, if left out.",
         ),
     ] = None,
-    trust_lm_eval_code: Annotated[
-        bool,
-        typer.Option(
-            envvar="CALBENCH_TRUST_LM_EVAL_CODE", help="Run code that files outside of lm-eval name."
-        ),
+    dry_run: Annotated[
+        bool, typer.Option(help="Ask nothing; print how many requests and prompt tokens a served run takes.")
     ] = False,
     replay: Annotated[bool, typer.Option(help="Use stored predictions only.")] = False,
     executor: Annotated[Executor, typer.Option(help="Who runs the models.")] = Executor.local,
@@ -94,20 +90,21 @@ def run(
         Runner,
         Selection,
         Turns,
+        division,
         estimate_text,
         grid_of,
         reference_of,
         served_estimate,
     )
-    from calbench.runtimes import allow
+    from calbench.runtimes import allow, forget_after
     from calbench.store import Store, keep_limit, size_limit
     from calbench.studies import RAW, MissingRow, place, precision_rows
-    from calbench.tasks import use_harness
 
     size_limit()  # one that cannot be read is refused before the work
     allow(allow_host or ())
+    if max_age is not None:
+        forget_after(max_age)
     devices.choose(device)
-    use_harness(lm_eval_include, trust=trust_lm_eval_code)
     if executor is Executor.local and not replay:
         devices.device()
     started = datetime.now(timezone.utc)
@@ -122,6 +119,9 @@ def run(
     if dry_run:
         typer.echo(estimate_text(served_estimate(cells, PROFILES[profile.value])))
         raise typer.Exit(0)
+    for model, task in dict.fromkeys((cell.model, cell.task) for cell in cells):
+        with suppress(CalbenchError):  # what is wrong with it is said in its row
+            say(division(model, task, PROFILES[profile.value]))
     if executor is Executor.ray and not replay:
         _run_on_ray(
             cells,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calbench.cli._application import app
+from calbench.cli._harness_options import names_tasks
 from calbench.cli._options import AsJson, Device, Profile, ProfileName, Resamples, StoreFolder
 from calbench.cli._output import print_json
 
@@ -24,6 +25,7 @@ class KeepAt(str, Enum):
 
 
 @app.command()
+@names_tasks
 def sensitivity(
     model: Annotated[str, typer.Argument(help="Id of the model.")],
     quantizer: Annotated[str, typer.Argument(help="Id of a quantizer that can skip layers.")],

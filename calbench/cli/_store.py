@@ -56,7 +56,7 @@ def ls(store: Place = None, as_json: AsJson = False) -> None:
         ["record", "key", "items", "written"],
         [
             [
-                f"{record.model}::{record.task}::{record.quantizer}" if record.model else "damaged",
+                record.name if record.model else "damaged",
                 record.key[:12],
                 f"{record.n_items:,}",
                 f"{record.entry.written:%Y-%m-%d %H:%M}",

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
     SEED,
-    Answers,
-    AnswersColumn,
     AsJson,
-    FileFormat,
-    Force,
-    Format,
     Metrics,
+    Pair,
     Resamples,
     Seed,
-    Tasks,
     metric_names,
-    named_tasks,
-    read_pair,
+    reads_pair,
 )
 from calbench.cli._output import interval, plain, print_json, say, table
 
 if TYPE_CHECKING:
-    from calbench.records import ColumnNames
     from calbench.statistics import Change, Estimate
 
 
 @app.command()
-@reads_tables
+@reads_pair
 def transfer(
-    reference: Annotated[Path, typer.Argument(help="Predictions of the full-precision model.")],
-    candidate: Annotated[Path, typer.Argument(help="Predictions of the quantized model, of the same items.")],
     calibrator: Annotated[str, typer.Option(help="Id of the calibrator.")] = "temperature",
     *,
-    columns: ColumnNames,
-    answers: Answers = None,
-    answers_column: AnswersColumn = "",
-    file_format: Format = FileFormat.auto,
-    task: Tasks = "",
+    pair: Pair,
     metrics: Metrics = "",
     reference_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the reference's precision, for pacs.")
@@ -51,7 +36,6 @@ def transfer(
     candidate_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the candidate's precision, for pacs.")
     ] = None,
-    force: Force = False,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
     as_json: AsJson = False,
@@ -67,16 +51,7 @@ def transfer(
     """
     from calbench import gates
 
-    both = read_pair(
-        reference,
-        candidate,
-        columns,
-        answers=answers,
-        answers_column=answers_column,
-        file_format=file_format,
-        tasks=named_tasks(task),
-        force=force,
-    )
+    both = pair.both
     wanted = metric_names(metrics, both.reference)
     moved = gates.transfer(
         both.reference,
@@ -94,8 +69,8 @@ def transfer(
     if as_json:
         return print_json(
             {
-                "reference": str(reference),
-                "candidate": str(candidate),
+                "reference": str(pair.reference),
+                "candidate": str(pair.candidate),
                 "calibrator": calibrator,
                 "n_calibration": moved.n_calibration,
                 "n_test": moved.n_test,
@@ -106,8 +81,8 @@ def transfer(
             }
         )
     table(
-        f"{calibrator}, {reference.name} -> {candidate.name}: fitted on {moved.n_calibration:,} items, scored"
-        f" on {moved.n_test:,}",
+        f"{calibrator}, {pair.reference.name} -> {pair.candidate.name}: fitted on {moved.n_calibration:,}"
+        f" items, scored on {moved.n_test:,}",
         ["", *wanted],
         [
             [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]

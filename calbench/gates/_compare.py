@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from calbench.errors import CalbenchError, InputError
+from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
-from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
-from calbench.gates._fitted_split import SEED, Arm, metrics_of
+from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
+from calbench.gates._fitted_split import SEED, Arm, clusters_of, metrics_of
 from calbench.metrics import Outcomes
 from calbench.records import AnyRecord, Predictions, TopLabelPredictions
 from calbench.statistics import check_same_items, resamples_for
@@ -38,8 +39,8 @@ def compare(  # noqa: PLR0913 (all but the two sides have defaults)
     labels : (n,) int
         The right classes, from 0, for logits only.
     clusters : (n,), optional
-        What was sampled with each row of the reference: its passage, document or question. Fewer than ten
-        clusters decide nothing.
+        What was sampled with each row of the reference: its passage, document or question; by default what
+        the records say. Fewer than ten clusters decide nothing.
     strata : (n,), optional
         The fixed group of each row of the reference, where all groups that there are have been asked.
     sample_weight : (n,), optional
@@ -68,6 +69,8 @@ def compare(  # noqa: PLR0913 (all but the two sides have defaults)
     """
     first, second = _records(reference, candidate, labels)
     check_same_items(first, second)
+    if clusters is None and (known := clusters_of(first, second)):
+        clusters = [known[item] for item in first.item_ids.tolist()]
     warn_of_order(first, second)
     resamples = resamples_for(
         first.item_ids,
@@ -77,7 +80,8 @@ def compare(  # noqa: PLR0913 (all but the two sides have defaults)
         strata=strata,
         sample_weight=sample_weight,
     )
-    metrics = metrics_of(first if isinstance(first, TopLabelPredictions) else second)
+    least = (r for r in (first, second) if isinstance(r, TopLabelPredictions) or r.label_distribution is None)
+    metrics = metrics_of(min(least, key=lambda r: isinstance(r, Predictions), default=first))
     made = {
         name: Arm(Outcomes.from_record(record), resamples, metrics)
         for name, record in (("reference", first), ("candidate", second))

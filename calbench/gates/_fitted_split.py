@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,6 +21,7 @@ SEED = 42
 CALIBRATION_SHARE = 0.4
 VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
 TOP_LABEL_METRICS = ("ece", "brier_toplabel", "accuracy")
+SOFT_METRICS = ("soft_ece", "cross_entropy", "expected_brier")
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,13 @@ class Split:
     test: tuple[str, ...]
 
 
-def split_items(item_ids: Sequence[str], *, n_calibration: int | None = None, seed: int = SEED) -> Split:
+def split_items(
+    item_ids: Sequence[str],
+    *,
+    n_calibration: int | None = None,
+    seed: int = SEED,
+    clusters: Mapping[str, str] | None = None,
+) -> Split:
     """Divide items into calibration and test splits by a seeded permutation: the one division there is.
 
     Parameters
@@ -41,6 +49,9 @@ def split_items(item_ids: Sequence[str], *, n_calibration: int | None = None, se
         How many to fit on; by default 40%.
     seed
         Of the permutation.
+    clusters
+        The cluster of each item, if there are any: whole ones are taken, until as many items are fitted on
+        as come nearest to what is wanted.
 
     Raises
     ------
@@ -58,8 +69,30 @@ def split_items(item_ids: Sequence[str], *, n_calibration: int | None = None, se
             f"cannot take {wanted} calibration items out of {len(item_ids)}: that leaves a split empty"
         )
     ids = sorted(item_ids)
+    if clusters:
+        return _split_clusters(ids, wanted, seed, clusters)
     order = np.random.default_rng(seed).permutation(len(ids))
     return Split(tuple(ids[i] for i in order[:wanted]), tuple(ids[i] for i in order[wanted:]))
+
+
+def _split_clusters(ids: Sequence[str], wanted: int, seed: int, clusters: Mapping[str, str]) -> Split:
+    names = sorted({clusters[item] for item in ids})
+    if len(names) < 2:
+        raise InputError(f"all {len(ids)} items are of the cluster {names[0]!r}, which cannot be divided")
+    shuffled = [names[i] for i in np.random.default_rng(seed).permutation(len(names))]
+    counts = Counter(clusters[item] for item in ids)
+    reached = np.cumsum([counts[name] for name in shuffled[:-1]])
+    fitted = set(shuffled[: int(np.argmin(np.abs(reached - wanted))) + 1])
+    parts = [tuple(item for item in ids if (clusters[item] in fitted) is side) for side in (True, False)]
+    return Split(parts[0], parts[1])
+
+
+def clusters_of(*records: AnyRecord) -> dict[str, str] | None:
+    """Return the cluster of each item, by the first of the records that says so; None where none does."""
+    for record in records:
+        if record.cluster_ids is not None:
+            return dict(zip(record.item_ids.tolist(), record.cluster_ids.tolist(), strict=True))
+    return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +217,10 @@ class FittedSplit:
         test = self.test
         return self._arm(test.probs if isinstance(test, Predictions) else test.confidences)
 
+    def with_test(self, test: AnyRecord, resamples: Resamples) -> FittedSplit:
+        """Return the same fits with other test items, in the sorted order of their ids."""
+        return replace(self, test=test, resamples=resamples, _arms={})
+
     def fitted(self, name: str, method: Calibrator) -> FittedCalibrator:
         """Return the method fitted on the calibration items; refuse one that they do not allow."""
         if name not in self._fits:
@@ -222,7 +259,7 @@ class FittedSplit:
     def _arm(self, probs: Float64, fitted: FittedCalibrator | None = None) -> Arm:
         test = self.test
         outcomes = (
-            Outcomes.from_probs(probs, test.labels)
+            Outcomes.from_probs(probs, test.labels, label_distribution=test.label_distribution)
             if isinstance(test, Predictions)
             else Outcomes.from_top_label(probs, test.correct)
         )
@@ -231,7 +268,9 @@ class FittedSplit:
 
 def metrics_of(record: AnyRecord) -> tuple[str, ...]:
     """Return the ids of what is measured of a record: what it holds is enough for each."""
-    return TOP_LABEL_METRICS if isinstance(record, TopLabelPredictions) else VECTOR_METRICS
+    if isinstance(record, TopLabelPredictions):
+        return TOP_LABEL_METRICS
+    return VECTOR_METRICS if record.label_distribution is None else (*VECTOR_METRICS, *SOFT_METRICS)
 
 
 def takes_confidences(calibrator: str) -> bool:

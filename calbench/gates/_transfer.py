@@ -10,9 +10,10 @@ import numpy as np
 from calbench import calibrators
 from calbench.calibrators import Calibrator
 from calbench.errors import InputError, LeakageError, UnknownNameError
+from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
-from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
-from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, needs_items, split_items
+from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
+from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, clusters_of, needs_items, split_items
 from calbench.gates._requirement import Contrast
 from calbench.records import AnyRecord
 from calbench.statistics import check_same_items, resamples_for
@@ -60,8 +61,8 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         reference's metadata say (``n_calibration``), or 40%; ``identity``, which fits nothing, leaves all
         items to be scored.
     clusters : (n,), optional
-        What was sampled with each row of the reference: a cluster is fitted on or scored as a whole, and is
-        one unit for the intervals.
+        What was sampled with each row of the reference, by default what the records say: a cluster is
+        fitted on or scored as a whole, and is one unit for the intervals.
     reference_epsilon, candidate_epsilon
         Unit errors of the two precisions, for calibrators that want them.
     level, n_resamples
@@ -104,7 +105,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         )
     check_same_items(reference, candidate)
     warn_of_order(reference, candidate)
-    of = _clusters(reference, clusters)
+    of = _clusters(reference, clusters) or clusters_of(reference, candidate) or {}
     split = _division(reference, calibrator, calibration_ids, of, seed)
     drawn = seed if bootstrap_seed is None else bootstrap_seed
     resamples = resamples_for(
@@ -138,11 +139,9 @@ def _division(
     seed: int,
 ) -> Split:
     ids = np.sort(reference.item_ids).tolist()
-    if calibration_ids is None and clusters and needs_items(calibrator):
-        chosen = set(split_items(sorted(set(clusters.values())), seed=seed).calibration)
-        calibration_ids = [item for item in ids if clusters[item] in chosen]
     if calibration_ids is None:
-        return division(ids, calibrator, n_calibration=n_calibration_of(reference), seed=seed)
+        n_calibration = n_calibration_of(reference)
+        return division(ids, calibrator, n_calibration=n_calibration, seed=seed, clusters=clusters)
     chosen = {str(item) for item in calibration_ids}
     if missing := sorted(chosen - set(ids)):
         raise InputError(f"calibration_ids: no item is called {missing[0]!r}")
@@ -158,12 +157,17 @@ def _division(
 
 
 def division(
-    item_ids: list[str], calibrator: str | Calibrator, *, n_calibration: int | None, seed: int
+    item_ids: list[str],
+    calibrator: str | Calibrator,
+    *,
+    n_calibration: int | None,
+    seed: int,
+    clusters: Mapping[str, str] | None = None,
 ) -> Split:
     """Return how items are divided for a calibrator: not at all for one that fits nothing."""
     if not needs_items(calibrator):
         return Split((), tuple(sorted(item_ids)))
-    return split_items(item_ids, n_calibration=n_calibration, seed=seed)
+    return split_items(item_ids, n_calibration=n_calibration, seed=seed, clusters=clusters)
 
 
 def n_calibration_of(record: AnyRecord) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.inference._choices import choice_method
 from calbench.inference._classification import text_method
 from calbench.inference._methods import Method
@@ -17,9 +17,9 @@ from calbench.inference._shards import NoShards, Shards, plan_hash
 from calbench.inference._tokens import encode
 from calbench.models import ModelSource
 from calbench.records import Float32
-from calbench.tasks import ChoiceRequest, ClassificationRequest, HarnessRequest, LabelledItem
+from calbench.tasks import ChoiceRequest, ClassificationRequest, DecisionRequest, HarnessRequest, LabelledItem
 
-Request = ClassificationRequest | ChoiceRequest | HarnessRequest
+Request = ClassificationRequest | ChoiceRequest | HarnessRequest | DecisionRequest
 
 MAX_ITEMS = 64
 TOKENS_PER_SHARD = 16_384
@@ -131,6 +131,8 @@ def encode_texts(
     tokenizer: Any, source: ModelSource, request: ClassificationRequest, items: Sequence[LabelledItem]
 ) -> list[list[int]]:
     """Return each item's model input as token ids, cut to the model's length."""
+    if any(map(request.second, items)):
+        raise InputError("adapters are not trained on pairs of texts; choose a task of single texts")
     return [list(text.tokens) for text in encode(tokenizer, source, request, items)[0]]
 
 
@@ -156,6 +158,8 @@ def _n_tokens(method: Method, batch: Sequence[int]) -> int:
 def _method(
     module: Any, tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
 ) -> Method:
+    if isinstance(request, DecisionRequest):
+        raise UnanswerableError(f"{source.id} is no decision server, and is asked no typed questions")
     if isinstance(request, HarnessRequest):
         return request_method(module, tokenizer, source, request, items)
     if isinstance(request, ChoiceRequest):

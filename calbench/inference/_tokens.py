@@ -82,6 +82,9 @@ def encode(
     if request.scoring == "label-words":
         rows = [Text(tuple(tokens)) for tokens in prompt_tokens(tokenizer, texts)]
     else:
+        seconds = [request.second(item) for item in items]
+        if any(seconds):
+            return _pairs(tokenizer, texts, seconds, source.max_length)
         rows = _whole_texts(tokenizer, texts)
     n_cut = sum(len(row) > source.max_length for row in rows)
     return [_cut(row, tokenizer, source) for row in rows], n_cut
@@ -93,10 +96,21 @@ def asked(request: ClassificationRequest, item: LabelledItem) -> str:
     return text.rstrip(" ") if request.scoring == "label-words" else text
 
 
-def _whole_texts(tokenizer: Any, texts: Sequence[str]) -> list[Text]:
-    found = tokenizer(list(texts), truncation=False, verbose=False)
+def _whole_texts(tokenizer: Any, texts: Sequence[str], **more: Any) -> list[Text]:
+    found = tokenizer(list(texts), **{"truncation": False, "verbose": False, **more})
     types = found.get("token_type_ids") or [()] * len(texts)
     return [Text(tuple(t), tuple(s)) for t, s in zip(found["input_ids"], types, strict=True)]
+
+
+def _pairs(
+    tokenizer: Any, firsts: Sequence[str], seconds: Sequence[str], max_length: int
+) -> tuple[list[Text], int]:
+    """Return pairs of texts; of one that is too long the longer text is cut, from its end."""
+    whole = _whole_texts(tokenizer, firsts, text_pair=list(seconds))
+    if not (n_cut := sum(len(row) > max_length for row in whole)):
+        return whole, 0
+    cut = {"truncation": "longest_first", "max_length": max_length}
+    return _whole_texts(tokenizer, firsts, text_pair=list(seconds), **cut), n_cut
 
 
 def _cut(text: Text, tokenizer: Any, source: ModelSource) -> Text:

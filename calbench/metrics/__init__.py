@@ -11,6 +11,7 @@ from calbench.metrics._calibration_error import (
     debiased_calibration_error,
     expected_calibration_error,
     ks_calibration_error,
+    shared_bins_calibration_error,
 )
 from calbench.metrics._classwise import classwise_calibration_error, top_label_calibration_error
 from calbench.metrics._confidence import (
@@ -68,8 +69,10 @@ from calbench.metrics._selective import (
     area_under_risk_coverage,
     confidence_auroc,
     coverage_at_risk,
+    selective_risk,
 )
 from calbench.metrics._smooth import smooth_calibration_error
+from calbench.metrics._soft_labels import cross_entropy, expected_brier_score, soft_calibration_error
 from calbench.metrics._weighted import (
     Statistic,
     SumStatistic,
@@ -108,9 +111,11 @@ __all__ = [
     "confidence_auroc",
     "confidence_shift",
     "coverage_at_risk",
+    "cross_entropy",
     "debiased_calibration_error",
     "evaluate",
     "evaluate_together",
+    "expected_brier_score",
     "expected_calibration_error",
     "flip_rate",
     "formula",
@@ -129,9 +134,12 @@ __all__ = [
     "precision_split",
     "probability_shift_bound",
     "registry",
+    "selective_risk",
+    "shared_bins_calibration_error",
     "shift_by_norm",
     "shift_by_rounding",
     "smooth_calibration_error",
+    "soft_calibration_error",
     "split_rate",
     "top_label_brier_score",
     "top_label_calibration_error",

@@ -42,6 +42,18 @@ class AbsoluteSums:
         one = np.zeros(n_groups, dtype=np.intp)
         return cls(groups[:, None], items.gaps[:, None], (c * (1 - c))[:, None], one)
 
+    def on(self, other: AbsoluteSums) -> AbsoluteSums:
+        """Return this model's values of the same items in another model's groups.
+
+        Raises
+        ------
+        ValueError
+            An item adds to more than one group.
+        """
+        if self.groups.shape != other.groups.shape or self.groups.shape[1] != 1:
+            raise ValueError("only sums with one group an item can be moved to another's groups")
+        return AbsoluteSums(other.groups, self.values, self.variances, other.coarse)
+
     @property
     def n_items(self) -> int:
         """Number of items."""

@@ -38,6 +38,10 @@ def _ece_sums(
     return AbsoluteSums.of_confidence(items, bins, n_bins)
 
 
+def _shared_sums(items: Outcomes, *, n_bins: int = 5) -> AbsoluteSums | None:
+    return _ece_sums(items, n_bins=n_bins)
+
+
 @formula(
     "ece",
     range=(0, 1),
@@ -99,6 +103,51 @@ def expected_calibration_error(
     0.2
     """
     return norm_statistic(outcomes, n_bins, strategy, Norm(norm, min_count, len(outcomes)))
+
+
+@formula(
+    "ece_shared_bins",
+    range=(0, 1),
+    definition={
+        "norm": "l1",
+        "edges": EDGES,
+        "confidence": CONFIDENCE,
+        "reference": "in the candidate's bins",
+    },
+    biased=True,
+    absolute_sums=_shared_sums,
+    shared_groups=True,
+)
+def shared_bins_calibration_error(outcomes: Outcomes, *, n_bins: int = 5) -> Statistic:
+    r"""Mean gap between confidence and accuracy over bins that both models of a comparison share.
+
+    Range [0, 1]; lower is better. Of one model it is ``ece[n_bins=5]``. In a difference the gaps of the
+    reference are summed in the bins of the *candidate's* confidences, so that an item that crosses an edge
+    does not carry its whole gap along: what is left is what answers and confidences themselves changed by.
+    That is no difference of two ECEs, and a reference has another value beside each candidate.
+
+    Parameters
+    ----------
+    probs : (n_samples, n_classes) float
+        Rows sum to one.
+    labels : (n_samples,) int
+        0-based.
+    n_bins
+        Number of bins of equal width. Gaps of opposite sign within a bin cancel.
+    sample_weight : (n_samples,) float, optional
+        Not negative, not all zero; only their ratios matter.
+
+    Raises
+    ------
+    InputError
+        The message names the row or the option, and the remedy.
+
+    Examples
+    --------
+    >>> round(shared_bins_calibration_error([[0.9, 0.1], [0.3, 0.7]], [0, 0]), 12)
+    0.4
+    """
+    return norm_statistic(outcomes, n_bins, "uniform", Norm("l1", 1, len(outcomes)))
 
 
 @formula(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -19,6 +19,7 @@ from calbench.records import (
     check_correct,
     check_labels,
     check_probs,
+    checked_distribution,
 )
 
 
@@ -37,6 +38,8 @@ class Outcomes:
     class_probs, class_labels, class_predicted : arrays or None
         The class vectors ``(n, k)``, labels and predicted classes ``(n,)``; None if only the top
         answer is known.
+    label_distribution : (n, k) float64 or None
+        Shares of the classes among those who labelled an item.
     """
 
     confidences: Float64
@@ -44,13 +47,25 @@ class Outcomes:
     class_probs: Float64 | None = None
     class_labels: Int64 | None = None
     class_predicted: Int64 | None = None
+    label_distribution: Float64 | None = None
 
     @classmethod
-    def from_probs(cls, probs: npt.ArrayLike, labels: npt.ArrayLike) -> Outcomes:
+    def from_probs(
+        cls, probs: npt.ArrayLike, labels: npt.ArrayLike, *, label_distribution: npt.ArrayLike | None = None
+    ) -> Outcomes:
         """Check ``probs (n, k)`` and ``labels (n,)``; the first of tied classes is the prediction."""
         values = check_probs(probs)
         targets = check_labels(labels, *values.shape)
-        return cls._of(values, targets, np.argmax(values, axis=1))
+        made = cls._of(values, targets, np.argmax(values, axis=1))
+        return replace(made, label_distribution=checked_distribution(label_distribution, *values.shape))
+
+    @classmethod
+    def from_distribution(cls, probs: npt.ArrayLike, distribution: npt.ArrayLike) -> Outcomes:
+        """Check ``probs (n, k)`` and the shares of the classes ``(n, k)``; labels ``(n,)`` are all of one."""
+        values, shares = check_probs(probs), np.asarray(distribution)
+        if shares.ndim == 1:
+            shares = np.eye(values.shape[1])[check_labels(shares, *values.shape)]
+        return cls.from_probs(values, np.argmax(shares, axis=1), label_distribution=shares)
 
     @classmethod
     def from_top_label(cls, confidences: npt.ArrayLike, correct: npt.ArrayLike) -> Outcomes:
@@ -63,7 +78,9 @@ class Outcomes:
         """Read a record, its rows sorted by item id, so that file order changes nothing."""
         order = np.argsort(record.item_ids)
         if isinstance(record, Predictions):
-            return cls._of(record.probs[order], record.labels[order], record.predicted[order])
+            shares = record.label_distribution
+            made = cls._of(record.probs[order], record.labels[order], record.predicted[order])
+            return made if shares is None else replace(made, label_distribution=shares[order])
         return cls(record.confidences[order], record.correct[order])
 
     @classmethod
@@ -94,6 +111,22 @@ class Outcomes:
     def labels(self) -> Int64:
         """0-based right classes ``(n,)``."""
         return _present(self.class_labels)
+
+    @cached_property
+    def shares(self) -> Float64:
+        """Share of each class among those who labelled an item ``(n, k)``."""
+        if self.label_distribution is None:
+            raise InputError(
+                "it is not known how many people gave each class; give the record a label_distribution"
+                " (--columns label_distribution=NAME)"
+            )
+        return self.label_distribution
+
+    @cached_property
+    def soft_gaps(self) -> Float64:
+        """Confidence minus the share of those who gave the predicted class, ``(n,)``."""
+        gaps: Float64 = self.confidences - self.shares[np.arange(len(self)), self.predicted]
+        return gaps
 
     @property
     def predicted(self) -> Int64:

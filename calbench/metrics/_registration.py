@@ -20,10 +20,9 @@ from calbench.records import Float64, Predictions, TopLabelPredictions
 from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 
 Direction = Literal["lower", "higher", "none"]
-Needs = Literal["probs", "top-label"]
+Needs = Literal["probs", "top-label", "distribution"]
 
 CONFIDENCE = "probability of the predicted class (the first of ties), float64"
-
 
 # (outcomes, **options of the function) -> the metric as a function of the items' weights
 Vectorized = Callable[..., Statistic]
@@ -69,9 +68,10 @@ class Metric:
     range
         Smallest and largest value possible.
     needs
-        ``"probs"``: the probability of every class; ``"top-label"``: the top one's is enough.
+        ``"probs"``: the probability of every class; ``"top-label"``: the top one's is enough;
+        ``"distribution"``: also how many people gave each class.
     vectorized
-        How to evaluate it for many weightings at once; without it, resamples call ``function``.
+        Evaluates it for many weightings at once; without it, resamples call ``function``.
     options
         What the function is called with, besides its defaults.
     definition
@@ -79,11 +79,11 @@ class Metric:
     biased
         Whether noise biases it upwards, as it does all calibration errors: gates then allow for it.
     to_absolute_sums
-        The metric as sums of absolute values, for a sharper allowance; None for options that make
-        it something else.
+        The metric as sums of absolute values, for a sharper allowance; None for options that make it none.
     rate
-        Whether it is a mean of 0 and 1 over all items: gates then allow for what is too rare to have
-        been seen.
+        Whether it is a mean of 0 and 1 over all items: gates then allow for what was too rare to be seen.
+    shared_groups
+        Whether a reference is measured in the groups of the candidate that it is compared with.
     """
 
     id: str
@@ -97,6 +97,7 @@ class Metric:
     biased: bool = False
     to_absolute_sums: ToAbsoluteSums | None = None
     rate: bool = False
+    shared_groups: bool = False
 
     def __post_init__(self) -> None:
         # Listings and the registry's check for two owners of an id ask where a component is from.
@@ -128,7 +129,9 @@ class Metric:
         InputError
             The metric needs the probability of every class and the outcomes lack it.
         """
-        if self.needs == "probs" and not outcomes.has_class_vector:
+        if self.needs == "distribution" and outcomes.has_class_vector:
+            _ = outcomes.shares  # or it says what is missing
+        if self.needs != "top-label" and not outcomes.has_class_vector:
             raise InputError(
                 f"the metric {self.id!r} needs the probability of every class, but this record keeps"
                 " only the top answer's confidence; use a Predictions record, or a metric that needs"
@@ -191,8 +194,7 @@ def metric(  # noqa: PLR0913 (all but the name have defaults)
     direction, range, needs, definition, biased, rate
         See :class:`Metric`.
     vectorized
-        ``(outcomes, **options)`` to the metric as a function of many weightings at once, which makes
-        intervals faster. See also :func:`formula`.
+        ``(outcomes, **options)`` to the metric as a function of many weightings. See :func:`formula`.
     absolute_sums
         ``(outcomes, **options)`` to the metric as sums of absolute values, if it is one.
 
@@ -205,7 +207,7 @@ def metric(  # noqa: PLR0913 (all but the name have defaults)
 
     Examples
     --------
-    >>> from calbench.metrics import get, metric, registry
+    >>> from calbench.metrics import get, metric
     >>> @metric("demo-error", range=(0, 1))
     ... def demo_error(probs, labels, *, sample_weight=None):
     ...     wrong = probs.argmax(axis=1) != labels
@@ -265,7 +267,7 @@ def _of_confidences(function: Callable[..., float]) -> Callable[..., float]:
     return public
 
 
-def formula(
+def formula(  # noqa: PLR0913 (all but the name have defaults)
     name: str,
     *,
     direction: Direction = "lower",
@@ -275,12 +277,12 @@ def formula(
     biased: bool = False,
     absolute_sums: ToAbsoluteSums | None = None,
     rate: bool = False,
+    shared_groups: bool = False,
 ) -> Callable[[Callable[Concatenate[Outcomes, P], Statistic]], MetricFunction[P]]:
     """Register a formula ``(outcomes, *, ...) -> statistic``, and return the metric that it makes.
 
     That is a function ``(probs, labels, *, ..., sample_weight=None) -> float`` with the formula's name,
-    docstring and options: it checks the arrays, and is fast on thousands of resamples. Parameters are
-    those of :func:`metric`.
+    docstring and options: it checks the arrays. Parameters are those of :func:`metric`.
 
     Examples
     --------
@@ -303,7 +305,8 @@ def formula(
             sample_weight: npt.ArrayLike | None = None,
             **options: Any,
         ) -> float:
-            outcomes = Outcomes.from_probs(probs, labels)
+            read = Outcomes.from_distribution if needs == "distribution" else Outcomes.from_probs
+            outcomes = read(probs, labels)
             return point(vectorized(outcomes, **options), outcomes, sample_weight)
 
         # Both are found by name, so that a metric can be pickled.
@@ -325,6 +328,7 @@ def formula(
             biased=biased,
             to_absolute_sums=absolute_sums,
             rate=rate,
+            shared_groups=shared_groups,
         )
         return cast("MetricFunction[P]", _registered(component, public))
 
@@ -398,4 +402,4 @@ def _options(function: Callable[..., float]) -> dict[str, Argument]:
     }
 
 
-_PROBE = Outcomes.from_probs([[0.5, 0.5], [0.25, 0.75]], [0, 1])
+_PROBE = Outcomes.from_distribution([[0.5, 0.5], [0.25, 0.75]], [0, 1])

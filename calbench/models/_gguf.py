@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,21 +47,25 @@ def read_header(path: Path) -> GgufHeader:
     BackendUnavailableError
         The package gguf is not installed.
     """
-    try:
-        from gguf import GGUFReader
-    except ImportError:
-        raise BackendUnavailableError(
-            "GGUF files need the package gguf; pip install 'calbench[embedded]'"
-        ) from None
+    if find_spec("gguf") is None:
+        raise BackendUnavailableError("GGUF files need the package gguf; pip install 'calbench[embedded]'")
     with path.open("rb") as file:
         if file.read(4) != _MAGIC:
             raise InputError(f"{path} is no GGUF file: it does not begin with {_MAGIC.decode()}")
+    # Three seconds for the vocabulary of 49,152 tokens, and several readers of one file ask for it.
+    stat = path.stat()
+    return _checked_header(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache
+def _checked_header(path: Path, _mtime: int, size: int) -> GgufHeader:
+    from gguf import GGUFReader
+
     try:
         reader = GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items() if "tokens" not in name}
     except (ValueError, KeyError, IndexError, OverflowError, TypeError, MemoryError) as error:
         raise InputError(f"{path} is cut off or damaged: {error}; download or convert it again") from None
-    size = path.stat().st_size
     ends = [int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors]
     if not ends or max(ends) > size:
         raise InputError(

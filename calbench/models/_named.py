@@ -13,9 +13,10 @@ from typing import Any
 from calbench.errors import InputError, SetupRequiredError, as_refusal
 from calbench.models._derived import head_size
 from calbench.models._gguf import read_header
+from calbench.models._hub import download
 from calbench.models._registry import registry
 from calbench.models._served import SERVED, Address, is_address
-from calbench.models._sources import Architecture, ModelSource, download
+from calbench.models._sources import Architecture, ModelSource
 from calbench.models._whole_files import quantization_settings
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")

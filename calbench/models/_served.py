@@ -10,6 +10,8 @@ from urllib.parse import quote, unquote, urlsplit
 from calbench.errors import InputError
 
 SERVED = "served"
+# An address that ends so is asked there, and in no other way.
+CHAT, DECISIONS = "/chat/completions", "/systemone"
 # By the public address: neither a record nor a repr may hold them.
 _CREDENTIALS: dict[str, tuple[str, str]] = {}
 
@@ -92,6 +94,20 @@ def is_address(place: str) -> bool:
     (True, False)
     """
     return place.startswith(("http://", "https://"))
+
+
+def is_chat(place: str) -> bool:
+    """Whether an address is that of a chat endpoint."""
+    return place.partition("#")[0].rstrip("/").endswith(CHAT)
+
+
+def is_decision_server(place: str) -> bool:
+    """Whether an address is that of a decision model.
+
+    >>> is_decision_server("http://localhost:8000/v1/systemone#m")
+    True
+    """
+    return place.partition("#")[0].rstrip("/").endswith(DECISIONS)
 
 
 def builds_of(addresses: Mapping[str, str]) -> tuple[tuple[str, str], ...]:

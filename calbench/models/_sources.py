@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calbench import devices
 from calbench.cache import sha256_of
-from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError, UnanswerableError
 from calbench.models._derived import decoded, merged
 from calbench.models._heads import check_head
+from calbench.models._hub import TEXT_FILES, download
 from calbench.models._quiet import quiet
+from calbench.models._served import is_decision_server
 from calbench.models._whole_files import (
     AUTOGPTQ,
     check_used,
@@ -36,8 +38,6 @@ _AUTO_CLASSES: dict[Architecture, str] = {
     "sequence-classification": "AutoModelForSequenceClassification",
     "causal-lm": "AutoModelForCausalLM",
 }
-_TEXT_FILES = ("*.json", "*.txt", "*.model", "*.jinja")
-_HUB_FILES = ("*.safetensors", *_TEXT_FILES)
 # Of tokenizers in general; a tokenizer's class may name others.
 _VOCABULARIES = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json")
 _NOT_THE_TOKENIZERS = ("config.json", "generation_config.json", "model.safetensors.index.json")
@@ -110,6 +110,19 @@ class ModelSource:
         if self.max_length < 1:
             raise InputError(f"model {self.id!r}: max_length is {self.max_length}; give 1 or more tokens")
 
+    @property
+    def decides(self) -> bool:
+        """Whether decision servers serve it: they answer typed questions, and nothing else."""
+        return bool(self.builds) and all(is_decision_server(address) for _, address in self.builds)
+
+    def check_reads_words(self, task: str) -> None:
+        """Raise :class:`UnanswerableError` if a task's words cannot be put to the model."""
+        if self.decides:
+            raise UnanswerableError(
+                f"task {task!r} is no decision, and {self.id!r} is a decision server, which answers typed"
+                ' questions alone; declare a task with kind = "decision"'
+            )
+
     def check_set_up(self) -> None:
         """Raise :class:`SetupRequiredError` if ``calbench setup`` still has to make the folder."""
         if self.from_setup and not Path(self.location).is_dir():
@@ -155,7 +168,7 @@ class ModelSource:
         """Return a served model with its tokenizer's folder; weights are not looked for."""
         if not self.location or Path(self.location).expanduser().is_dir():
             return self
-        return replace(self, location=str(download(self.location, self.revision, _TEXT_FILES)))
+        return replace(self, location=str(download(self.location, self.revision, TEXT_FILES)))
 
     def check_full_precision(self) -> None:
         """Raise :class:`InputError` if the folder's weights are quantized already."""
@@ -192,7 +205,7 @@ class ModelSource:
         """SHA-256 over the tokenizer's files; a served model may use its server's, which has none."""
         if not self.location:
             return ""
-        files = [file for pattern in _TEXT_FILES for file in self.folder.glob(pattern)]
+        files = [file for pattern in TEXT_FILES for file in self.folder.glob(pattern)]
         return _hash_files(sorted(file for file in files if file.name not in _NOT_THE_TOKENIZERS))
 
     @cached_property
@@ -369,46 +382,6 @@ class ModelSource:
             f"model {self.id!r}: tokenizer files are missing in {self.location} (tokenizer.json, vocab.txt or"
             " the like); copy them from where the weights are from, or tokenizer.save_pretrained(folder)"
         )
-
-
-def download(hub_id: str, revision: str | None, patterns: Iterable[str] = _HUB_FILES) -> Path:
-    """Fetch a model's files from the hub, or from its cache where there is no network.
-
-    Raises
-    ------
-    SetupRequiredError
-        The hub cannot be reached, or gives the model only to those who accepted its terms.
-    InputError
-        There is no such model.
-    """
-    try:
-        from huggingface_hub import snapshot_download
-        from huggingface_hub.errors import (
-            GatedRepoError,
-            HfHubHTTPError,
-            HFValidationError,
-            LocalEntryNotFoundError,
-        )
-    except ImportError as error:
-        raise BackendUnavailableError(
-            "models need transformers and torch; pip install 'calbench[torch]'"
-        ) from error
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
-    except HFValidationError:
-        raise InputError(f"{hub_id!r} is neither a folder here nor a hub id") from None
-    except LocalEntryNotFoundError as error:
-        raise SetupRequiredError(
-            f"{hub_id!r} is not in the hub's cache and the hub cannot be reached;"
-            " download it where there is a network, or give a local folder"
-        ) from error
-    except GatedRepoError as error:
-        raise SetupRequiredError(
-            f"the hub gives {hub_id!r} only to those who accepted its terms; do that on its page there, and"
-            " log in with 'hf auth login'"
-        ) from error
-    except HfHubHTTPError as error:
-        raise InputError(f"the hub refused {hub_id!r}: {error}") from error
 
 
 def _hash_files(files: list[Path]) -> str:

@@ -26,6 +26,7 @@ def prove(
     *,
     formats: Mapping[str, WeightFormat],
     probe: Sequence[Sequence[int]],
+    before: torch.Tensor | None = None,
 ) -> Proof:
     """Compare a quantized model with its reference, layer by layer and on a probe.
 
@@ -34,11 +35,14 @@ def prove(
     quantizer
         The one that built ``model``.
     model, reference
-        Quantized and at full precision; the names of their modules agree.
+        Quantized and at full precision; the names of their modules agree. They may lie on other devices:
+        layers are compared one by one.
     formats
         What ``quantizer.describe(model)`` claims.
     probe
         Token ids of a few texts.
+    before
+        The reference's logits on the probe, where they are known.
 
     Raises
     ------
@@ -66,7 +70,8 @@ def prove(
     unchanged = [name for name, error in errors.items() if error == 0 and formats[name].dtype is None]
     _refuse(quantizer, unchanged, "have weights that are bit-identical to the reference's", len(targets))
     _refuse(quantizer, off_grid, "have weights that do not lie on the claimed grid", len(targets))
-    before, after = probe_logits(reference, probe), probe_logits(model, probe)
+    before = probe_logits(reference, probe) if before is None else before
+    after = probe_logits(model, probe)
     change = _logit_change(quantizer, before, after)
     return Proof(
         n_modules=len(targets),

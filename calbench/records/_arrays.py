@@ -243,3 +243,36 @@ def checked_option_labels(labels: npt.ArrayLike, logits: Float32) -> Int64:
             " the right answer must be among the item's options"
         )
     return values
+
+
+def checked_clusters(cluster_ids: Iterable[object] | None, n_samples: int) -> Strings | None:
+    """Return the cluster of each item as strings ``(n,)``, or say what is missing; None stays None."""
+    if cluster_ids is None:
+        return None
+    given = list(cluster_ids)
+    if len(given) != n_samples:
+        raise InputError(f"cluster_ids has {len(given)} values for {n_samples} items; give one an item")
+    empty = next((row for row, value in enumerate(given) if value is None or not str(value).strip()), None)
+    if empty is not None:
+        raise InputError(f"cluster_ids[{empty}] is {given[empty]!r}; give every item the name of its cluster")
+    return np.array([str(value) for value in given], dtype=np.str_)
+
+
+def checked_distribution(values: npt.ArrayLike | None, n_samples: int, n_classes: int) -> Float64 | None:
+    """Return shares of the classes ``(n, k)`` that sum to one, or say which row does not; None stays None."""
+    if values is None:
+        return None
+    shares = np.asarray(values, dtype=np.float64)
+    if shares.shape != (n_samples, n_classes):
+        raise InputError(
+            f"label_distribution has shape {shares.shape}; expected ({n_samples}, {n_classes}), a share of"
+            " each class an item"
+        )
+    try:
+        checked = check_probs(shares)
+    except InputError as error:
+        raise InputError(f"label_distribution: {error}") from None
+    sums = checked.sum(axis=1, keepdims=True)
+    checked = np.where(np.abs(sums - 1) > 1e-12, checked / sums, checked)
+    checked.setflags(write=False)
+    return checked

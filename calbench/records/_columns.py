@@ -301,8 +301,9 @@ def _read_safetensors(path: Path, _text: tuple[str, ...]) -> ColumnFile:
             header = file.metadata() or {}
     except SafetensorError as error:
         raise ValueError(str(error)) from None
-    if "item_ids" in header:  # strings cannot be tensors
-        columns["item_id"] = json.loads(header["item_ids"])
+    for name in ("item_id", "cluster_id"):  # strings cannot be tensors
+        if f"{name}s" in header:
+            columns[name] = json.loads(header[f"{name}s"])
     metadata = _object(header.get("calbench", "{}"))
     return ColumnFile(path, tuple(columns), columns.__getitem__, metadata, header.get("calbench_digest", ""))
 

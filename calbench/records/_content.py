@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from calbench.errors import InputError
 
@@ -29,6 +31,9 @@ Kind = Literal[
     "csv",
     "folder",
 ]
+# How packed files begin, what they are named, and what opens them.
+_PACKED = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ\x00": ".xz"}
+_OPENED: dict[bytes, Callable[..., Any]] = dict(zip(_PACKED, (gzip.open, bz2.open, lzma.open), strict=True))
 _MAX_UNPACKED_BYTES = 2**32
 _HEAD = 2**16
 _MAX_HEADER = 10**8
@@ -67,6 +72,7 @@ _UNREADABLE = (
     MemoryError,
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     struct.error,
     SyntaxError,  # of numpy headers, which are literals
     tokenize.TokenError,
@@ -88,8 +94,8 @@ def reading(path: Path, kind: str = "") -> Iterator[None]:
 
 def bare_suffix(path: Path) -> str:
     """Return a file's suffix, in lower case and without the ``.gz`` behind it."""
-    name = path.name.lower().removesuffix(".gz")
-    return Path(name).suffix
+    name = Path(path.name.lower())
+    return Path(name.stem).suffix if name.suffix in _PACKED.values() else name.suffix
 
 
 def kind_of_content(path: Path) -> Kind:
@@ -130,12 +136,15 @@ def _by_name(path: Path, head: bytes) -> Kind:
             f"{path}: cannot be read as {suffix[1:] or 'a table'} (it holds a pickle, and calbench never"
             " unpickles objects); write its columns as csv, jsonl or parquet"
         )
+    start = _decoded(head, path, whole=False).lstrip()[:1]
+    if start in ("{", "["):
+        return "json"
     if suffix not in _TEXTS:
         raise InputError(
-            f"{path}: unknown format; rename it to what it is: {', '.join(SUFFIXES_READ)} (.gz may follow)"
+            f"{path}: unknown format; rename it to what it is: {', '.join(SUFFIXES_READ)}"
+            f" ({', '.join(_PACKED.values())} may follow)"
         )
-    start = _decoded(head, path, whole=False).lstrip()[:1]
-    return "json" if start in ("{", "[") else "csv"
+    return "csv"
 
 
 def head_of(path: Path) -> str:
@@ -152,12 +161,13 @@ def text_of(path: Path) -> str:
 
 
 def bytes_of(path: Path) -> bytes:
-    """Return a file's content, unpacked if it is gzip."""
+    """Return a file's content, unpacked if it is gzip, bzip2 or xz."""
     content = path.read_bytes()
-    if not content.startswith(b"\x1f\x8b"):
+    opened = _unpacking(content)
+    if opened is None:
         return content
-    with gzip.open(io.BytesIO(content)) as file:
-        unpacked = file.read(_MAX_UNPACKED_BYTES + 1)
+    with opened(io.BytesIO(content)) as file:
+        unpacked: bytes = file.read(_MAX_UNPACKED_BYTES + 1)
     if len(unpacked) > _MAX_UNPACKED_BYTES:
         raise InputError(f"{path}: unpacks to more than {_MAX_UNPACKED_BYTES:,} bytes; divide it")
     return unpacked
@@ -166,10 +176,16 @@ def bytes_of(path: Path) -> bytes:
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         head = file.read(_HEAD)
-    if not head.startswith(b"\x1f\x8b"):
+    opened = _unpacking(head)
+    if opened is None:
         return head
-    with gzip.open(path) as packed:
-        return packed.read(_HEAD)
+    with opened(path) as packed:
+        unpacked: bytes = packed.read(_HEAD)
+    return unpacked
+
+
+def _unpacking(content: bytes) -> Callable[..., Any] | None:
+    return next((_OPENED[magic] for magic in _PACKED if content.startswith(magic)), None)
 
 
 def _zipped(path: Path) -> Kind:
@@ -177,6 +193,9 @@ def _zipped(path: Path) -> Kind:
         names = archive.namelist()
     if any(name == "header.json" or name.startswith(("samples/", "_journal/")) for name in names):
         return "inspect"
+    if not any(name.endswith((".npy", "data.pkl")) for name in names):
+        shown = ", ".join(names[:3])
+        raise InputError(f"{path}: is a zip archive of other files ({shown}); unpack it, and give the file")
     return "torch" if any(name.endswith("data.pkl") for name in names) else "npz"
 
 

@@ -27,6 +27,10 @@ class ColumnNames:
     confidence, correct, predicted
         Of the top answer, where there is no class vector. ``correct`` may be left out where
         ``label`` and ``predicted`` are there to be compared.
+    cluster_id
+        What was sampled with each item; splits never divide a cluster.
+    label_distribution
+        Shares of the classes among those who labelled an item: a list a row, or a column a class.
     row_ids
         Number the rows instead of reading ids.
     where
@@ -52,6 +56,8 @@ class ColumnNames:
     confidence: str | None = None
     correct: str | None = None
     predicted: str | None = None
+    cluster_id: str | None = None
+    label_distribution: str | Sequence[str] | None = None
     row_ids: bool = False
     where: Mapping[str, str] = field(default_factory=dict)
     classes: tuple[str, ...] = ()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from calbench.records._arrays import (
     check_correct,
     check_labels,
     check_probs,
+    checked_clusters,
+    checked_distribution,
     checked_ids,
     checked_logits,
     checked_option_labels,
@@ -49,6 +51,11 @@ class Predictions:
         Index of the right class, from 0; must point at a finite logit.
     metadata : mapping, optional
         JSON-like facts about where the record comes from.
+    cluster_ids : (n,) strings or integers, optional
+        What was sampled with each item: its passage, document or question. Splits never divide a cluster,
+        and intervals take it as one unit.
+    label_distribution : (n, k) float, optional
+        How many of the people who were asked gave each class, as shares: what "soft" metrics compare with.
 
     Raises
     ------
@@ -68,6 +75,8 @@ class Predictions:
     logits: Float32
     labels: Int64
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    cluster_ids: Strings | None = None
+    label_distribution: Float64 | None = None
 
     def __init__(
         self,
@@ -75,6 +84,9 @@ class Predictions:
         logits: npt.ArrayLike,
         labels: npt.ArrayLike,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        cluster_ids: Iterable[object] | None = None,
+        label_distribution: npt.ArrayLike | None = None,
     ) -> None:
         ids = checked_ids(item_ids)
         checked = checked_logits(logits, len(ids))
@@ -84,6 +96,8 @@ class Predictions:
             logits=_frozen(checked),
             labels=_frozen(checked_option_labels(labels, checked)),
             metadata=MappingProxyType(dict(metadata or {})),
+            cluster_ids=checked_clusters(cluster_ids, len(ids)),
+            label_distribution=checked_distribution(label_distribution, *checked.shape),
         )
 
     @classmethod
@@ -93,12 +107,14 @@ class Predictions:
         probs: npt.ArrayLike,
         labels: npt.ArrayLike,
         metadata: Mapping[str, Any] | None = None,
+        **more: Any,
     ) -> Predictions:
         """Build a record from probabilities ``(n, k)``; each row must sum to one within 1e-3.
 
         A probability of exactly 0 becomes a logit of ``-inf``, an option that is not there; that of
         the right class becomes log(2**-1022), since this option is there. Log-probabilities are
-        stored as float32, so ``probs`` comes back to within about 1e-6.
+        stored as float32, so ``probs`` comes back to within about 1e-6. ``more`` are clusters and label
+        distributions, as for the class itself.
         """
         values = check_probs(probs)
         right = check_labels(labels, *values.shape)
@@ -106,7 +122,7 @@ class Predictions:
             logits = np.log(values)
         rows = np.arange(len(values))
         logits[rows, right] = np.maximum(logits[rows, right], _LEAST_LOG_PROB)
-        return cls(item_ids, logits, right, metadata)
+        return cls(item_ids, logits, right, metadata, **more)
 
     @classmethod
     def read(
@@ -181,24 +197,27 @@ class Predictions:
 
     def take(self, item_ids: Iterable[object]) -> Predictions:
         """Return the rows with these ids, in this order."""
-        rows = _rows(self.item_ids, checked_ids(item_ids))
-        return Predictions(self.item_ids[rows], self.logits[rows], self.labels[rows], self.metadata)
+        return _taken(self, item_ids)
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> Predictions:
         """Return the same predictions with other metadata."""
-        copy = object.__new__(Predictions)
-        _set(
-            copy,
-            item_ids=self.item_ids,
-            logits=self.logits,
-            labels=self.labels,
-            metadata=MappingProxyType(dict(metadata)),
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
+
+    def described(
+        self, cluster_ids: Iterable[object] | None, label_distribution: npt.ArrayLike | None = None
+    ) -> Predictions:
+        """Return the same predictions with what is known of how their items were drawn and rated."""
+        return _with(
+            self,
+            cluster_ids=checked_clusters(cluster_ids, len(self)),
+            label_distribution=checked_distribution(label_distribution, *self.logits.shape),
         )
-        return copy
 
     def to_top_label(self) -> TopLabelPredictions:
         """Keep the top-1 confidence and correctness only."""
-        return TopLabelPredictions(self.item_ids, self.confidences, self.correct, self.metadata)
+        return TopLabelPredictions(
+            self.item_ids, self.confidences, self.correct, self.metadata, cluster_ids=self.cluster_ids
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +236,8 @@ class TopLabelPredictions:
         JSON-like facts about where the record comes from.
     answers : (n,) strings, optional
         What was answered, to tell which answers another model changes. Not written to files.
+    cluster_ids : (n,) strings or integers, optional
+        As in :class:`Predictions`.
     """
 
     item_ids: Strings
@@ -224,6 +245,7 @@ class TopLabelPredictions:
     correct: Bool
     metadata: Mapping[str, Any] = field(default_factory=dict)
     answers: Strings | None = None
+    cluster_ids: Strings | None = None
 
     def __init__(
         self,
@@ -233,6 +255,7 @@ class TopLabelPredictions:
         metadata: Mapping[str, Any] | None = None,
         *,
         answers: Iterable[str] | None = None,
+        cluster_ids: Iterable[object] | None = None,
     ) -> None:
         ids = checked_ids(item_ids)
         texts = None if answers is None else np.array(list(answers), dtype=np.str_)
@@ -245,6 +268,7 @@ class TopLabelPredictions:
             correct=_frozen(check_correct(correct, len(ids))),
             metadata=MappingProxyType(dict(metadata or {})),
             answers=None if texts is None else _frozen(texts),
+            cluster_ids=checked_clusters(cluster_ids, len(ids)),
         )
 
     @classmethod
@@ -287,30 +311,60 @@ class TopLabelPredictions:
 
     def with_metadata(self, metadata: Mapping[str, Any]) -> TopLabelPredictions:
         """Return the same predictions with other metadata."""
-        copy = object.__new__(TopLabelPredictions)
-        _set(
-            copy,
-            item_ids=self.item_ids,
-            confidences=self.confidences,
-            correct=self.correct,
-            metadata=MappingProxyType(dict(metadata)),
-            answers=self.answers,
-        )
-        return copy
+        return _with(self, metadata=MappingProxyType(dict(metadata)))
+
+    def described(
+        self, cluster_ids: Iterable[object] | None, label_distribution: object = None
+    ) -> TopLabelPredictions:
+        """Return the same predictions with what is known of how their items were drawn."""
+        del label_distribution  # there is no probability of a class to compare it with
+        return _with(self, cluster_ids=checked_clusters(cluster_ids, len(self)))
 
     def take(self, item_ids: Iterable[object]) -> TopLabelPredictions:
         """Return the rows with these ids, in this order."""
-        rows = _rows(self.item_ids, checked_ids(item_ids))
-        return TopLabelPredictions(
-            self.item_ids[rows],
-            self.confidences[rows],
-            self.correct[rows],
-            self.metadata,
-            answers=None if self.answers is None else self.answers[rows],
-        )
+        return _taken(self, item_ids)
 
 
 AnyRecord = Predictions | TopLabelPredictions
+_Record = TypeVar("_Record", Predictions, TopLabelPredictions)
+
+
+def one_record(parts: Sequence[AnyRecord]) -> AnyRecord:
+    """Return records of different items of one task as one, with the first one's metadata.
+
+    Raises
+    ------
+    InputError
+        They are not of one kind, an item is in two of them, or they name clusters.
+    """
+    first = parts[0]
+    if any(part.cluster_ids is not None for part in parts):
+        raise InputError("records that name clusters are not joined; ask all items of a cluster at once")
+    ids = np.concatenate([part.item_ids for part in parts])
+    if isinstance(first, Predictions):
+        vectors = [part for part in parts if isinstance(part, Predictions)]
+        if len(vectors) == len(parts):
+            width = max(part.n_classes for part in vectors)
+            logits = np.full((len(ids), width), -np.inf, dtype=np.float32)
+            start = 0
+            for part in vectors:
+                logits[start : start + len(part), : part.n_classes] = part.logits
+                start += len(part)
+            return Predictions(ids, logits, np.concatenate([p.labels for p in vectors]), first.metadata)
+    tops = [part for part in parts if isinstance(part, TopLabelPredictions)]
+    if len(tops) != len(parts):
+        raise InputError("some records hold class vectors and others the top answer only; ask all in one way")
+    confidences, correct = (
+        np.concatenate([getattr(part, name) for part in tops]) for name in ("confidences", "correct")
+    )
+    return TopLabelPredictions(ids, confidences, correct, first.metadata)
+
+
+def _taken(record: _Record, item_ids: Iterable[object]) -> _Record:
+    """Return rows of a record; what was checked once is not checked again."""
+    rows = _rows(record.item_ids, checked_ids(item_ids))
+    arrays = {f.name: v for f in fields(record) if isinstance(v := getattr(record, f.name), np.ndarray)}
+    return _with(record, **{name: _frozen(array[rows]) for name, array in arrays.items()})
 
 
 def _rows(ids: Strings, wanted: Strings) -> npt.NDArray[np.intp]:
@@ -337,6 +391,13 @@ def _hash_items(item_ids: Strings, labels: Int64 | None) -> str:
 def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     array.setflags(write=False)
     return array
+
+
+def _with(record: _Record, **values: object) -> _Record:
+    """A record with some fields replaced by what is known to be right."""
+    copy: _Record = object.__new__(type(record))
+    _set(copy, **{one.name: getattr(record, one.name) for one in fields(record)} | values)
+    return copy
 
 
 def _set(record: object, **values: object) -> None:

@@ -53,7 +53,7 @@ def read_record(
 def text_columns(names: ColumnNames) -> tuple[str, ...]:
     """Return the columns that a csv file has as texts: ids, and what rows are chosen by."""
     item_id = names.item_id or "item_id"
-    return (item_id, *item_id.split("+"), *names.where)
+    return (item_id, *item_id.split("+"), names.cluster_id or "cluster_id", *names.where)
 
 
 def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[AnyRecord] | None = None) -> AnyRecord:
@@ -63,7 +63,7 @@ def record_of(file: ColumnFile, names: ColumnNames, *, kind: type[AnyRecord] | N
     try:
         with reading(file.path):
             chosen = Rows(file, names)
-            record = chosen.predictions() if kind is Predictions else chosen.top_label()
+            record = chosen.described(chosen.predictions() if kind is Predictions else chosen.top_label())
             if chosen.notes:
                 record = record.with_metadata({**record.metadata, "notes": list(chosen.notes)})
     except InputError as error:

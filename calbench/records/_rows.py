@@ -15,14 +15,25 @@ from calbench.records._arrays import Int64
 from calbench.records._coding import Agreement, Declared, agreement, class_indices
 from calbench.records._columns import ColumnFile
 from calbench.records._names import ColumnNames
-from calbench.records._predictions import Predictions, TopLabelPredictions
-from calbench.records._spellings import cells, truths
-from calbench.records._vectors import Scores, named_columns, probabilities, refuse_no_logits, scores_of
+from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
+from calbench.records._spellings import cells, is_number, truths
+from calbench.records._vectors import (
+    Scores,
+    named_columns,
+    of_percents,
+    probabilities,
+    refuse_no_logits,
+    scores_of,
+    shares_of,
+    two_classes,
+)
 
 # Columns that say of which run a row is; a record is of one.
 _RUN = re.compile(
     r"(?!.*(answer|output|response|pred|prob|conf|score|label|text|correct))(model|quant|n_quant).*|tasks?|benchmark|"
-    r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id)?|epoch|"
+    r"dataset|precision|condition|(random_)?seed|(train_)?trial(_index)?|fold|split|revision|run(_id|_name)?|epoch|"
+    r"(n_?|num_?)?(few_?)?shots?|num_fewshot|experiment(_id|_name)?|engine|backend|runtime|temperature|"
+    r"prompt_(template|version)|"
     r"checkpoint|dtype|(n_)?bits",
     re.IGNORECASE,
 )
@@ -58,8 +69,8 @@ class Rows:
             )
         if source == "logits" and not self._file.digest:
             refuse_no_logits(scores.values, shown, binary=binary)
-        values = _two_classes(scores.values, source, percent=names.percent) if binary else scores.values
-        labels = self._class_indices(names.label or "label", values.shape[1], scores.classes)
+        values = two_classes(scores.values, source, percent=names.percent) if binary else scores.values
+        labels = self._class_indices(names.label or "label", values.shape[1], scores)
         if len(values) != len(labels):
             raise InputError(f"there are {len(labels)} labels for {len(values)} rows")
         if source != "logits":
@@ -80,7 +91,7 @@ class Rows:
         names = self._names
         confidences = np.asarray(_flat(self._column(names.confidence or "confidence")))
         if names.percent:
-            confidences = _of_percents(confidences, names.confidence or "confidence")
+            confidences = of_percents(confidences, names.confidence or "confidence")
         found = self._agreement()
         if names.correct or (not names.predicted and "correct" in self._file):
             correct = truths(self._column(names.correct or "correct"))
@@ -103,6 +114,21 @@ class Rows:
         return TopLabelPredictions(
             ids, confidences, correct, self._file.metadata, answers=self._answers(found)
         )
+
+    def described(self, record: AnyRecord) -> AnyRecord:
+        """Add what the file says of how items were drawn and by how many people they were labelled."""
+        names, clusters, shares = self._names, None, None
+        if names.cluster_id or "cluster_id" in self._file:
+            clusters = cells(self._column(names.cluster_id or "cluster_id"))
+        if names.label_distribution or {"label_distribution", "label_distribution_0"} & set(self._file.names):
+            if isinstance(record, TopLabelPredictions):
+                raise InputError(
+                    "label_distribution is compared with the probability of every class; map --columns probs="
+                    " or logits= too"
+                )
+            scores, _ = self._scores(names.label_distribution or "label_distribution")
+            shares = shares_of(scores.values)
+        return record.described(clusters, shares) if clusters or shares is not None else record
 
     def _agreement(self) -> Agreement | None:
         """Compare answers with labels, where the file has both; what nobody asked for may be odd."""
@@ -160,7 +186,14 @@ class Rows:
                 " verbalised, answer or vocabulary"
             )
 
-    def _class_indices(self, name: str, n_classes: int, classes: tuple[str, ...]) -> Any:
+    def _class_indices(self, name: str, n_classes: int, scores: Scores) -> Any:
+        classes = scores.classes
+        if not scores.ordered and all(map(is_number, cells(self._column(name)))):
+            raise InputError(
+                f"{name} numbers the classes, and rows name them in different orders"
+                f" ({', '.join(classes[:8])}); say which is 0, 1, ... with --classes, as in"
+                f" --classes {','.join(classes[:8])}"
+            )
         declared = self._declared
         if declared.classes and len(declared.classes) != n_classes:
             raise InputError(
@@ -206,7 +239,10 @@ class Rows:
         shown = "+".join(parts if len(parts) < 6 else [*parts[:2], "..."])
         if len(parts) > 1:
             return named_columns({part: self._column(part) for part in parts}), shown
-        return scores_of(self._column(parts[0]), parts[0], self._declared.classes), shown
+        are_probs = self._names.probs is not None or self._names.positive is not None
+        column, percent = self._column(parts[0]), self._names.percent
+        declared = self._declared.classes
+        return scores_of(column, parts[0], declared, are_probs=are_probs, percent=percent), shown
 
     def _expanded(self, name: str) -> list[str]:
         if name in self._file:
@@ -323,7 +359,7 @@ class Rows:
             raise InputError("--renormalise is of probabilities; name them with --columns probs=NAME")
         if names.percent and names.logits:
             raise InputError("--percent is of probabilities; name them with --columns probs=NAME")
-        for field in ("item_id", "label", "confidence", "correct", "predicted", "positive"):
+        for field in ("item_id", "label", "confidence", "correct", "predicted", "positive", "cluster_id"):
             name = getattr(names, field)
             if name and name not in self._file and not (field == "item_id" and "+" in name):
                 self._file.column(name)  # says what there is
@@ -341,29 +377,6 @@ def labels_of(path: Path, rows: Sequence[Mapping[str, Any]], names: ColumnNames,
     except InputError as error:
         raise InputError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from None
     return labels
-
-
-def _of_percents(values: Any, name: str) -> Any:
-    texts = values.tolist()
-    try:
-        return np.array([float(v.rstrip("% ")) if isinstance(v, str) else float(v) for v in texts]) / 100
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"{name} holds something else than percents ({error}); mend or drop the row"
-        ) from None
-
-
-def _two_classes(values: Any, source: str, *, percent: bool) -> Any:
-    if source == "logits":
-        return np.column_stack([np.zeros(len(values)), values[:, 0]])
-    positive = values[:, 0] / 100 if percent else values[:, 0]
-    bad = ~((positive >= 0) & (positive <= 1 + 1e-9))
-    if bad.any():
-        row = int(np.argmax(bad))
-        percents = np.nanmin(positive) >= 0 and 1 < np.nanmax(positive) <= 100 and not percent
-        remedy = "add --percent" if percents else "if it is a logit, map it with --columns logits=NAME"
-        raise InputError(f"the probability of row {row} is {positive[row]:g}, outside [0, 1]; {remedy}")
-    return np.column_stack([1 - positive, positive])
 
 
 def _flat(values: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,13 @@ class Scores:
         ``(n, k)``; -inf where an item has not that option.
     classes
         Their names, if the columns or keys have any.
+    ordered
+        Whether the file says in which order they are, which numbers need.
     """
 
     values: Float64
     classes: tuple[str, ...] = ()
+    ordered: bool = True
 
 
 def named_columns(columns: Mapping[str, Any]) -> Scores:
@@ -63,23 +66,34 @@ def _class_names(names: list[str]) -> tuple[str, ...]:
     def bare(texts: list[str]) -> list[str]:
         shared = _shared_beginning(texts)
         if not all(text[len(shared) :].isdecimal() for text in texts):
-            shared = shared[: max(map(shared.rfind, "_.- ")) + 1]
+            shared = shared[: max(map(shared.rfind, "_.- ([{:=>)]}<")) + 1]
         return [text[len(shared) :] for text in texts]
 
     stripped = [text[::-1] for text in bare([text[::-1] for text in bare(names)])]
     return tuple(stripped) if all(stripped) and len(set(stripped)) == len(stripped) else tuple(names)
 
 
-def scores_of(values: Any, name: str, classes: tuple[str, ...]) -> Scores:
+def scores_of(
+    values: Any, name: str, classes: tuple[str, ...], *, are_probs: bool = False, percent: bool = False
+) -> Scores:
     """Return the scores that one column holds: numbers, lists of them, or scores by name."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
+        if values.ndim == 3 and values.shape[1] == 1:  # a batch of one item a row
+            values = values[:, 0]
         if values.ndim > 2:
             raise InputError(f"{name} has shape {values.shape}; (n_samples, n_classes) is wanted")
         return Scores(values.reshape(len(values), -1).astype(np.float64, copy=False))
     rows = [_parsed(row) for row in (values.tolist() if isinstance(values, np.ndarray) else values)]
-    if rows and all(isinstance(row, dict) or _is_token_list(row) for row in rows):
-        return _by_name([_named(row) for row in rows], name, classes)
+    if rows and all(isinstance(row, str) and re.fullmatch(r"\s*[\d.]+\s*%\s*", row) for row in rows):
+        if not percent:
+            raise InputError(f"row 0: {name} = {rows[0]!r} is a percent; add --percent")
+        rows = [float(row.strip("% \t")) for row in rows]
+    if rows and all(isinstance(row, dict) or _is_named_list(row) for row in rows):
+        add = _sum if are_probs else np.logaddexp
+        return _by_name([_named(row, add) for row in rows], name, classes)
     lists = [row if isinstance(row, list) else [row] for row in rows]
+    if lists and all(len(row) == 1 and isinstance(row[0], list) for row in lists):
+        lists = [row[0] for row in lists]  # a batch of one item a row
     for place, row in enumerate(lists):
         if not all(map(_is_number, row)) or not row:
             raise InputError(f"row {place}: {name} = {str(rows[place])[:80]!r} is not a list of numbers")
@@ -115,13 +129,20 @@ def _parsed(row: Any) -> Any:
         return row
 
 
-def _is_token_list(row: Any) -> bool:
-    return isinstance(row, list) and bool(row) and all(isinstance(p, dict) and "logprob" in p for p in row)
+def _is_named_list(row: Any) -> bool:
+    """Whether a row is a list of tokens, as servers give it, or of labels, as transformers' pipelines do."""
+    if not isinstance(row, list) or not row or not all(isinstance(part, dict) for part in row):
+        return False
+    return all("logprob" in part or {"label", "score"} <= set(part) for part in row)
 
 
-def _named(row: Any) -> dict[str, float]:
+def _sum(first: float, second: float) -> float:
+    return first + second
+
+
+def _named(row: Any, add: Callable[[float, float], Any]) -> dict[str, float]:
     """Return scores by name: ``{"A": -0.1}``, ``[{"token": "A", "logprob": -0.1}]``, or by token id."""
-    pairs = row.items() if isinstance(row, dict) else ((part.get("token"), part) for part in row)
+    pairs = row.items() if isinstance(row, dict) else map(_pair, row)
     found: dict[str, float] = {}
     for key, value in pairs:
         held = value.get("logprob") if isinstance(value, dict) else value
@@ -131,14 +152,21 @@ def _named(row: Any) -> dict[str, float]:
         if not _is_number(held):
             raise InputError(f"the score of {str(key)[:40]!r} is {str(held)[:40]!r}, which is no number")
         text = str(token).replace("Ġ", " ").replace("▁", " ").strip()
-        # Spellings of one answer: " A" and "A". Log-probabilities of both add up.
-        found[text] = float(np.logaddexp(found[text], held)) if text in found else float(held)
+        # Spellings of one answer: " A" and "A". Probabilities of both add up.
+        found[text] = float(add(found[text], held)) if text in found else float(held)
     return found
 
 
+def _pair(part: dict[str, Any]) -> tuple[Any, Any]:
+    return (part["label"], part["score"]) if "logprob" not in part else (part.get("token"), part)
+
+
 def _by_name(rows: list[dict[str, float]], name: str, classes: tuple[str, ...]) -> Scores:
+    ordered = bool(classes)
     if not classes:
         classes = _evident_classes(rows, name)
+        same = all(list(row) == list(classes)[: len(row)] for row in rows)
+        ordered = same or all(re.search(r"\d$", key) or len(key) == 1 for key in classes)
     values = np.full((len(rows), len(classes)), -np.inf)
     for place, row in enumerate(rows):
         held = [option for option in classes if option in row]
@@ -155,7 +183,7 @@ def _by_name(rows: list[dict[str, float]], name: str, classes: tuple[str, ...]) 
                 " server for more top_logprobs, or name the classes with --classes"
             )
         values[place, : len(held)] = [row[option] for option in held]
-    return Scores(values, classes)
+    return Scores(values, classes, ordered)
 
 
 def _evident_classes(rows: list[dict[str, float]], name: str) -> tuple[str, ...]:
@@ -165,11 +193,18 @@ def _evident_classes(rows: list[dict[str, float]], name: str) -> tuple[str, ...]
     if all(key.isdecimal() for key in keys):
         return tuple(sorted(keys, key=int))
     if all(row.keys() == rows[0].keys() for row in rows):
-        return tuple(keys)
+        # Rows that are sorted by score name the classes in another order each.
+        return tuple(keys if all(list(row) == keys for row in rows) else sorted(keys, key=_label_order))
     raise InputError(
         f"{name} holds scores of {len(keys)} texts ({', '.join(keys[:5])}, ...); name those that are options"
         " with --classes, as in --classes A,B,C,D"
     )
+
+
+def _label_order(key: str) -> tuple[str, int, str]:
+    """Sort ``LABEL_2`` before ``LABEL_10``, and names by their letters."""
+    stem = key.rstrip("0123456789")
+    return (stem, int(key[len(stem) :]), "") if stem != key else (key, -1, key)
 
 
 def refuse_no_logits(values: Float64, name: str, *, binary: bool) -> None:
@@ -235,3 +270,39 @@ def _refuse_other_sums(probs: Float64, name: str, *, percent: bool) -> None:
     else:
         remedy = "if they are options' shares of a whole vocabulary, or rounded, add --renormalise"
     raise InputError(f"probs[{row}] sums to {total:.4g} and spans [{low:.4g}, {high:.4g}]; {remedy}")
+
+
+def of_percents(values: Any, name: str) -> Any:
+    """Return percents, as numbers or texts, as shares."""
+    texts = values.tolist()
+    try:
+        return np.array([float(v.rstrip("% ")) if isinstance(v, str) else float(v) for v in texts]) / 100
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name} holds something else than percents ({error}); mend or drop the row"
+        ) from None
+
+
+def two_classes(values: Any, source: str, *, percent: bool) -> Any:
+    """Return a score of the second class as scores of two."""
+    if source == "logits":
+        return np.column_stack([np.zeros(len(values)), values[:, 0]])
+    positive = values[:, 0] / 100 if percent else values[:, 0]
+    bad = ~((positive >= 0) & (positive <= 1 + 1e-9))
+    if bad.any():
+        row = int(np.argmax(bad))
+        percents = np.nanmin(positive) >= 0 and 1 < np.nanmax(positive) <= 100 and not percent
+        remedy = "add --percent" if percents else "if it is a logit, map it with --columns logits=NAME"
+        raise InputError(f"the probability of row {row} is {positive[row]:g}, outside [0, 1]; {remedy}")
+    return np.column_stack([1 - positive, positive])
+
+
+def shares_of(values: Float64) -> Float64:
+    """Return counts or shares of classes as shares; what an item has not is nobody's."""
+    counts = np.where(np.isneginf(values), 0, values)
+    sums = counts.sum(axis=1, keepdims=True)
+    if not (sums > 0).all():
+        row = int(np.argmin(sums[:, 0] > 0))
+        raise InputError(f"label_distribution of row {row} holds nobody; drop the row")
+    shares: Float64 = np.where(np.abs(sums - 1) > 1e-3, counts / sums, counts)
+    return shares

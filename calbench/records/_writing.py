@@ -41,6 +41,10 @@ def digest(record: AnyRecord) -> str:
     else:
         state.update(record.confidences.astype("<f8").tobytes())
         state.update(record.correct.tobytes())
+    if record.cluster_ids is not None:
+        state.update(b"clusters" + "\x00".join(record.cluster_ids.tolist()).encode(errors="surrogatepass"))
+    if isinstance(record, Predictions) and record.label_distribution is not None:
+        state.update(b"distribution" + np.ascontiguousarray(record.label_distribution, dtype="<f8").tobytes())
     state.update(_metadata(record).encode())
     return state.hexdigest()
 
@@ -60,6 +64,7 @@ def _arrow(record: AnyRecord) -> Any:
     else:
         columns["confidence"] = pa.array(record.confidences)
         columns["correct"] = pa.array(record.correct)
+    columns |= {name: values.tolist() for name, values in _items(record).items()}
     header = {"calbench": _metadata(record), "calbench_digest": digest(record)}
     return pa.table(columns).replace_schema_metadata(header)
 
@@ -83,6 +88,13 @@ def _write_csv(record: AnyRecord, path: Path) -> None:
     else:
         columns["confidence"] = pa.array([repr(float(v)) for v in record.confidences])
         columns["correct"] = pa.array(record.correct)
+    for name, values in _items(record).items():
+        if values.ndim == 1:
+            columns[name] = pa.array(values.tolist())
+            continue
+        columns |= {
+            f"{name}_{k}": pa.array([repr(float(v)) for v in values[:, k]]) for k in range(values.shape[1])
+        }
     csv.write_csv(pa.table(columns), path, csv.WriteOptions(quoting_style="needed"))
 
 
@@ -90,7 +102,9 @@ def _write_jsonl(record: AnyRecord, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         header = {"calbench_metadata": dict(record.metadata), "calbench_digest": digest(record)}
         file.write(json.dumps(header, sort_keys=True) + "\n")
-        for row in _json_rows(record):
+        more = _items(record)
+        for place, row in enumerate(_json_rows(record)):
+            row.update({name: values[place].tolist() for name, values in more.items()})
             file.write(json.dumps(row) + "\n")
 
 
@@ -109,6 +123,14 @@ def _json_rows(record: AnyRecord) -> Iterator[dict[str, Any]]:
         yield {"item_id": str(item), "label": int(label), "logits": values}
 
 
+def _items(record: AnyRecord) -> dict[str, Any]:
+    """Return what is known of the items, each where it is known: clusters, label distributions."""
+    found: dict[str, Any] = {"cluster_id": record.cluster_ids}
+    if isinstance(record, Predictions):
+        found["label_distribution"] = record.label_distribution
+    return {name: values for name, values in found.items() if values is not None}
+
+
 def _arrays(record: AnyRecord) -> dict[str, Any]:
     if isinstance(record, Predictions):
         return {"label": record.labels, "logits": record.logits}
@@ -118,7 +140,7 @@ def _arrays(record: AnyRecord) -> dict[str, Any]:
 def _write_npz(record: AnyRecord, path: Path) -> None:
     header = {"calbench_metadata": _metadata(record), "calbench_digest": digest(record)}
     texts: dict[str, Any] = {name: np.array(text) for name, text in header.items()}
-    np.savez(path, item_id=record.item_ids, **_arrays(record), **texts)
+    np.savez(path, item_id=record.item_ids, **_arrays(record), **_items(record), **texts)
 
 
 def _write_safetensors(record: AnyRecord, path: Path) -> None:
@@ -129,7 +151,11 @@ def _write_safetensors(record: AnyRecord, path: Path) -> None:
         "calbench": _metadata(record),
         "calbench_digest": digest(record),
     }
-    tensors: dict[str, Any] = {name: np.ascontiguousarray(a) for name, a in _arrays(record).items()}
+    more = _items(record)
+    if (clusters := more.pop("cluster_id", None)) is not None:
+        header["cluster_ids"] = json.dumps(clusters.tolist())
+    held = {**_arrays(record), **more}
+    tensors: dict[str, Any] = {name: np.ascontiguousarray(a) for name, a in held.items()}
     save_file(tensors, path, metadata=header)
 
 

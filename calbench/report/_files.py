@@ -12,6 +12,7 @@ from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
+from calbench.report._rankings import rankings_markdown
 from calbench.report._results import write_json
 
 
@@ -33,7 +34,7 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     rows = document["cells"]
     others = [*document.get("comparisons", ()), *as_comparisons(document.get("variants", ()))]
     texts = {
-        "leaderboard.md": markdown(rows),
+        "leaderboard.md": markdown(rows) + rankings_markdown(document.get("rankings", {})),
         "comment.md": comment(rows, comparisons=others),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),

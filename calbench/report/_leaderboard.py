@@ -12,6 +12,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text, printable
+from calbench.report._pooled import pooled
 from calbench.report._results import Row, hurts, verdict
 
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
@@ -78,7 +79,28 @@ def markdown(rows: Sequence[Row]) -> str:
             tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),
             "",
         ]
+    for model, name, means in pooled(rows):
+        table = [_of_group(line) for line in means]
+        lines += [
+            f"## {markdown_text(model)} on {markdown_text(name)}",
+            "",
+            "Mean over the group's tasks, each weighted by its test items; errors of tasks are independent.",
+            "",
+            tabulate(table, headers="keys", tablefmt="github", disable_numparse=True),
+            "",
+        ]
     return "\n".join(lines)
+
+
+def _of_group(line: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "quantizer": markdown_text(line["quantizer"]),
+        "calibrator": markdown_text(line["calibrator"]),
+        "tasks": str(line["n_tasks"]),
+        "n": f"{line['n_test']:,}",
+        **{_title(m): _with_interval(line["transferred"][m]) for m in _METRICS if m in line["transferred"]},
+        "Δ ECE": _with_interval(line["degradation"]["ece"], "+"),
+    }
 
 
 def summary(rows: Sequence[Row], *, calibrator: str) -> str:

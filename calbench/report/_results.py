@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import calbench
+from calbench import tasks
 from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
@@ -43,6 +44,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "cell": cell.id,
         "model": cell.model,
         "task": cell.task,
+        "group": tasks.group_of(cell.task),
         "quantizer": cell.quantizer,
         "calibrator": cell.calibrator,
         "seed": first.seed,
@@ -179,7 +181,12 @@ def _mcnemar(compared: Comparison, candidate: str, reference: str) -> dict[str, 
 
 def _ranked(arm: Arm) -> dict[str, Any]:
     """Return what a calibrator is ranked by, which travels between processes."""
-    found = arm.resampled(RANKED_BY)
+    more = {name: _resamples(arm, name) for name in arm.metrics if name != RANKED_BY}
+    return {**_resamples(arm, RANKED_BY), "more": more}
+
+
+def _resamples(arm: Arm, metric: str) -> dict[str, Any]:
+    found = arm.resampled(metric)
     return {"value": found.value, "n": found.n_items, "resamples": packed_resamples(found.values)}
 
 

@@ -6,13 +6,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from calbench import quantizers
 from calbench.cache import replacing
 from calbench.errors import InputError, ModelLoadingForbiddenError
 from calbench.models import Address, ModelSource
-from calbench.runtimes import Connection, Runtime, connected, reconnected, require
+from calbench.runtimes import Connection, Runtime, connected, oldest_answer, reconnected, require
 from calbench.store import Store, key_of
 
 
@@ -52,6 +53,7 @@ class ServedBuild:
     store: Store
     replay: bool
     _connection: Connection | None = field(default=None, repr=False)
+    _facts: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def address(self) -> Address:
@@ -72,19 +74,31 @@ class ServedBuild:
             There is no such server, or it cannot be trusted.
         ModelLoadingForbiddenError
             It was never asked, and only stored records may be used.
+
+        Notes
+        -----
+        A server that tells no build may be another one tomorrow. With a largest age, see
+        :func:`calbench.runtimes.forget_after`, it is asked anew when what it said is older.
         """
         kept = self.store.root / "served" / f"{key_of({'address': str(self.address)})}.json"
         if self.replay:
             if not kept.is_file():
                 raise ModelLoadingForbiddenError(
-                    f"{self.address} was never asked from this store, and only stored records may be used;"
-                    " run once without --calbench-replay"
+                    f"{self.address} was never asked from this store, and this is a replay,"
+                    " which uses stored records alone; run it once without"
                 )
             facts: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
             return facts
+        if self._facts is not None:
+            return self._facts
         facts = dict(self._tested().test.facts)
+        if facts.get("build") is None and (oldest := oldest_answer()) is not None:
+            known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
+            since = known.get("since", "")
+            facts["since"] = since if since >= oldest else datetime.now(timezone.utc).isoformat()
         with replacing(kept) as temporary:
             temporary.write_text(json.dumps(facts, sort_keys=True), encoding="utf-8")
+        self._facts = facts
         return facts
 
     def _tested(self) -> Connection:

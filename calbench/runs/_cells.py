@@ -12,7 +12,7 @@ from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
-from calbench.registry import Spec, select, split_patterns, unknown
+from calbench.registry import Spec, unknown
 from calbench.runs._declarations import (
     REFERENCE,
     Turns,
@@ -20,6 +20,7 @@ from calbench.runs._declarations import (
     declared_source,
     reference_of,
 )
+from calbench.selection import select, split_patterns
 
 DEFAULT_MODELS = ("minilm", "smollm2")
 DEFAULT_QUANTIZERS = (REFERENCE, "bnb-int8", "bnb-nf4", "gptq-int4")
@@ -68,12 +69,15 @@ class Profile:
         all items, 40% of them for calibration.
     max_tasks
         How many of a model's own tasks a run without a selection takes; None for all.
+    asks_on
+        Of which architectures undecided gates ask all further items of a task.
     """
 
     name: str
     n_calibration: Mapping[Architecture, int] | None = None
     n_test: Mapping[Architecture, int] | None = None
     max_tasks: int | None = None
+    asks_on: tuple[Architecture, ...] = ()
 
     def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
         """Return the sizes of the calibration and test splits of ``n_items`` items."""
@@ -100,6 +104,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
+            asks_on=("sequence-classification",),
         ),
         Profile("full"),
     )

@@ -1,4 +1,4 @@
-"""What a served run takes, before anything is asked: requests and prompt tokens."""
+"""What a run will ask, before anything is asked: how items are divided, requests and prompt tokens."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from calbench import tasks
+from calbench import models, tasks
 from calbench.errors import InputError
-from calbench.models import ModelSource
+from calbench.models import ModelSource, is_chat, is_decision_server
 from calbench.runs._cells import Cell, Profile
 from calbench.runs._declarations import declared_source
-from calbench.runtimes import count_requests
+from calbench.runtimes import count_messages, count_requests
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,9 @@ class ServedEstimate:
     Attributes
     ----------
     n_requests, n_tokens
-        If nothing is in the store yet; each continuation is a request with its context. Servers that cache
-        prefixes read fewer tokens, and may bill fewer.
+        If nothing is in the store yet; each continuation is a request with its context, and so is each
+        decision, and each first word of a chat that need not be forced. Servers that cache prefixes read
+        fewer tokens, and may bill fewer. None where the tokenizer is the server's secret.
     """
 
     model: str
@@ -30,7 +31,7 @@ class ServedEstimate:
     task: str
     n_items: int
     n_requests: int
-    n_tokens: int
+    n_tokens: int | None
 
 
 def served_estimate(cells: Iterable[Cell], profile: Profile) -> list[ServedEstimate]:
@@ -45,15 +46,19 @@ def served_estimate(cells: Iterable[Cell], profile: Profile) -> list[ServedEstim
 
 
 def _counted(source: ModelSource, build: str, task: str, profile: Profile) -> ServedEstimate:
-    if not source.location:
-        raise InputError(
-            f"{source.id}: without a tokenizer nothing can be counted; name one in calbench.toml"
-        )
     asked = tasks.get(task)
     evaluation = asked.partition.evaluation
     items = evaluation[: sum(profile.sizes(source.architecture, len(evaluation)))]
     request: Any = asked.request(source)
-    n_requests, n_tokens = count_requests(source.load_tokenizer(), source, request, items)
+    place = dict(source.builds)[build]
+    if is_decision_server(place) or (is_chat(place) and not source.location):
+        return ServedEstimate(source.id, build, task, len(items), len({i.content for i in items}), None)
+    if not source.location:
+        raise InputError(
+            f"{source.id}: without a tokenizer nothing can be counted; name one in calbench.toml"
+        )
+    count = count_messages if is_chat(place) else count_requests
+    n_requests, n_tokens = count(source.load_tokenizer(), source, request, items)
     return ServedEstimate(source.id, build, task, len(items), n_requests, n_tokens)
 
 
@@ -62,10 +67,38 @@ def estimate_text(estimates: Iterable[ServedEstimate]) -> str:
     rows = list(estimates)
     lines = [
         f"{e.model} × {e.build} × {e.task}: {e.n_items:,} items, {e.n_requests:,} requests,"
-        f" {e.n_tokens:,} prompt tokens"
+        f" {_tokens(e.n_tokens)}"
         for e in rows
     ]
-    total = sum(e.n_requests for e in rows), sum(e.n_tokens for e in rows)
-    return "\n".join(
-        [*lines, f"together {total[0]:,} requests, {total[1]:,} prompt tokens; nothing was asked"]
+    known = [e.n_tokens for e in rows if e.n_tokens is not None]
+    total = sum(e.n_requests for e in rows), sum(known) if len(known) == len(rows) else None
+    return "\n".join([*lines, f"together {total[0]:,} requests, {_tokens(total[1])}; nothing was asked"])
+
+
+def division(model: str, name: str, profile: Profile) -> str:
+    """Say how the items of a task are divided that a model is asked about.
+
+    Raises
+    ------
+    CalbenchError
+        The model or the task is not known, or its data is not here.
+    """
+    task = tasks.get(name)
+    parts = task.partition
+    n_fit, n_scored = profile.sizes(models.get(model).architecture, len(parts.evaluation))
+    apart = {
+        "set aside for quantizers": len(parts.quantization),
+        "set aside for training": len(parts.training),
+        "not asked": len(parts.evaluation) - n_fit - n_scored,
+    }
+    rest = "".join(f", {n:,} {what}" for what, n in apart.items() if n)
+    return (
+        f"{model} on {name}: {len(task.dataset.items):,} items; {n_fit:,} fit calibrators, {n_scored:,} are"
+        f" scored{rest}"
+    )
+
+
+def _tokens(n_tokens: int | None) -> str:
+    return (
+        "prompt tokens that only the server can count" if n_tokens is None else f"{n_tokens:,} prompt tokens"
     )

@@ -26,8 +26,11 @@ from calbench.tasks import (
     LabelledItem,
     SequenceClassification,
     Task,
+    clusters_of,
+    near_duplicates,
 )
 
+_MANY = 0.05  # share of items from which on intervals are noticeably too narrow
 # In float32, of the largest logit where that is above 1; see docs/tasks.md.
 NOISE_PROMISED = 1e-4
 
@@ -114,12 +117,13 @@ class InferenceRun:
             "items_per_second": round(len(self.items) / seconds, 2),
             **counted,
             "n_duplicates_dropped": self.task.dataset.n_duplicates,
+            "n_near_duplicates": n_near_duplicates(self.items),
             "baseline": self.source.baseline,
             "machine": _machine(runtime),
             "quantization": loaded.report.to_dict(),
             **runtime.notes(),
         }
-        named = predictions.with_metadata({**predictions.metadata, **metadata})
+        named = described(predictions.with_metadata({**predictions.metadata, **metadata}), self.items)
         return store.put(identity, named, {**noted, **(provenance or {})})
 
     def _answers(
@@ -179,11 +183,54 @@ class InferenceRun:
         }
 
 
+def described(
+    predictions: Predictions | TopLabelPredictions, items: Sequence[LabelledItem]
+) -> Predictions | TopLabelPredictions:
+    """Add what is known of the items: their clusters, and how many people gave each class.
+
+    No answer of a model depends on it, so it is no part of a record's key and is taken from the task.
+    """
+    of = {item.id: item for item in items}
+    rows = [of[name] for name in predictions.item_ids.tolist()]
+    clusters, shares = clusters_of(rows), [item.distribution for item in rows]
+    return predictions.described(
+        None if clusters is None else clusters.values(),
+        None if None in shares else _padded(shares, predictions),
+    )
+
+
+def _padded(shares: Sequence[Any], predictions: Any) -> list[list[float]]:
+    """Give options that an item has not the share 0."""
+    width = predictions.n_classes if isinstance(predictions, Predictions) else 0
+    return [[*row, *[0.0] * (width - len(row))] for row in shares]
+
+
 def _machine(runtime: Runtime) -> dict[str, Any]:
     named: dict[str, Any] = {"processor": platform.machine(), "cores": os.cpu_count()}
     if isinstance(runtime, TorchRuntime) and (cards := devices.card_names(runtime.module)):
         named["gpus"] = cards
     return named
+
+
+def n_near_duplicates(items: Sequence[LabelledItem]) -> int:
+    """Return how many items say nearly what an earlier one of another cluster says."""
+    firsts = near_duplicates([item.content for item in items])
+    clusters = clusters_of(items) or {item.id: item.id for item in items}
+    return sum(
+        first != place and clusters[items[first].id] != clusters[items[place].id]
+        for place, first in enumerate(firsts)
+    )
+
+
+def similar(record: StoredPredictions) -> str:
+    """Say how many items are nearly the same as others, and what keeps them together; ``""`` if few are."""
+    n_similar = record.provenance.get("n_near_duplicates", 0)
+    if n_similar < _MANY * len(record.predictions):
+        return ""
+    return (
+        f"{n_similar:,} of {len(record.predictions):,} items say nearly what another says, and count as drawn"
+        ' by themselves; cluster = "near-duplicates" in the task keeps such items together'
+    )
 
 
 def unreported(record: StoredPredictions) -> str:

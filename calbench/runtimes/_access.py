@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Collection
+from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 
 from calbench.errors import InputError, ServerError
@@ -13,6 +14,7 @@ from calbench.models import Address
 
 KEYS = "CALBENCH_API_KEY"
 ALLOWED = "CALBENCH_ALLOW_HOST"
+MAX_AGE = "CALBENCH_MAX_AGE"
 
 
 def addresses_of(host: str) -> tuple[str, ...]:
@@ -43,6 +45,22 @@ def allowed_hosts() -> frozenset[str]:
 def allow(hosts: Collection[str]) -> None:
     """Let ``calbench.toml`` name these hosts, outside of this machine and private networks, in this run."""
     os.environ[ALLOWED] = ",".join(sorted(allowed_hosts() | set(hosts)))
+
+
+def forget_after(days: float) -> None:
+    """Ask servers that tell no build anew, in this run, if what they said is older than so many days."""
+    if not days > 0:
+        raise InputError(f"the largest age is {days:g} days; give more than 0")
+    os.environ[MAX_AGE] = f"{days:g}"
+
+
+def oldest_answer() -> str | None:
+    """Return the moment before which such an answer is too old (UTC, ISO 8601); None if none ever is."""
+    days = os.environ.get(MAX_AGE, "")
+    try:
+        return (datetime.now(timezone.utc) - timedelta(days=float(days))).isoformat() if days else None
+    except (ValueError, OverflowError):
+        raise InputError(f"${MAX_AGE} is {days!r}; give a number of days") from None
 
 
 def check_host(address: Address, *, declared: bool) -> None:

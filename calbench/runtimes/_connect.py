@@ -9,15 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.models import Address, ModelSource
+from calbench.models import CHAT, DECISIONS, Address, ModelSource
 from calbench.runtimes._access import check_host
+from calbench.runtimes._chat import ChatServer
+from calbench.runtimes._chat_test import chat_tested
 from calbench.runtimes._http import Client, Patience
 from calbench.runtimes._llama_server import LlamaServer
 from calbench.runtimes._openai import OpenAIServer
 from calbench.runtimes._self_test import SelfTest, require, tested
-from calbench.runtimes._token_runtime import TokenRuntime
+from calbench.runtimes._served_runtime import Prepare, ServedRuntime
+from calbench.runtimes._systemone import SystemOneServer
+from calbench.runtimes._systemone_test import systemone_tested
+from calbench.runtimes._tokens import Tokenised
 
 N_AT_ONCE = 8
+Server = OpenAIServer | LlamaServer | ChatServer | SystemOneServer
 
 
 @dataclass(frozen=True)
@@ -36,23 +42,25 @@ class Connection:
         Requests in flight.
     """
 
-    server: OpenAIServer | LlamaServer
+    server: Server
     tokenizer: Any
     test: SelfTest
     context: int | None
     n_at_once: int
 
-    def runtime(self, source: ModelSource) -> TokenRuntime:
+    def runtime(self, source: ModelSource) -> ServedRuntime:
         """Return the runtime; raises :class:`InputError` if the self-test refuses the server."""
-        require(self.test, str(self.server.client.address))
+        require(self.test, str(self.test.facts["address"]))
+        told = {"self_test": self.test.to_dict()}
+        return ServedRuntime(self.server.name, self._prepare(source), self.n_at_once, told)
+
+    def _prepare(self, source: ModelSource) -> Prepare:
+        server = self.server
+        if isinstance(server, ChatServer | SystemOneServer):
+            return server.prepared
         longest = min(source.max_length, (self.context or source.max_length + 1) - 1)
-        return TokenRuntime(
-            self.server,
-            self.tokenizer,
-            replace(source, max_length=longest),
-            self.n_at_once,
-            {"self_test": self.test.to_dict()},
-        )
+        fitted = replace(source, max_length=longest)
+        return lambda request, items: Tokenised.of(self.tokenizer, fitted, request, items).prepared(server)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,9 +127,12 @@ def connected(
         There is no server, or none of these kinds.
     """
     check_host(address, declared=declared)
-    client = Client(address, patience or Patience(), key)
+    endpoint = next((end for end in (CHAT, DECISIONS) if address.path.endswith(end)), "")
+    asked = replace(address, path=address.path.removesuffix(endpoint))
+    client = Client(asked, patience or Patience(), key)
+    ways = {CHAT: _chat, DECISIONS: _decisions}
     try:
-        yield _found(client, tokenizer, n_at_once)
+        yield ways.get(endpoint, _found)(client, tokenizer, n_at_once)
     finally:
         client.close()
 
@@ -131,8 +142,13 @@ def reconnected(connection: Connection) -> Iterator[Connection]:
     """Connect again to a server that was tested before."""
     old = connection.server.client
     client = Client(old.address, old.patience, old.key)
+    tokenizer, server = connection.tokenizer, replace(connection.server, client=client)
+    if isinstance(tokenizer, ServerTokenizer):  # its client was closed too
+        tokenizer = replace(tokenizer, server=replace(tokenizer.server, client=client))
+    if isinstance(server, ChatServer):
+        server = replace(server, tokenizer=tokenizer)
     try:
-        yield replace(connection, server=replace(connection.server, client=client))
+        yield replace(connection, server=server, tokenizer=tokenizer)
     finally:
         client.close()
 
@@ -141,20 +157,12 @@ def _found(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
     props = client.optional("/props")
     model, listed = _model(client)
     facts: dict[str, Any] = {"address": str(client.address), "model": model}
-    if isinstance(props, dict) and "default_generation_settings" in props:
-        meta = listed.get("meta") or {}
-        slots = int(props.get("total_slots") or 1)
-        llama = LlamaServer(client, slots=slots)
-        facts |= {
-            "runtime": "llama-server",
-            "build": props.get("build_info"),
-            "template": _hash(props.get("chat_template")),
-            "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
-        }
-        tokenizer = tokenizer or ServerTokenizer(llama, int(meta.get("n_vocab") or 0))
-        server, test = tested(llama, tokenizer, facts)
+    if _is_llama(props):
+        llama, more = _llama(client, props, listed)
+        tokenizer = tokenizer or ServerTokenizer(llama, int(more["weights"]["n_vocab"] or 0))
+        server, test = tested(llama, tokenizer, facts | {"runtime": "llama-server", **more})
         context = (props.get("default_generation_settings") or {}).get("n_ctx")
-        return Connection(server, tokenizer, test, context, min(n_at_once, slots))
+        return Connection(server, tokenizer, test, context, min(n_at_once, llama.slots))
     if tokenizer is None:
         raise InputError(
             f"{client.address}: this server's tokenizer cannot be asked for; name the base model's in"
@@ -163,6 +171,55 @@ def _found(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
     facts |= {"runtime": "openai", "build": _build(client), "root": listed.get("root")}
     server, test = tested(OpenAIServer(client, model), tokenizer, facts)
     return Connection(server, tokenizer, test, listed.get("max_model_len"), n_at_once)
+
+
+def _is_llama(props: Any) -> bool:
+    return isinstance(props, dict) and "default_generation_settings" in props
+
+
+def _llama(client: Client, props: Any, listed: dict[str, Any]) -> tuple[LlamaServer, dict[str, Any]]:
+    """Return llama-server, and what it tells of itself."""
+    meta = listed.get("meta") or {}
+    return LlamaServer(client, slots=int(props.get("total_slots") or 1)), {
+        "build": props.get("build_info"),
+        "template": _hash(props.get("chat_template")),
+        "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
+    }
+
+
+def _chat(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
+    props = client.optional("/props")
+    model, listed = _model(client)
+    facts: dict[str, Any] = {"address": _at(client, CHAT), "model": model, "runtime": "chat"}
+    if _is_llama(props):
+        llama, more = _llama(client, props, listed)
+        facts |= more
+        tokenizer = tokenizer or ServerTokenizer(llama, int(more["weights"]["n_vocab"] or 0))
+        n_at_once = min(n_at_once, llama.slots)
+    else:
+        facts["build"] = _build(client)
+    server, test = chat_tested(ChatServer(client, model, tokenizer), facts)
+    return Connection(server, tokenizer, test, None, n_at_once)
+
+
+def _at(client: Client, endpoint: str) -> str:
+    return str(replace(client.address, path=client.address.path + endpoint))
+
+
+def _decisions(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
+    path = "./models" if client.address.path else "/v1/models"
+    answer = client.optional(path)
+    listed = (answer.get("models") or answer.get("data")) if isinstance(answer, dict) else None
+    known = [str(one.get("name") or one.get("id")) for one in listed or [] if isinstance(one, dict)]
+    if not client.address.model and len(known) != 1:
+        raise InputError(
+            f"{client.address.base} serves {', '.join(known) or 'models that it does not name'}; say which:"
+            f" write {client.address.base}{DECISIONS}#{known[0] if known else 'model'}"
+        )
+    model = client.address.model or known[0]
+    facts = {"address": _at(client, DECISIONS), "model": model, "runtime": "systemone"}
+    server, test = systemone_tested(SystemOneServer(client, model), facts)
+    return Connection(server, tokenizer, test, None, n_at_once)
 
 
 def _model(client: Client) -> tuple[str, dict[str, Any]]:

@@ -31,6 +31,7 @@ def main() -> None:
         flash.LLAMA_FLASH_ATTN_TYPE_ENABLED if settings["flash"] else flash.LLAMA_FLASH_ATTN_TYPE_DISABLED
     )
     params.ui = False
+    params.endpoint_metrics = True
     server = xllamacpp.Server(params)
     print(json.dumps({"address": server.listening_address}), flush=True)  # noqa: T201 (the parent reads it)
     sys.stdin.read()

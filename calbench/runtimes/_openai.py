@@ -65,13 +65,13 @@ class OpenAIServer:
         listed = (choice.get("logprobs") or {}).get("top_logprobs") or []
         if not listed or not isinstance(listed[-1], dict):
             raise ServerError("the server sent no top_logprobs of the token that it generated")
-        return sorted(((t, _finite(v, t)) for t, v in listed[-1].items()), key=lambda one: -one[1])
+        return sorted(((t, finite(v, t)) for t, v in listed[-1].items()), key=lambda one: -one[1])
 
     def generated(self, context: Sequence[int]) -> tuple[str, float]:
         """Return the likeliest next token's text, generated greedily, and its log-probability at 1."""
         choice = _choice(self._complete(context, {"max_tokens": 1, "logprobs": 1, "top_k": 1}))
         values = (choice.get("logprobs") or {}).get("token_logprobs") or []
-        return str(choice.get("text", "")), _finite(values[-1] if values else None, "generated")
+        return str(choice.get("text", "")), finite(values[-1] if values else None, "generated")
 
     def n_tokens(self, prompt: str | Sequence[int]) -> int:
         """Return how many prompt tokens the server counts."""
@@ -106,7 +106,7 @@ def _by_id(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[float]:
         entry = (listed[place] or {}).get(str(tokens[place]))
         if not isinstance(entry, dict):
             raise ServerError(f"prompt_logprobs lacks the token {tokens[place]} at place {place}")
-        values.append(_finite(entry.get("logprob"), tokens[place]))
+        values.append(finite(entry.get("logprob"), tokens[place]))
     return values
 
 
@@ -117,11 +117,12 @@ def _in_a_row(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[float]:
         raise ServerError(
             f"echo came back with {found} log-probabilities for {len(tokens)} tokens and one more"
         )
-    known = [_finite(v, t) for v, t in zip(values[1 : len(tokens)], tokens[1:], strict=True)]
+    known = [finite(v, t) for v, t in zip(values[1 : len(tokens)], tokens[1:], strict=True)]
     return [math.nan, *known]
 
 
-def _finite(value: Any, token: Any) -> float:
+def finite(value: Any, token: Any) -> float:
+    """Return a log-probability; raises :class:`ServerError` for what is none."""
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)

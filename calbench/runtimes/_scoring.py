@@ -123,7 +123,7 @@ def _answers(
             answer = future.result()
             _check(answer)
         except (ServerError, InputError) as error:
-            raise type(error)(
+            raise (InputError if isinstance(error, InputError) else ServerError)(
                 f"item {items[row].id!r}: {error} (what was finished is kept: the same command goes on there)"
             ) from error
         values[place, : len(answer)] = answer

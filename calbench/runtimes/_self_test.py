@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from calbench.errors import InputError, ServerError
 from calbench.runtimes._http import UnreachableError
@@ -112,6 +112,23 @@ def tested(
         ("context", _context),
         ("place", _place),
     ]
+    in_turn(test, steps)
+    vocabulary = hashlib.sha256(json.dumps([test.prompts(), _special(tokenizer)]).encode()).hexdigest()
+    how = {"tokenizer": vocabulary, "way": _way(test.server)}
+    return test.server, SelfTest(tuple(test.checks), {**facts, **how}, test.noise)
+
+
+class _UnderWay(Protocol):
+    checks: list[Check]
+
+    def note(self, name: str, outcome: Outcome, what: str) -> None: ...
+
+
+Tested = TypeVar("Tested", bound=_UnderWay)
+
+
+def in_turn(test: Tested, steps: Iterable[tuple[str, Callable[[Tested], None]]]) -> None:
+    """Ask a server one thing after the other, until one refuses it."""
     for name, step in steps:
         try:
             step(test)
@@ -119,12 +136,8 @@ def tested(
             raise
         except ServerError as error:
             test.note(name, "refused", str(error))
-            break
-        if test.checks[-1].outcome == "refused":
-            break
-    vocabulary = hashlib.sha256(json.dumps([test.prompts(), _special(tokenizer)]).encode()).hexdigest()
-    how = {"tokenizer": vocabulary, "way": _way(test.server)}
-    return test.server, SelfTest(tuple(test.checks), {**facts, **how}, test.noise)
+        if any(check.outcome == "refused" for check in test.checks):
+            return
 
 
 def _way(server: OpenAIServer | LlamaServer) -> str:

@@ -10,7 +10,7 @@ from calbench.errors import InputError, UnanswerableError
 from calbench.inference import Choices, Request, divisors, encode, encode_choices, label_tokens
 from calbench.models import ModelSource
 from calbench.runtimes._protocol import Prepared, TokenServer
-from calbench.tasks import ChoiceRequest, HarnessRequest, LabelledItem
+from calbench.tasks import ChoiceRequest, DecisionRequest, HarnessRequest, LabelledItem
 
 Row = tuple[Choices, tuple[int, ...]]
 
@@ -43,6 +43,11 @@ class Tokenised:
         UnanswerableError
             The requests are those of lm-evaluation-harness.
         """
+        if isinstance(request, DecisionRequest):
+            raise UnanswerableError(
+                f"typed questions are asked of a decision server; write {source.id}'s address with"
+                " /v1/systemone at its end"
+            )
         if isinstance(request, HarnessRequest):
             raise UnanswerableError(
                 f"{source.id} is asked by a server here, and requests of lm-evaluation-harness only by torch;"
@@ -84,7 +89,7 @@ class Tokenised:
 def count_requests(
     tokenizer: Any, source: ModelSource, request: Request, items: Sequence[LabelledItem]
 ) -> tuple[int, int]:
-    """Return how many requests and prompt tokens asking different items takes."""
+    """Return how many requests and prompt tokens asking different items for tokens takes."""
     rows = dict.fromkeys(Tokenised.of(tokenizer, source, request, items).rows)
     n_tokens = sum(len(q.context) + len(option) for q, _ in rows for option in q.options)
     return sum(len(q.options) for q, _ in rows), n_tokens

@@ -13,19 +13,23 @@ but the bias can be bracketed. With :math:`t = m_g / s_g`,
   :math:`\mu_g = 0`, falls below :math:`|\mu_g|` on average everywhere if :math:`m_g` is normal. The sum
   over a handful of items is not: there it may exceed it by 0.1 s, and by 0.45 s for a single item.
 
-What groups fall short by adds up as their number, the sampling error as its root. So with very many
-groups, or very small ones, what they may fall short by is added to the bounds.
+What groups fall short by adds up as their number, the sampling error as its root: it is added to the
+bounds.
 
 A bound on how much worse a candidate is takes ``high`` of one model and ``low`` of the other, and adds
 the sampling error of their paired difference. Models that differ little have a better bound still:
-:math:`|\theta_1 - \theta_2| \le \sum_g |\mu_{1g} - \mu_{2g}|`. docs/statistics.md shows by simulation
-that the bounds hold.
+:math:`|\theta_1 - \theta_2| \le \sum_g |\mu_{1g} - \mu_{2g}|`, which has a ``high`` of its own.
+
+With :math:`z` the quantile, :math:`s` the standard error of the corrected value and :math:`\kappa` the third
+moment of the items' parts over their second, a bound is the corrected value, plus what it may fall short by,
+:math:`z s` and :math:`\kappa (z^2 - 1) / 3`: parts that are rare, large and of one sign show little spread
+where they are few by chance. docs/statistics.md shows by simulation that the bounds hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -43,14 +47,13 @@ Bias = Callable[[Float64], Float64]
 _WIDTH = 0.75  # c above: narrower follows the bias more closely, wider is less noisy
 _HEIGHT = np.sqrt(2 / np.pi) * np.sqrt(1 + _WIDTH**2) / _WIDTH
 _SHORT, _SHORT_ALONE = 0.1, 0.45
-# What may be short without notice, as a share of the bound's own deviation.
-_UNNOTICED, _UNNOTICED_COARSE = 0.3, 0.45
-# Of the error allowed: what the bound with fine and the one with coarse groups get.
-_FINE_SHARE, _COARSE_SHARE = 0.4, 0.36
-# How much of the bend in a corrected value counts where its opposite is a coarse sum, which has none.
-_COARSE_BEND = 0.25
-_LAX = 0.05  # 1 - level from where on so much is left out
-_REST = 0.6  # what higher levels keep of their share: a few items' sums have longer tails than a normal
+# Of the error allowed: what the bounds with fine groups, with coarse ones and group by group get.
+_FINE_SHARE, _COARSE_SHARE, _APART_SHARE = 0.18, 0.14, 0.36
+_ALONE_SHARE = 0.5  # of a model's own upper bound, with which nothing competes
+# Where corrections are this much of the standard error, the bound keeps to its share; with none it gets most.
+_CORRECTED, _MOST = 0.7, 0.9
+_LAX = 0.05  # 1 - level from where on
+_REST = 0.03  # higher levels keep that of their share: a few items' sums have longer tails than a normal
 _FAR = 1e9  # standard errors
 # A bootstrap shows about 0.4 of the bias where the true sums are 0; the rest is for its own noise.
 _BIAS_PER_BOOTSTRAP_BIAS = 4.0
@@ -90,37 +93,30 @@ class Way:
     ----------
     centre
         The corrected value, times n.
-    straight, bent
-        Its variance if the correction were a constant, and with the correction's own.
+    variance
+        Its own.
     share
         Of the error allowed.
     design
         How the items were drawn.
-    short, unnoticed, bend
-        What the centre may fall short by; what of that may be, in deviations; how much of the bend counts.
+    short, skew
+        What the centre may fall short by; the third moment of the items' parts over their second.
     """
 
     centre: float
-    straight: float
-    bent: float
+    variance: float
     share: float
     design: Design
     short: float = 0.0
-    unnoticed: float = 0.0
-    bend: float = 1.0
+    skew: float = 0.0
 
     def at(self, level: float) -> float:
-        """Return the bound at a level, as a mean over the items.
-
-        What 95% do not notice is much in the tails of higher levels: there less is left out.
-        """
+        """Return the bound at a level, as a mean over the items."""
         lax = min(1.0, (1 - level) / _LAX)
-        bend = 1 - (1 - self.bend) * lax
-        deviation = np.sqrt(self.straight + bend * max(self.bent - self.straight, 0.0))
-        short = max(0.0, self.short - self.unnoticed * lax * deviation)
         tail = (1 - level) / 2 * self.share * (_REST + (1 - _REST) * lax)
         z = self.design.quantile(1 - tail)
-        return float((self.centre + short + z * deviation) / self.design.n_items)
+        skewed = max(z**2 - 1, 0.0) / 3 * self.skew
+        return float((self.centre + self.short + z * np.sqrt(self.variance) + skewed) / self.design.n_items)
 
 
 def _least(ways: Sequence[Way], level: float) -> float:
@@ -134,7 +130,8 @@ def _ways(
     """Return the ways to bound the difference from below (its opposite from above), and from above."""
     ours = UnitSums.of(candidate, design)
     if reference is None:
-        return upper_ways([(-1.0, ours)]), upper_ways([(1.0, ours)])
+        below = [replace(way, share=min(2 * way.share, _MOST)) for way in upper_ways([(-1.0, ours)])]
+        return below, upper_ways([(1.0, ours)])
     theirs = UnitSums.of(reference, design)
     apart = _apart(1.0, ours, factor, theirs)
     return (
@@ -213,16 +210,16 @@ def upper_ways(terms: Sequence[tuple[float, UnitSums]]) -> list[Way]:
     most; for the latter coarser groups compete with its own.
     """
     fine = _way(terms)
-    if all(weight > 0 for weight, _ in terms):
-        return [fine]
+    if all(weight > 0 for weight, _ in terms):  # nothing competes with it
+        return [replace(fine, share=_ALONE_SHARE)]
     coarse = [(weight, sums.coarsened() if weight < 0 else sums) for weight, sums in terms]
-    return [fine, _way(coarse, coarse=True)]
+    return [fine, replace(_way(coarse, coarse=True), skew=fine.skew)]
 
 
 def _way(terms: Sequence[tuple[float, UnitSums]], *, coarse: bool = False) -> Way:
     """Return the bound that one choice of groups gives."""
     design = terms[0][1].design
-    total, variance, short = 0.0, 0.0, 0.0
+    total, variance, short, corrected = 0.0, 0.0, 0.0, 0.0
     slopes, signs, left_over = [], [], []
     for weight, sums in terms:
         deviations, size = sums.deviations, np.abs(sums.totals)
@@ -236,15 +233,27 @@ def _way(terms: Sequence[tuple[float, UnitSums]], *, coarse: bool = False) -> Wa
         variance += weight**2 * sums.added
         alone = (sums.counts == 1) & (weight < 0)
         if not (coarse and weight < 0):
-            short += abs(weight) * float(np.where(alone, _SHORT_ALONE, _SHORT) @ deviations)
+            wanting = _wanting(t) * np.where(alone, _SHORT_ALONE, _SHORT)
+            short += abs(weight) * float(wanting @ deviations)
+            corrected += abs(weight) * float(deviations @ bias(t))
     bent = combined_variance(slopes) + sum(float(part @ part) for part in left_over)
     if len(terms) == 2 and not coarse:
         bent -= _shared(terms, left_over)
-    bent = max(bent, 0.0) + variance
-    if not coarse:
-        return Way(total, bent, bent, _FINE_SHARE, design, short, _UNNOTICED)
-    straight = combined_variance(signs) + variance
-    return Way(total, straight, bent, _COARSE_SHARE, design, short, _UNNOTICED_COARSE, _COARSE_BEND)
+    variance += max(bent, 0.0)
+    if coarse:
+        return Way(total, variance, _COARSE_SHARE, design, short)
+    share = float(_share(np.array(corrected + short), np.sqrt(np.array(variance))))
+    return Way(total, variance, share, design, short, _skew(signs))
+
+
+def _skew(terms: Sequence[tuple[Float64, UnitSums]], added: float = 0.0) -> float:
+    """Return the third moment of the units' parts over the second, where that makes a bound too low.
+
+    A sum of rare and large parts, all of one sign, shows little spread where it is small by chance.
+    """
+    parts = np.asarray(sum(sums.parts(weights) for weights, sums in terms))
+    squares = float(parts @ parts) + added
+    return max(float((parts**3).sum()) + added, 0.0) / squares if squares > 0 else 0.0
 
 
 def _shared(terms: Sequence[tuple[float, UnitSums]], left_over: Sequence[Float64]) -> float:
@@ -258,13 +267,45 @@ def _shared(terms: Sequence[tuple[float, UnitSums]], left_over: Sequence[Float64
 
 
 def _apart(first_factor: float, first: UnitSums, second_factor: float, second: UnitSums) -> list[Way]:
-    """Return how far two models can lie apart, group by group, if their groups are the same."""
+    """Return how far two models can lie apart, group by group, if their groups are the same.
+
+    Models that hardly differ do so in few items, each by up to 1: one such item is added, and the skewness of
+    the rest counts.
+    """
     if len(first.coarse) != len(second.coarse):
         return []
-    difference = first_factor * first.totals - second_factor * second.totals
+    a, b = first_factor, second_factor
+    if a == b and np.array_equal(first.groups, second.groups) and np.array_equal(first.values, second.values):
+        return [Way(0.0, 0.0, _APART_SHARE, first.design)]
+    difference = a * first.totals - b * second.totals
+    crossed = first.covariances(second)
+    deviations = np.sqrt(
+        np.maximum(a**2 * first.empirical + b**2 * second.empirical - 2 * a * b * crossed, 0)
+    )
+    size = np.abs(difference)
+    t = np.divide(size, deviations, out=np.full_like(size, _FAR), where=deviations > 0)
+    slope, rest = _errors(_least_bias, t)
     signs = np.sign(difference)
-    variance = combined_variance([(first_factor * signs, first), (-second_factor * signs, second)])
-    return [Way(float(np.abs(difference).sum()), variance, variance, _FINE_SHARE, first.design)]
+    variance = combined_variance([(a * signs * slope, first), (-b * signs * slope, second)])
+    variance += float(deviations**2 @ rest) + 1
+    short = 1 + _SHORT * float(_wanting(t) @ deviations)
+    skew = _skew([(a * signs, first), (-b * signs, second)], added=1.0)
+    centre = float((size - deviations * _least_bias(t)).sum())
+    return [Way(centre, variance, _APART_SHARE, first.design, short, skew)]
+
+
+def _wanting(t: Float64) -> Float64:
+    """Return by how much of its most a corrected ``|t|`` may fall short: groups far from 0 need none."""
+    return np.asarray(np.clip(2.5 - t / 2, 0.0, 1.0))
+
+
+def _share(corrected: Float64, deviation: Float64) -> Float64:
+    """Return the share of the error that the bound with fine groups gets.
+
+    Where the sign of every group is beyond doubt it is a plain mean's, and the other ways hardly differ.
+    """
+    part = np.divide(corrected, deviation, out=np.full_like(corrected, _CORRECTED), where=deviation > 0)
+    return np.asarray(_FINE_SHARE + (_MOST - _FINE_SHARE) * np.clip(1 - part / _CORRECTED, 0.0, 1.0))
 
 
 def _least_bias(t: Float64) -> Float64:

@@ -24,6 +24,7 @@ from calbench.statistics._intervals import (
     Resampled,
     check_level,
     check_paired,
+    difference,
     difference_bounds,
     holding,
     sampled_interval,
@@ -62,6 +63,9 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     -0.25
     """
     _check(terms)
+    if terms[0][1].metric.shared_groups:
+        (_, candidate), (_, reference) = terms
+        return difference(candidate, reference, level)
     value = math.fsum(weight * result.value for weight, result in terms)
     interval = holding(contrast_bounds(terms, level), value)
     return Estimate(value, interval, level, terms[0][1].n_items)
@@ -123,6 +127,10 @@ def _check(terms: Terms) -> None:
     if not terms:
         raise InputError("a contrast needs at least one model")
     first = terms[0][1]
+    if first.metric.shared_groups and [weight for weight, _ in terms] != [1, -1]:
+        raise InputError(
+            f"{first.metric.id!r} compares two models in the candidate's bins; for other contrasts take 'ece'"
+        )
     for _, result in terms:
         check_paired(result, first)
         if math.isnan(result.value):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import ndtri
 
 from calbench.errors import InputError
@@ -15,6 +16,7 @@ from calbench.records import AnyRecord, Predictions
 from calbench.statistics._design import FEWEST_CLUSTERS
 from calbench.statistics._intervals import (
     Resampled,
+    as_compared,
     check_paired,
     difference_bounds,
     holding,
@@ -115,6 +117,7 @@ def change(
         delta, interval = candidate.value, own_bounds(candidate, level=level)
     else:
         check_paired(candidate, reference)
+        reference = as_compared(candidate, reference)
         if relative:
             delta = _relative_change(candidate.value, reference.value)
             interval = relative_bounds(candidate, reference, level=level)
@@ -165,7 +168,10 @@ def sign_of_worse(metric: Metric) -> int:
 
 def check_same_items(reference: AnyRecord, candidate: AnyRecord) -> None:
     """Raise :class:`InputError` unless both records hold the same items, with the same labels and options."""
-    ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
+    ours: npt.NDArray[np.intp] = np.arange(len(candidate))
+    theirs = ours
+    if not np.array_equal(candidate.item_ids, reference.item_ids):  # sorting is most of the work
+        ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
     ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]
     if len(ids) != len(expected) or (ids != expected).any():
         odd = sorted(set(ids.tolist()) ^ set(expected.tolist()))
@@ -183,6 +189,21 @@ def check_same_items(reference: AnyRecord, candidate: AnyRecord) -> None:
                 f" {int(differ.sum())} of {len(ids)} differ: compare records of one data set"
             )
         _check_same_width(candidate, reference)
+    _check_same_clusters(candidate, reference, ours, theirs)
+
+
+def _check_same_clusters(
+    candidate: AnyRecord, reference: AnyRecord, ours: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]
+) -> None:
+    if candidate.cluster_ids is None or reference.cluster_ids is None:
+        return
+    here, there = candidate.cluster_ids[ours], reference.cluster_ids[theirs]
+    if (differ := here != there).any():
+        row = int(np.argmax(differ))
+        raise InputError(
+            f"item {str(candidate.item_ids[ours[row]])!r} is of the cluster {str(here[row])!r} in the"
+            f" candidate and {str(there[row])!r} in the reference; name the same cluster_id of both"
+        )
 
 
 def _check_same_width(candidate: Predictions, reference: Predictions) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Literal
 
@@ -19,6 +19,7 @@ from calbench.statistics._blocks import block_values, too_many
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
 from calbench.statistics._design import Design
 from calbench.statistics._resamples import Resamples, resamples_of
+from calbench.statistics._unit_sums import UnitSums
 
 _MAX_UNDEFINED = 0.05
 
@@ -190,12 +191,24 @@ def difference(
     ``"auto"`` takes the gate's bounds for those and the percentile interval for all else.
     """
     check_paired(candidate, reference)
+    reference = as_compared(candidate, reference)
     value = candidate.value - reference.value
     if method == "percentile":
+        if candidate.metric.shared_groups:
+            raise InputError(f"{candidate.metric.id!r} has no percentile interval; leave method out")
         interval = sampled_interval(candidate.values - reference.values, candidate.design, level)
     else:
         interval = difference_bounds(candidate, reference, level=level)
     return Estimate(value, holding(interval, value), level, candidate.n_items)
+
+
+def as_compared(candidate: Resampled, reference: Resampled) -> Resampled:
+    """Return the reference as it is compared: in the candidate's groups, if the metric asks for that."""
+    if not candidate.metric.shared_groups or candidate.sums is None or reference.sums is None:
+        return reference
+    sums = reference.sums.on(candidate.sums)
+    totals = UnitSums.of(sums, reference.design).totals
+    return replace(reference, sums=sums, value=float(np.abs(totals).sum() / reference.n_items))
 
 
 def difference_bounds(
@@ -203,6 +216,7 @@ def difference_bounds(
 ) -> tuple[float, float]:
     """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias."""
     check_level(level)
+    reference = as_compared(candidate, reference)
     same = bool(candidate.answers) and candidate.answers == reference.answers
     if candidate.design.too_few and not (same and factor == 1):
         return _anything(candidate.metric, factor)
@@ -439,13 +453,13 @@ def widening(design: Design, level: float) -> float:
 
 
 def sampled_interval(values: Float64, design: Design, level: float) -> tuple[float, float]:
-    """Return the percentile interval, widened where units are few."""
-    low, high = percentile_interval(values, level)
-    factor = widening(design, level)
-    if factor == 1.0:
-        return low, high
-    centre = float(np.nanmedian(values))
-    return centre - factor * (centre - low), centre + factor * (high - centre)
+    """Return the percentile interval; of clusters, which are few, Student's with their standard error."""
+    if design.clusters is None:
+        return percentile_interval(values, level)
+    check_level(level)
+    defined = _defined(values)
+    half = float(defined.std()) * widening(design, level) * float(ndtri((1 + level) / 2))
+    return float(defined.mean()) - half, float(defined.mean()) + half
 
 
 def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:

@@ -235,6 +235,8 @@ def resamples_of(
         raise InputError(
             f"rng is a {type(rng).__name__}; pass numpy.random.default_rng(seed), or Resamples to share"
         )
+    if clusters is None:
+        clusters = record.cluster_ids
     return Resamples.draw(
         record.item_ids,
         n_resamples=n_resamples,

@@ -90,15 +90,16 @@ class UnitSums:
         The larger of the empirical one and what the probabilities promise: a handful of sure and right
         answers has no spread, and says nothing yet.
         """
-        return np.asarray(np.sqrt(np.maximum(self._empirical, self.promised)))
+        return np.asarray(np.sqrt(np.maximum(self.empirical, self.promised)))
 
     @cached_property
     def added(self) -> float:
         """By how much the promised variances exceed the empirical ones, in all."""
-        return float(np.maximum(self.promised - self._empirical, 0.0).sum())
+        return float(np.maximum(self.promised - self.empirical, 0.0).sum())
 
     @cached_property
-    def _empirical(self) -> Float64:
+    def empirical(self) -> Float64:
+        """Variance of each group's sum as the items show it, ``(n_groups,)``."""
         return np.maximum(self.covariances(self), 0.0)
 
     def covariances(self, other: UnitSums) -> Float64:

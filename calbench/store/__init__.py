@@ -5,12 +5,14 @@ from calbench.store._maintenance import (
     Listed,
     collect,
     entries,
+    find,
     keep_limit,
     listed,
     parse_size,
     size_limit,
     verify,
 )
+from calbench.store._plans import planned_totals
 from calbench.store._records import Store, StoredPredictions, key_of
 from calbench.store._shards import ShardFolder
 
@@ -22,10 +24,12 @@ __all__ = [
     "StoredPredictions",
     "collect",
     "entries",
+    "find",
     "keep_limit",
     "key_of",
     "listed",
     "parse_size",
+    "planned_totals",
     "size_limit",
     "verify",
 ]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from calbench.cache import discard
 from calbench.errors import CorruptRecordError, InputError
-from calbench.store._records import Store, read_header, read_manifest, read_present
+from calbench.registry import unknown
+from calbench.store._records import Store, StoredPredictions, read_header, read_manifest, read_present
 from calbench.store._writing import explaining
 
 LIMIT_VARIABLE = "CALBENCH_STORE_MAX_SIZE"
@@ -60,6 +61,11 @@ class Listed:
     n_items: int = 0
     problem: str = ""
 
+    @property
+    def name(self) -> str:
+        """``model::task::quantizer``, the ids that it was made under."""
+        return f"{self.model}::{self.task}::{self.quantizer}"
+
 
 def entries(store: Store) -> list[Entry]:
     """All that takes room, oldest first."""
@@ -78,6 +84,39 @@ def listed(store: Store) -> list[Listed]:
     """Describe every record, oldest first, by the names it was made under."""
     found = [_listed(entry) for entry in entries(store) if entry.kind == "record"]
     return [one for one in found if not one.problem or one.entry.folder.is_dir()]
+
+
+def find(store: Store, name: str) -> StoredPredictions:
+    """Return the record that is named as a listing names it.
+
+    Parameters
+    ----------
+    store
+        Where to look.
+    name
+        ``model::task::quantizer``, or the beginning of a key.
+
+    Raises
+    ------
+    InputError
+        No record is called so, or several are; the message says what there is.
+    CorruptRecordError
+        The record differs from what was written.
+    """
+    there = [one for one in listed(store) if not one.problem]
+    matching = [one for one in there if one.name == name or one.key.startswith(name)]
+    if len(matching) > 1:
+        shown = "; ".join(
+            f"{one.key[:12]} ({one.n_items:,} items, {one.entry.written:%Y-%m-%d %H:%M})" for one in matching
+        )
+        raise InputError(f"{len(matching)} stored records are called {name}: {shown}; name one by its key")
+    if not matching:
+        known = {one.name for one in there}
+        raise InputError(f"{unknown('stored record', name, known)}; 'calbench store ls' lists them")
+    found = store.read(matching[0].key)
+    if found is None:
+        raise InputError(f"the record {name} was deleted meanwhile; run its model again")
+    return found
 
 
 def verify(store: Store) -> Iterator[tuple[Entry, str]]:

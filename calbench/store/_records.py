@@ -48,6 +48,14 @@ class StoredPredictions:
     provenance: Mapping[str, Any]
 
     @property
+    def described_by(self) -> str:
+        """A digest of what is known of the items that no answer depends on; ``""`` if nothing is."""
+        shares = getattr(self.predictions, "label_distribution", None)
+        clusters = self.predictions.cluster_ids
+        known = [array.tolist() for array in (clusters, shares) if array is not None]
+        return key_of({"known": known}) if known else ""
+
+    @property
     def class_vectors(self) -> Predictions:
         """The predictions, if they hold every class; raises :class:`InputError` for top answers alone."""
         if isinstance(self.predictions, TopLabelPredictions):
@@ -124,13 +132,14 @@ class Store:
         """
         key = key_of(identity)
         if key not in self._loaded:
-            found = self._read(key)
+            found = self.read(key)
             if found is None:
                 return None
             self._loaded[key] = found
         return self._loaded[key]
 
-    def _read(self, key: str) -> StoredPredictions | None:
+    def read(self, key: str) -> StoredPredictions | None:
+        """Return the record with this key, or None; see :meth:`get`."""
         folder = self.folder(key)
         if not folder.is_dir() and not (self.remote and self.remote.fetch(key, folder)):
             return None

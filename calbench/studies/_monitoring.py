@@ -236,7 +236,9 @@ def sure_mistakes(baseline: AnyRecord, sample: AnyRecord, *, threshold: float, l
 
 
 def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
-    resamples = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed)
+    resamples = resamples_for(
+        record.item_ids, n_resamples=n_resamples, seed=seed, clusters=record.cluster_ids
+    )
     metric = get("ece")
     return resample([metric], Outcomes.from_record(record), resamples)["ece"].estimate(level, method="bounds")
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from calbench import models, quantizers, tasks
 from calbench.errors import InputError
-from calbench.gates import split_items
+from calbench.gates import clusters_of, split_items
 from calbench.metrics import Outcomes
 from calbench.quantizers import arguments, module_groups
 from calbench.records import Predictions
@@ -250,11 +250,18 @@ class Sensitivity:
     def _split(self, record: StoredPredictions) -> tuple[tuple[str, ...], tuple[str, ...]]:
         ids = record.predictions.item_ids.tolist()
         n_calibration, _ = self.runner.profile.sizes(models.get(self.model).architecture, len(ids))
-        split = split_items(ids, n_calibration=n_calibration, seed=self.seed)
+        clusters = clusters_of(record.predictions)
+        split = split_items(ids, n_calibration=n_calibration, seed=self.seed, clusters=clusters)
         return split.calibration, split.test
 
     def _change(self, record: StoredPredictions, reference: StoredPredictions, ids: Sequence[str]) -> Change:
-        resamples = resamples_for(ids, n_resamples=self.runner.n_resamples, seed=self.seed)
+        clusters = clusters_of(record.predictions)
+        resamples = resamples_for(
+            ids,
+            n_resamples=self.runner.n_resamples,
+            seed=self.seed,
+            clusters=[clusters[item] for item in ids] if clusters else None,
+        )
         here, there = (r.class_vectors.take(resamples.item_ids) for r in (record, reference))
 
         def measured(predictions: Predictions) -> dict[str, Resampled]:

@@ -1,6 +1,7 @@
 """Labelled data, and how a model is asked."""
 
 from calbench.tasks._classification import ClassificationRequest, SequenceClassification
+from calbench.tasks._decision import Decision, DecisionRequest
 from calbench.tasks._generation import (
     Generation,
     GenerationRequest,
@@ -17,11 +18,13 @@ from calbench.tasks._items import (
     Item,
     LabelledItem,
     Partition,
+    clusters_of,
     hash_items,
     normalized,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks._named import get, in_turns, is_place, named
+from calbench.tasks._named import get, group_of, in_turns, is_place, named
+from calbench.tasks._near_duplicates import near_duplicates
 from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
 
@@ -32,6 +35,8 @@ __all__ = [
     "ClassificationRequest",
     "ClosedTask",
     "Dataset",
+    "Decision",
+    "DecisionRequest",
     "Generation",
     "GenerationRequest",
     "HarnessChoice",
@@ -46,14 +51,17 @@ __all__ = [
     "SequenceClassification",
     "Task",
     "closed",
+    "clusters_of",
     "declare",
     "get",
+    "group_of",
     "hash_items",
     "in_turns",
     "is_place",
     "is_right",
     "named",
     "names",
+    "near_duplicates",
     "normal_form",
     "normalized",
     "open_question",

@@ -10,7 +10,7 @@ from typing import Any
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.tasks._chat import Chat, ChatSetting, chat_of
-from calbench.tasks._items import Dataset, Item, LabelledItem, Partition
+from calbench.tasks._items import Dataset, Item, LabelledItem, Partition, filled
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SequenceClassification:
     load
         Returns the labelled items; called once, when they are first needed.
     prompt
-        Template with ``{text}`` for causal language models.
+        Template with ``{text}``, and ``{pair}`` where items have two, for causal language models.
     label_words
         One per class, with the leading space that the tokenizer expects.
     n_training
@@ -83,6 +83,7 @@ class SequenceClassification:
         UnanswerableError
             The model's head has other classes, or the task has no prompt for a causal LM.
         """
+        source.check_reads_words(self.id)
         if source.architecture == "causal-lm":
             if self.prompt is None:
                 raise UnanswerableError(
@@ -116,12 +117,24 @@ class ClassificationRequest:
 
     def text(self, item: LabelledItem) -> str:
         """Return what the model is shown."""
-        asked = self.sample(item)
+        asked = self._asked(item)
         return asked if self.chat is None else self.chat.prompt(asked)
+
+    def _asked(self, item: LabelledItem) -> str:
+        pair = _pair(item)
+        if pair and self.scoring != "head" and "{pair}" not in self.prompt:
+            raise InputError(
+                f"item {item.id!r} is a pair of texts, and the prompt {self.prompt!r} has no {{pair}}"
+            )
+        return filled(self.prompt, {"{text}": item.text, "{pair}": pair})
+
+    def second(self, item: LabelledItem) -> str:
+        """Return what a head is shown as the second text; ``""`` where there is one text only."""
+        return _pair(item) if self.scoring == "head" else ""
 
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: what is asked, without a chat's turns."""
-        return self.prompt.replace("{text}", item.text)
+        return "\n".join(filter(None, (self._asked(item), self.second(item))))
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a prediction."""
@@ -132,3 +145,7 @@ class ClassificationRequest:
             "columns": list(self.columns),
             **({} if self.chat is None else {"chat": self.chat.identity()}),
         }
+
+
+def _pair(item: LabelledItem) -> str:
+    return item.pair if isinstance(item, Item) else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,12 @@ from calbench.configuration import Table, declared
 from calbench.errors import InputError
 from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._data import DataSource
+from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation, OpenQuestion
-from calbench.tasks._items import Item
+from calbench.tasks._items import AnyItem, Item, by_likeness
 from calbench.tasks._multiple_choice import MultipleChoice, Question
 from calbench.tasks._registry import Task, registry
-from calbench.tasks._rows import Row, exploded, open_question, question, text_item
+from calbench.tasks._rows import NEAR_DUPLICATES, Row, exploded, open_question, question, text_item
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ _SOURCE: dict[str, Any] = {
     "columns": list,
     "explode": dict,
     "id": str,
+    "cluster": str,
     "n_items": int,
     "n_quantization": int,
 }
@@ -42,6 +44,7 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
     "answer": str,
     "keys": str,
     "answer_start": int,
+    "label_distribution": str,
     "prompt": str,
     "rule": str,
     "n_shots": int,
@@ -53,12 +56,25 @@ _MULTIPLE_CHOICE: dict[str, Any] = _SOURCE | {
 }
 _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "text": str,
+    "pair": str,
     "label": str,
+    "label_distribution": str,
     "classes": list,
     "labels": dict,
     "prompt": str,
     "label_words": list,
     "chat": (bool, str),
+}
+_DECISION: dict[str, Any] = _SOURCE | {
+    "state": str,
+    "label": str,
+    "labels": dict,
+    "instructions": str,
+    "options": (dict, list),
+    "levels": list,
+    "yes": str,
+    "no": str,
+    "order": str,
 }
 _GENERATION: dict[str, Any] = _SOURCE | {
     "question": str,
@@ -72,6 +88,7 @@ _GENERATION: dict[str, Any] = _SOURCE | {
     "multiturn": bool,
 }
 KINDS = {
+    "decision": _DECISION,
     "multiple-choice": _MULTIPLE_CHOICE,
     "classification": _CLASSIFICATION,
     "generation": _GENERATION,
@@ -93,6 +110,7 @@ def task_of(table: Table) -> Task:
         "multiple-choice": _multiple_choice,
         "classification": _classification,
         "generation": _generation,
+        "decision": _decision,
     }
     kind = table.values.get("kind")
     if not isinstance(kind, str) or kind not in builders:
@@ -119,7 +137,7 @@ def _multiple_choice(table: Table) -> Task:
         raise table.error(None, "give options (where an item's own are) or choices (the same for every item)")
 
     def load(key: str = "file") -> list[Question]:
-        return [question(row, given) for row in _rows(table, key)]
+        return _clustered([question(row, given) for row in _rows(table, key)], given)
 
     return MultipleChoice(
         table.name[-1],
@@ -134,7 +152,7 @@ def _classification(table: Table) -> Task:
     given = table.values
 
     def load() -> list[Item]:
-        return [text_item(row, given, given["classes"]) for row in _rows(table, "file")]
+        return _clustered([text_item(row, given, given["classes"]) for row in _rows(table, "file")], given)
 
     return SequenceClassification(
         table.name[-1],
@@ -147,6 +165,26 @@ def _classification(table: Table) -> Task:
     )
 
 
+def _decision(table: Table) -> Task:
+    table.check(_DECISION, required=("state", "label", "instructions"))
+    given = table.values
+    options = given.get("options", {})
+    # TOML has no null: an empty description is none.
+    options = options if isinstance(options, dict) else dict.fromkeys(options)
+    described = {name: meaning or None for name, meaning in options.items()}
+    more = {name: given[name] for name in ("yes", "no", "order", "n_quantization") if name in given}
+
+    def load() -> list[Item]:
+        return [
+            text_item(row, {**given, "text": given["state"]}, task.classes) for row in _rows(table, "file")
+        ]
+
+    task = Decision(
+        table.name[-1], load, given["instructions"], described, tuple(given.get("levels", ())), **more
+    )
+    return task
+
+
 def _generation(table: Table) -> Task:
     table.check(_GENERATION, required=("question", "answers"))
     given = table.values
@@ -154,7 +192,7 @@ def _generation(table: Table) -> Task:
         raise table.error("answers", "answers is []; name one column or more")
 
     def load() -> list[OpenQuestion]:
-        return [open_question(row, given) for row in _rows(table, "file")]
+        return _clustered([open_question(row, given) for row in _rows(table, "file")], given)
 
     return Generation(
         table.name[-1],
@@ -162,6 +200,10 @@ def _generation(table: Table) -> Task:
         stop=tuple(given.get("stop", ("\n",))),
         **{name: given[name] for name in _ASKED if name in given},
     )
+
+
+def _clustered(items: list[AnyItem], given: Mapping[str, Any]) -> list[AnyItem]:
+    return by_likeness(items) if given.get("cluster") == NEAR_DUPLICATES else items
 
 
 def _rows(table: Table, key: str) -> Iterator[Row]:

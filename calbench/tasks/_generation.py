@@ -28,6 +28,11 @@ class OpenQuestion:
     id: str
     text: str
     answers: tuple[str, ...]
+    cluster: str = ""
+
+    @property
+    def distribution(self) -> None:
+        """There are no classes to be shared out."""
 
     @property
     def label(self) -> int:
@@ -114,6 +119,7 @@ class Generation:
 
     def request(self, source: ModelSource) -> GenerationRequest:
         """Return how this model is asked; raises :class:`UnanswerableError` if it cannot write."""
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} wants answers in words, which {source.id!r} (a classifier with a head of"
@@ -129,7 +135,7 @@ class Generation:
     @cached_property
     def _shots(self) -> list[tuple[str, str]]:
         """Answered questions, and their answers."""
-        shown = self.partition.training if self.n_shots else ()
+        shown = self.partition.training[: self.n_shots]
         bare = GenerationRequest(self.prompt)
         return [(bare.text(item), open_question(item).answers[0]) for item in shown]
 

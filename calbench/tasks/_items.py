@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from calbench.errors import InputError
+from calbench.tasks._near_duplicates import near_duplicates
+
+_LONGEST_NAME = 40
+_ROUNDED = 1e-3  # what shares may miss 1 by
 
 
 class LabelledItem(Protocol):
@@ -37,6 +42,16 @@ class LabelledItem(Protocol):
         """All that a model is shown: two items that share it are duplicates."""
         ...
 
+    @property
+    def cluster(self) -> str:
+        """What was sampled with other items, such as a passage; ``""`` where an item is by itself."""
+        ...
+
+    @property
+    def distribution(self) -> tuple[float, ...] | None:
+        """Share of those who labelled the item that gave each class; None if nobody counted."""
+        ...
+
     def problem(self, n_classes: int) -> str | None:
         """Say what makes the item unusable, if anything does."""
         ...
@@ -48,24 +63,40 @@ class LabelledItem(Protocol):
 
 @dataclass(frozen=True)
 class Item:
-    """One labelled text: a unique id, the text, and the index of its class."""
+    """One labelled text: a unique id, the text, and the index of its class.
+
+    ``pair`` is a second text that is shown after the first, such as the hypothesis after a premise.
+    """
 
     id: str
     text: str
     label: int
+    cluster: str = ""
+    distribution: tuple[float, ...] | None = None
+    pair: str = ""
 
     @property
     def content(self) -> str:
-        """The text."""
-        return self.text
+        """The text, or both of a pair."""
+        return f"{self.text}\n{self.pair}" if self.pair else self.text
 
     def problem(self, n_classes: int) -> str | None:
         """Say what makes the item unusable, if anything does."""
-        return None if 0 <= self.label < n_classes else f"has label {self.label}, of {n_classes} classes"
+        if not 0 <= self.label < n_classes:
+            return f"has label {self.label}, of {n_classes} classes"
+        shares = self.distribution
+        if shares is None:
+            return None
+        if len(shares) != n_classes or min(shares) < 0 or abs(sum(shares) - 1) > _ROUNDED:
+            return f"has the label distribution {shares}; give {n_classes} shares that sum to 1"
+        return None
 
     def row(self) -> list[Any]:
-        """Id, text and label."""
-        return [self.id, self.text, self.label]
+        """Id, text and label, and the second text of a pair; nothing that no answer depends on."""
+        return [self.id, self.text, self.label, *([self.pair] if self.pair else [])]
+
+
+AnyItem = TypeVar("AnyItem", bound=Any)
 
 
 @dataclass(frozen=True)
@@ -123,7 +154,8 @@ class Dataset:
         """Divide the items, by one fixed permutation, into parts that never overlap.
 
         The permutation does not depend on a run's seed: what a model was trained on and what a
-        quantizer read must stay out of every run's calibration and test items.
+        quantizer read must stay out of every run's calibration and test items. A cluster lies in one
+        part: the first ones are larger than was asked for rather than divide it.
 
         Raises
         ------
@@ -143,6 +175,17 @@ class Dataset:
             )
         order = np.random.default_rng(0).permutation(len(self.items))
         shuffled = [self.items[i] for i in order]
+        clusters = clusters_of(shuffled)
+        if clusters is not None:
+            first = {name: place for place, name in reversed(list(enumerate(clusters.values())))}
+            shuffled.sort(key=lambda item: first[clusters[item.id]])
+            n_training = _whole(n_training, shuffled, clusters)
+            needed = _whole(max(needed, n_training), shuffled, clusters)
+            if needed >= len(shuffled):
+                raise InputError(
+                    f"{len(first)} clusters cannot give {needed} items to set aside and leave some to"
+                    " evaluate on"
+                )
         return Partition(
             tuple(shuffled[:n_training]), tuple(shuffled[n_training:needed]), tuple(shuffled[needed:])
         )
@@ -161,12 +204,44 @@ class Partition:
     evaluation: tuple[LabelledItem, ...]
 
 
+def clusters_of(items: Sequence[LabelledItem]) -> dict[str, str] | None:
+    """Return the cluster of each item by its id; what has none is its own. None where no item has one."""
+    if not any(item.cluster for item in items):
+        return None
+    return {item.id: item.cluster or f"item {item.id}" for item in items}
+
+
+def cluster_name(text: str) -> str:
+    """Return what a cluster is called: the text that its items share, or a hash of a long one."""
+    return (
+        text if len(text) <= _LONGEST_NAME else hashlib.sha256(text.encode(errors="replace")).hexdigest()[:16]
+    )
+
+
+def _whole(wanted: int, items: Sequence[LabelledItem], clusters: Mapping[str, str]) -> int:
+    """Return the smallest number of the first items, as many as wanted or more, that divides no cluster."""
+    while 0 < wanted < len(items) and clusters[items[wanted].id] == clusters[items[wanted - 1].id]:
+        wanted += 1
+    return wanted
+
+
 def _half_a_character(items: Sequence[LabelledItem], error: UnicodeEncodeError, source: str) -> InputError:
     half = error.object[error.start : error.end]
     item = next(item for item in items if half in json.dumps(item.row(), ensure_ascii=False))
     return InputError(
         f"{source}: item {item.id!r} holds {half!r}, half of a character; complete it or take it out"
     )
+
+
+def by_likeness(items: Sequence[AnyItem]) -> list[AnyItem]:
+    """Return items whose clusters are their near-duplicates."""
+    firsts = near_duplicates([item.content for item in items])
+    return [replace(item, cluster=items[first].id) for item, first in zip(items, firsts, strict=True)]
+
+
+def filled(template: str, fields: Mapping[str, str]) -> str:
+    """Fill each place once: a text that itself holds ``{options}`` is left alone."""
+    return re.sub("|".join(map(re.escape, fields)), lambda match: fields[match[0]], template)
 
 
 def normalized(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.tasks._chat import Chat, ChatSetting, chat_of
-from calbench.tasks._items import Dataset, LabelledItem, Partition, normalized
+from calbench.tasks._items import Dataset, LabelledItem, Partition, filled, normalized
 
 Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
 Overlong = Literal["truncate", "refuse"]
@@ -30,6 +30,8 @@ class Question:
     options: tuple[str, ...]
     label: int
     passage: str = ""
+    cluster: str = ""
+    distribution: tuple[float, ...] | None = None
 
     @property
     def content(self) -> str:
@@ -45,6 +47,8 @@ class Question:
             return f"has an empty option ({LETTERS[empty[0]]}); drop the item or mend it"
         if not 0 <= self.label < len(self.options):
             return f"has label {self.label}, of {len(self.options)} options"
+        if self.distribution is not None and len(self.distribution) != len(self.options):
+            return f"has {len(self.distribution)} shares of labels for {len(self.options)} options"
         return None
 
     def row(self) -> list[Any]:
@@ -151,6 +155,7 @@ class MultipleChoice:
         InputError
             There are too few examples for the prompt.
         """
+        source.check_reads_words(self.id)
         if source.architecture != "causal-lm":
             raise UnanswerableError(
                 f"task {self.id!r} is multiple choice, which {source.id!r} (a classifier with a head of its"
@@ -174,7 +179,7 @@ class MultipleChoice:
         if self.n_shots == 0:
             return []
         if self.load_shots is None:
-            shots = [_question(item) for item in self.partition.training]
+            shots = [_question(item) for item in self.partition.training[: self.n_shots]]
         else:
             shots = list(self.load_shots()[: self.n_shots])
             asked = {normalized(item.content) for item in self.dataset.items}
@@ -219,7 +224,7 @@ class ChoiceRequest:
         question = _question(item)
         lines = "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(question.options))
         fields = {"{question}": question.text, "{passage}": question.passage, "{options}": lines}
-        return _filled(self.prompt, fields)
+        return filled(self.prompt, fields)
 
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: not the answered examples, which all share."""
@@ -256,13 +261,6 @@ class ChoiceRequest:
             "shots": [list(shot) for shot in self.shots],
             "description": self.description,
         }
-
-
-def _filled(template: str, fields: dict[str, str]) -> str:
-    """Fill each place once: a question that itself holds ``{options}`` is left alone."""
-    import re
-
-    return re.sub("|".join(map(re.escape, fields)), lambda match: fields[match[0]], template)
 
 
 def _question(item: LabelledItem) -> Question:

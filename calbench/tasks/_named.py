@@ -27,6 +27,14 @@ _PLAIN: tuple[tuple[str, dict[str, tuple[str, ...]]], ...] = (
         "multiple-choice",
         {"question": ("question",), "options": ("choices", "options"), "answer": ("answer", "answerKey")},
     ),
+    (
+        "classification",
+        {
+            "text": ("premise", "sentence1", "question1"),
+            "pair": ("hypothesis", "sentence2", "question2"),
+            "label": ("label",),
+        },
+    ),
     ("classification", {"text": ("text", "sentence"), "label": ("label",)}),
     ("generation", {"question": ("question",), "answers": ("answers", "answer")}),
 )
@@ -68,6 +76,11 @@ def named(name: str) -> tuple[str, ...]:
             table = _table(spec)
             _OPEN[spec.id] = (_registered(table.name[-1], task_of(table), spec.id),)
     return _OPEN[spec.id]
+
+
+def group_of(name: str) -> str:
+    """Return the group of the harness through which a task was named; ``""`` if it was named by itself."""
+    return next((spelled for spelled, ids in _OPEN.items() if name in ids and len(ids) > 1), "")
 
 
 def _registered(name: str, task: Task, origin: str) -> str:
@@ -182,7 +195,7 @@ def _meant(kind: str | None, given: dict[str, Any], source: DataSource, spelled:
     place = spelled.partition("[")[0]
     raise InputError(
         f"{spelled}: what its columns mean cannot be told; there are {there}. Write one of\n"
-        f'  "{place}[text=COLUMN,label=COLUMN]"\n'
+        f'  "{place}[text=COLUMN,label=COLUMN]" (and pair=COLUMN where two texts are shown)\n'
         f'  "{place}[question=COLUMN,options=COLUMN,answer=COLUMN]" (or options=COLUMN+COLUMN+...)\n'
         f'  "{place}[question=COLUMN,answers=COLUMN]" for open questions'
     )

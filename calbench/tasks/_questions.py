@@ -9,6 +9,7 @@ from typing import Any
 from calbench.errors import InputError
 from calbench.packages import QUESTIONS
 from calbench.tasks._data import DataSource
+from calbench.tasks._items import cluster_name
 from calbench.tasks._multiple_choice import LETTERS, MultipleChoice, Question
 from calbench.tasks._registry import task
 
@@ -59,6 +60,7 @@ def load_answered(name: str, file: str, answers: dict[str, int], options: tuple[
                 options,
                 answers[row["answer"]],
                 row["passage"].strip(),
+                cluster_name(row["passage"].strip()),
             )
         )
     return questions

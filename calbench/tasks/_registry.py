@@ -9,17 +9,19 @@ from functools import cache
 from calbench.errors import InputError
 from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 from calbench.tasks._classification import SequenceClassification
+from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation
 from calbench.tasks._harness_tasks import HarnessChoice, HarnessGeneration
 from calbench.tasks._multiple_choice import MultipleChoice
 
 ClosedTask = SequenceClassification | MultipleChoice
-Task = ClosedTask | Generation
+Task = ClosedTask | Decision | Generation
 
 # What an id may give in brackets; the rest is the task's own.
 _ARGUMENTS: dict[type[Task], tuple[str, ...]] = {
     SequenceClassification: ("chat",),
     MultipleChoice: ("rule", "n_shots", "chat", "multiturn"),
+    Decision: ("order",),
     Generation: ("confidence", "n_shots", "max_new_tokens", "chat", "multiturn"),
     HarnessChoice: ("rule", "chat", "multiturn"),
     HarnessGeneration: ("confidence", "chat", "multiturn"),
@@ -52,7 +54,12 @@ def arguments_taken(asked: Task) -> tuple[str, ...]:
 
 
 def closed(asked: Task) -> ClosedTask:
-    """Return a task whose answers are classes or options; raises :class:`InputError` for open questions."""
+    """Return a task whose classes or options a model here is asked; raises :class:`InputError` for others."""
+    if isinstance(asked, Decision):
+        raise InputError(
+            f"{asked.id!r} is asked of decision servers alone, of which no weights are here; choose a task of"
+            " classification or multiple choice"
+        )
     if isinstance(asked, Generation):
         raise InputError(
             f"the questions of {asked.id!r} are open: there is no probability of every answer to compare, or"

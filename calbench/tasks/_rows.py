@@ -12,8 +12,10 @@ from typing import Any
 
 from calbench.errors import InputError
 from calbench.tasks._generation import OpenQuestion, normal_form
-from calbench.tasks._items import Item
+from calbench.tasks._items import Item, cluster_name
 from calbench.tasks._multiple_choice import LETTERS, Question
+
+NEAR_DUPLICATES = "near-duplicates"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,11 @@ def text_item(row: Row, given: Mapping[str, Any], classes: Sequence[str]) -> Ite
     if name not in classes:
         known = ", ".join(map(repr, (*classes, *labels)))
         raise row.error(given["label"], f"is {value!r}, which is none of {known}")
-    return Item(_id(row, given), row.text(given["text"]), classes.index(name))
+    shares = _distribution(row, given, classes)
+    pair = row.text(given["pair"]) if "pair" in given else ""
+    return Item(
+        _id(row, given), row.text(given["text"]), classes.index(name), cluster_of(row, given), shares, pair
+    )
 
 
 def open_question(row: Row, given: Mapping[str, Any]) -> OpenQuestion:
@@ -120,7 +126,8 @@ def open_question(row: Row, given: Mapping[str, Any]) -> OpenQuestion:
                 found.append(text)
     if not any(map(normal_form, found)):
         raise row.error(columns[0], f"gives {found!r}; an accepted answer, in words, is wanted")
-    return OpenQuestion(_id(row, given), row.text(given["question"]), tuple(dict.fromkeys(found)))
+    answers = tuple(dict.fromkeys(found))
+    return OpenQuestion(_id(row, given), row.text(given["question"]), answers, cluster_of(row, given))
 
 
 def question(row: Row, given: Mapping[str, Any]) -> Question:
@@ -135,11 +142,54 @@ def question(row: Row, given: Mapping[str, Any]) -> Question:
     else:
         label = _answer(row, given, options)
     passage = row.text(given["passage"]) if "passage" in given else ""
-    return Question(_id(row, given), row.text(given["question"]), tuple(map(str, options)), label, passage)
+    shares = _distribution(row, given, tuple(map(str, options)))
+    return Question(
+        _id(row, given),
+        row.text(given["question"]),
+        tuple(map(str, options)),
+        label,
+        passage,
+        cluster_of(row, given),
+        shares,
+    )
 
 
 def _id(row: Row, given: Mapping[str, Any]) -> str:
     return str(row.get(given["id"])) if "id" in given else row.id
+
+
+def cluster_of(row: Row, given: Mapping[str, Any]) -> str:
+    """Return what a row was sampled with: a column as text, or lists and the like as JSON."""
+    if given.get("cluster", NEAR_DUPLICATES) == NEAR_DUPLICATES:
+        return ""
+    value = row.get(given["cluster"]) if "{" not in given["cluster"] else row.text(given["cluster"])
+    if value is None or not str(value).strip():
+        raise row.error(given["cluster"], f"is {value!r}; give every row the name of its cluster")
+    return cluster_name(value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str))
+
+
+def _distribution(row: Row, given: Mapping[str, Any], classes: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the share of each class: of a list of shares or counts, of a mapping, or of a vote an entry."""
+    column = given.get("label_distribution")
+    if column is None:
+        return None
+    held = row.get(column)
+    if isinstance(held, str):
+        try:
+            held = json.loads(held)
+        except json.JSONDecodeError:
+            raise row.error(column, f"is {held!r}; a list of counts or shares is wanted") from None
+    if isinstance(held, dict):
+        held = [held.get(name, 0) or 0 for name in classes]
+    if (
+        not isinstance(held, list)
+        or len(held) != len(classes)
+        or not all(isinstance(v, int | float) and v >= 0 for v in held)
+        or not sum(held) > 0
+    ):
+        names = ", ".join(map(repr, classes))
+        raise row.error(column, f"is {row.get(column)!r}; give counts or shares of {names}, in this order")
+    return tuple(float(v) / sum(held) for v in held)
 
 
 def _options(row: Row, given: Mapping[str, Any]) -> list[str] | dict[str, Any]:

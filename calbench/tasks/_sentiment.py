@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import html
+import json
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 from calbench.errors import InputError
 from calbench.packages import RATED_SENTENCES
@@ -10,14 +13,16 @@ from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._items import Item
 from calbench.tasks._registry import task
 
+Value = TypeVar("Value")
 CLASSES = ("negative", "positive")
 NEUTRAL_BAND = 0.5
 
+# Of some tweets more people's ratings are kept than the published mean is of; the sign is the same.
 _FILES = {
-    "movie": "movieReviewSnippets_GroundTruth.txt",
-    "tweets": "tweets_GroundTruth.txt",
-    "amazon": "amazonReviewSnippets_GroundTruth.txt",
-    "nyt": "nytEditorialSnippets_GroundTruth.txt",
+    "movie": "movieReviewSnippets",
+    "tweets": "tweets",
+    "amazon": "amazonReviewSnippets",
+    "nyt": "nytEditorialSnippets",
 }
 # What the embedded encoder was fine-tuned on; NYT editorials stay unseen, for domain shift.
 _N_TRAINING = {"movie": 3600, "tweets": 800, "amazon": 600, "nyt": 0}
@@ -36,22 +41,40 @@ def load(domain: str) -> list[Item]:
     InputError
         A row cannot be read; file and line are named.
     """
-    path = RATED_SENTENCES.require() / "hutto_ICWSM_2014" / _FILES[domain]
-    with path.open(encoding="utf-8") as lines:
-        rated = [_read(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    shares = dict(_lines(f"{_FILES[domain]}_anonDataRatings.txt", _shares))
+    rated = _lines(f"{_FILES[domain]}_GroundTruth.txt", _mean_and_text)
     return [
-        Item(f"{domain}-{name}", text, int(mean > 0))
-        for name, mean, text in rated
+        Item(f"{domain}-{name}", text, int(mean > 0), distribution=shares.get(name))
+        for name, (mean, text) in rated
         if abs(mean) >= NEUTRAL_BAND
     ]
 
 
-def _read(line: str, place: str) -> tuple[str, float, str]:
-    try:
-        name, rating, text = line.split("\t")
-        return name, float(rating), html.unescape(text.strip())
-    except ValueError:
-        raise InputError(f"{place}: expected id, mean rating and text, separated by tabs") from None
+def _lines(file: str, read: Callable[[list[str]], Value]) -> Iterator[tuple[str, Value]]:
+    # Not through datasets: its import takes seconds, and each replay of the default run would pay them.
+    path = RATED_SENTENCES.require() / "hutto_ICWSM_2014" / file
+    with path.open(encoding="utf-8-sig") as lines:
+        for number, line in enumerate(lines, start=1):
+            name, *values = line.rstrip("\n").split("\t")
+            try:
+                yield name, read(values)
+            except (ValueError, TypeError, ZeroDivisionError):
+                raise InputError(
+                    f"{path}:{number}: expected id, mean rating and text or ratings, separated by tabs"
+                ) from None
+
+
+def _mean_and_text(values: list[str]) -> tuple[float, str]:
+    rating, text = values
+    return float(rating), html.unescape(text.strip())
+
+
+def _shares(values: list[str]) -> tuple[float, float]:
+    """Return the shares of negative and positive ratings; one of 0 is half of each."""
+    *_, written = values
+    ratings = json.loads(written)
+    positive = sum(0.5 if rating == 0 else rating > 0 for rating in ratings) / len(ratings)
+    return 1 - positive, positive
 
 
 def _sentiment(domain: str) -> SequenceClassification:

@@ -64,7 +64,7 @@ def check_metric(
             weighted,
             "an item of weight 2 is not the same as the item twice; use sample_weight in every mean and sum",
         )
-        statistic = chosen.weighted(Outcomes.from_probs(probs, labels))
+        statistic = chosen.weighted(Outcomes.from_distribution(probs, labels))
         (prepared,) = statistic(counts.astype(float)[:, None])
         _require_equal(chosen, weighted, prepared, "what vectorized= gives differs from the function")
 

@@ -50,7 +50,7 @@ def check_task(task: str | Task) -> None:
     except CalbenchError as error:
         raise AssertionError(f"{chosen.id}: {error}") from error
     _require(chosen, len(evaluation) > 1, "one item is left; two or more are needed to calibrate and to test")
-    if isinstance(chosen, tasks.SequenceClassification):
+    if isinstance(chosen, tasks.SequenceClassification | tasks.Decision):
         missing = set(range(len(chosen.classes))) - {item.label for item in evaluation}
         shown = ", ".join(chosen.classes[label] for label in sorted(missing))
         _require(chosen, not missing, f"no item is of class {shown}; drop the class or add items")
@@ -71,8 +71,12 @@ def _dataset(chosen: Task) -> Dataset:
 
 def _request(chosen: Task, architecture: Any) -> Any:
     classes = tuple(getattr(chosen, "classes", ()))
+    decides = isinstance(chosen, tasks.Decision)
+    builds = (("served", "http://localhost/v1/systemone"),) if decides else ()
     try:
-        return chosen.request(ModelSource("some-model", architecture, "some-model", classes=classes))
+        return chosen.request(
+            ModelSource("some-model", architecture, "some-model", classes=classes, builds=builds)
+        )
     except UnanswerableError:
         return None
 

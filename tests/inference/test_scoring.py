@@ -201,3 +201,36 @@ def test_positions_that_padding_takes_are_not_counted(encoder):
     score(model, *encoder[1:2], source, HEAD, [full])
     with pytest.raises(InputError, match="places for 32 tokens"):
         score(model, *encoder[1:2], source, HEAD, [over])
+
+
+def test_a_pair_is_shown_with_the_segments_that_the_model_tells_apart(encoder):
+    import torch
+    from tokenizers import processors
+
+    model, _, source = encoder
+    tokenizer = source.load_tokenizer()
+    tokenizer.model_input_names = ["input_ids", "token_type_ids", "attention_mask"]
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A", pair="$A:0 $B:1", special_tokens=[]
+    )
+    pairs = [Item(f"p{n}", " ".join(["w1"] * (n + 1)), 0, pair=f"w{n} w7") for n in range(6)]
+    scored = score(model, tokenizer, source, HEAD, pairs)
+    with torch.no_grad():
+        expected = [
+            model(**tokenizer(item.text, item.pair, return_tensors="pt")).logits[0, [1, 0]].numpy()
+            for item in pairs
+        ]
+        flat = [
+            model(tokenizer(item.text, item.pair, return_tensors="pt")["input_ids"]).logits[0, [1, 0]]
+            for item in pairs
+        ]
+    np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+    assert np.abs(scored.logits - np.array(flat)).max() > 1e-2
+    long = [Item("l", "w1 " * 90, 0, pair="w2 w3"), *pairs]
+    assert score(model, tokenizer, source, HEAD, long).n_truncated == 1
+
+
+def test_adapters_are_not_trained_on_pairs(encoder):
+    _model, tokenizer, source = encoder
+    with pytest.raises(InputError, match="not trained on pairs"):
+        scoring.encode_texts(tokenizer, source, HEAD, [Item("p", "w1", 0, pair="w2")])

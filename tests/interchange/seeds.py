@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import shutil
 from pathlib import Path
 
@@ -37,6 +39,9 @@ FORMATS = (
     "inspect-eval",
     "semicolons",
     "csv-gz",
+    "csv-bz2",
+    "csv-xz",
+    "pipeline",
     "utf16",
     "arrow",
     "npy",
@@ -104,6 +109,28 @@ def _csv_gz(folder: Path) -> tuple[Path, ColumnNames]:
     return folder / "x.csv.gz", POSITIVE
 
 
+def _csv_bz2(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.csv.bz2").write_bytes(bz2.compress(CSV.encode()))
+    return folder / "x.csv.bz2", POSITIVE
+
+
+def _csv_xz(folder: Path) -> tuple[Path, ColumnNames]:
+    (folder / "x.csv.xz").write_bytes(lzma.compress(CSV.encode()))
+    return folder / "x.csv.xz", POSITIVE
+
+
+def _pipeline(folder: Path) -> tuple[Path, ColumnNames]:
+    rows = [
+        {"gold": "pos", "votes": [1, 3], "doc": i // 2, "out": [{"label": n, "score": v} for n, v in pair]}
+        for i in range(6)
+        for pair in [(("pos", 0.75), ("neg", 0.25)) if i % 2 else (("neg", 0.625), ("pos", 0.375))]
+    ]
+    (folder / "x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder / "x.jsonl", ColumnNames(
+        row_ids=True, label="gold", probs="out", cluster_id="doc", label_distribution="votes"
+    )
+
+
 def _utf16(folder: Path) -> tuple[Path, ColumnNames]:
     (folder / "x.tsv").write_bytes(CSV.replace(",", "\t").encode("utf-16"))
     return folder / "x.tsv", POSITIVE
@@ -148,6 +175,9 @@ def _llama(folder: Path) -> tuple[Path, ColumnNames]:
 _NEW = {
     "semicolons": _semicolons,
     "csv-gz": _csv_gz,
+    "csv-bz2": _csv_bz2,
+    "csv-xz": _csv_xz,
+    "pipeline": _pipeline,
     "utf16": _utf16,
     "arrow": _arrow,
     "npy": _npy,

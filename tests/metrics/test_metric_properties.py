@@ -147,7 +147,7 @@ def test_many_weightings_at_once_are_each_one_alone(name, data, seed):
     probs, labels = data
     n = len(labels)
     counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=4).astype(float)
-    together = metrics.get(name).weighted(Outcomes.from_probs(probs, labels))(counts.T)
+    together = metrics.get(name).weighted(Outcomes.from_distribution(probs, labels))(counts.T)
     for found, weight in zip(together, counts, strict=True):
         alone = value(name, probs, labels, sample_weight=weight)
         assert np.isnan(found) if alone is None else found == pytest.approx(alone, abs=1e-9)
@@ -171,7 +171,7 @@ def test_a_top_label_record_gives_the_same_or_is_refused(name, both_signs):
     probs, labels = both_signs
     record = Predictions.from_probs(range(len(labels)), probs, labels)
     top = record.to_top_label()
-    if metrics.get(name).needs == "probs":
+    if metrics.get(name).needs != "top-label":
         with pytest.raises(InputError, match="needs the probability of every class"):
             metrics.evaluate(name, top)
     else:
@@ -182,7 +182,7 @@ def test_a_top_label_record_gives_the_same_or_is_refused(name, both_signs):
 @pytest.mark.parametrize("options", ["", "[n_bins=4]"])
 def test_sums_of_absolute_values_add_up_to_the_metric(name, options, both_signs):
     metric = metrics.get(name + options)
-    items = Outcomes.from_probs(*both_signs)
+    items = Outcomes.from_distribution(*both_signs)
     sums = metric.absolute_sums(items)
     total = np.abs(sums.sums()).sum() / len(items)
     assert total == pytest.approx(metric(*both_signs), abs=1e-12)

@@ -17,6 +17,7 @@ VALUES = {
     "chat": ("true", "true"),
     "multiturn": ("false", "false"),
     "profile": ("quick", "quick"),
+    "items": ("500", 500),
     "seeds": ("1,2", (1, 2)),
     "bootstrap_seed": ("3", 3),
     "level": ("0.9", 0.9),

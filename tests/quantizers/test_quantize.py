@@ -1,12 +1,23 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from calbench.errors import BackendUnavailableError, InputError, QuantizationError
-from calbench.quantizers import QuantizationReport, WeightFormat, get, names, probe_logits, quantize, registry
+from calbench.models import ModelSource
+from calbench.quantizers import (
+    QuantizationReport,
+    WeightFormat,
+    _build,
+    get,
+    names,
+    probe_logits,
+    quantize,
+    registry,
+)
 from calbench.quantizers._bnb import FourBit
 from calbench.quantizers._cast import Cast
 from calbench.quantizers._tiny import write_tiny
@@ -237,3 +248,28 @@ def test_the_proofs_reference_is_pages_of_its_file_and_no_second_copy(tmp_path):
     assert sum(float(parameter.detach().abs().max()) for parameter in second.parameters()) > 0
     assert own_bytes() - before < n_bytes / 4
     del first
+
+
+def test_on_a_gpu_the_reference_is_asked_before_the_quantized_model_is_made(encoder, probe, monkeypatch):
+    """So that the two are never there together; the order is what can be seen without a GPU."""
+    steps = []
+    loads, asks = ModelSource.load, _build.probe_logits
+
+    def load(self, *arguments):
+        steps.append("load")
+        return loads(self, *arguments)
+
+    def ask(model, texts):
+        steps.append("ask")
+        return asks(model, texts)
+
+    monkeypatch.setattr(ModelSource, "load", load)
+    monkeypatch.setattr(_build, "probe_logits", ask)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    for kind, expected in (("cpu", ["load", "load", "ask"]), ("cuda", ["load", "ask", "load"])):
+        steps.clear()
+        with monkeypatch.context() as patched:
+            fake = SimpleNamespace(kind=lambda kind=kind: kind, device=lambda: "cpu")
+            patched.setattr(_build, "devices", fake)
+            quantize(get("fp8-e4m3"), encoder, samples=None, probe=probe)
+        assert steps == expected

@@ -373,3 +373,83 @@ def test_rows_of_two_runs_have_to_be_chosen(tmp_path):
         assert len(read(path, columns=ColumnNames(row_ids=True, where={name: "*"}))) == 2
     columns = {"model_answer": ["a", "b"], "confidence": [0.9, 0.8], "correct": [True, False]}
     assert isinstance(read(table(tmp_path / "x.csv", columns), columns=ROWS), TopLabelPredictions)
+
+
+PIPELINE = [[0.7, 0.2, 0.1], [0.1, 0.3, 0.6], [0.25, 0.5, 0.25]]
+
+
+def pipeline(path, names, labels):
+    """Write what a transformers pipeline gives: labels with scores, the best first."""
+    rows = [
+        {
+            "gold": label,
+            "out": sorted(
+                ({"label": n, "score": v} for n, v in zip(names, row, strict=True)), key=lambda d: -d["score"]
+            ),
+        }
+        for row, label in zip(PIPELINE, labels, strict=True)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "more"),
+    [
+        (["neg", "neutral", "pos"], ["pos", "pos", "neg"], {}),
+        (["LABEL_0", "LABEL_1", "LABEL_2"], [2, 2, 0], {}),
+        (["pos", "neg", "neutral"], [0, 2, 1], {"classes": ("pos", "neg", "neutral")}),
+    ],
+)
+def test_labels_with_scores_are_read_by_name(tmp_path, names, labels, more):
+    path = pipeline(tmp_path / "x.jsonl", names, labels)
+    record = read(path, columns=ColumnNames(row_ids=True, probs="out", label="gold", **more))
+    at = [names.index(label) if isinstance(label, str) else label for label in labels]
+    expected = -np.log([row[place] for row, place in zip(PIPELINE, at, strict=True)]).mean()
+    assert metrics.evaluate("nll", record) == pytest.approx(expected, abs=1e-6)
+
+
+def test_numbers_of_classes_whose_order_nobody_says_are_refused(tmp_path):
+    path = pipeline(tmp_path / "x.jsonl", ["pos", "neg", "neutral"], [0, 2, 1])
+    with pytest.raises(InputError, match=r"name them in different orders .*--classes neg,neutral,pos"):
+        read(path, columns=ColumnNames(row_ids=True, probs="out", label="gold"))
+
+
+def test_spellings_of_one_option_add_up_as_what_they_are(tmp_path):
+    path = tmp_path / "x.jsonl"
+    rows = [
+        {"gold": "A", "p": {"A": 0.3, " A": 0.4, "B": 0.3}},
+        {"gold": "B", "p": {"A": 0.1, " A": 0.1, "B": 0.8}},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    record = read(path, columns=ColumnNames(row_ids=True, probs="p", label="gold"))
+    assert record.probs[:, 0] == pytest.approx([0.7, 0.2], abs=1e-6)
+
+
+def test_percents_of_the_positive_class_may_be_written_as_such(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("y,p\n1,80.5%\n0,20%\n")
+    names = ColumnNames(row_ids=True, positive="p", label="y", percent=True)
+    assert read(path, columns=names).probs[:, 1] == pytest.approx([0.805, 0.2], abs=1e-6)
+    with pytest.raises(InputError, match="add --percent"):
+        read(path, columns=ColumnNames(row_ids=True, positive="p", label="y"))
+
+
+def test_what_class_columns_share_around_their_names_is_left_out(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text("y,P(cat),P(dog)\ndog,0.2,0.8\ncat,0.9,0.1\n")
+    record = read(path, columns=ColumnNames(row_ids=True, label="y", probs=("P(cat)", "P(dog)")))
+    assert record.labels.tolist() == [1, 0]
+
+
+def test_a_batch_of_one_item_a_row_is_that_item(tmp_path):
+    np.savez(tmp_path / "x.npz", logits=np.array([[[2.0, 1.0]], [[0.5, 3.0]]]), label=[0, 1])
+    assert read(tmp_path / "x.npz", columns=ROWS).logits.tolist() == [[2.0, 1.0], [0.5, 3.0]]
+
+
+@pytest.mark.parametrize("column", ["n_shots", "num_fewshot", "run_name", "temperature", "prompt_template"])
+def test_other_settings_of_a_run_are_not_pooled_either(tmp_path, column):
+    path = tmp_path / "x.csv"
+    path.write_text(f"label,logits_0,logits_1,{column}\n0,1.5,-2,0\n1,0.5,2,5\n")
+    with pytest.raises(InputError, match=rf"mixes 2 values of {column} .*--where {column}=VALUE"):
+        read(path, columns=ROWS)

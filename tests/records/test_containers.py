@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -302,3 +305,24 @@ def test_tokens_that_llama_perplexity_saved_are_read(tmp_path, n_vocab):
     (tmp_path / "base.kld").write_bytes(content[:-1])
     with pytest.raises(InputError, match="was cut off"):
         read(tmp_path / "base.kld")
+
+
+@pytest.mark.parametrize(("suffix", "packed"), [(".bz2", bz2.compress), (".xz", lzma.compress)])
+def test_bzip2_and_xz_are_unpacked(tmp_path, suffix, packed):
+    rows = [{"item_id": str(i), "label": i % 2, "logits": [float(i), 1.5]} for i in range(8)]
+    path = tmp_path / f"x.jsonl{suffix}"
+    path.write_bytes(packed("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    assert Predictions.read(path).logits[:, 0].tolist() == list(range(8))
+
+
+def test_json_is_read_whatever_its_name(tmp_path):
+    path = tmp_path / "x.dat"
+    path.write_text(json.dumps([{"item_id": "a", "label": 0, "logits": [2.0, 1.5]}]))
+    assert Predictions.read(path).labels.tolist() == [0]
+
+
+def test_an_archive_of_other_files_is_named_as_such(tmp_path):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("x.csv", "item_id,label\n")
+    with pytest.raises(InputError, match=r"zip archive of other files \(x\.csv\); unpack it"):
+        Predictions.read(tmp_path / "x.zip")

@@ -112,6 +112,15 @@ def test_take_aligns_by_id():
     assert record.logits.tolist() == [LOGITS[2], LOGITS[0]]
 
 
+def test_take_refuses_no_rows_of_the_record():
+    """Twelve rows that look like probabilities among twelve that do not."""
+    logits = np.vstack([np.full((12, 2), 0.5), np.full((12, 2), 3.0)])
+    record = Predictions(range(24), logits, [0] * 24)
+    taken = record.take(range(12))
+    assert taken.logits.tolist() == logits[:12].tolist()
+    assert not any(getattr(taken, name).flags.writeable for name in ("item_ids", "logits", "labels"))
+
+
 def test_take_names_what_is_missing():
     with pytest.raises(InputError, match="no item 'z'"):
         Predictions(IDS, LOGITS, LABELS).take(["a", "z"])

@@ -87,3 +87,21 @@ def test_an_accepted_failure_is_shown_as_one():
     accepted = row(outcome="fail")
     accepted["gates"][0]["accepted"] = "known"
     assert "fail (accepted)" in markdown([accepted])
+
+
+def test_a_groups_tasks_have_a_pooled_row():
+    sizes = {"a": 100, "b": 300}
+    rows = [row() | {"task": name, "group": "lm-eval:mmlu", "n_test": n} for name, n in sizes.items()]
+    rows[1]["arms"] = {arm: dict(rows[1]["arms"][arm]) for arm in rows[1]["arms"]}
+    rows[0]["arms"]["transferred"]["ece"] = {"value": 0.10, "interval": [0.06, 0.14], "level": 0.95, "n": 100}
+    rows[1]["arms"]["transferred"]["ece"] = {"value": 0.02, "interval": [0.01, 0.05], "level": 0.95, "n": 300}
+    text = markdown(rows).split("## ")[-1]
+    line = next(line for line in text.splitlines() if line.startswith("| bnb-nf4"))
+    # (100 * .10 + 300 * .02) / 400, and the sides added in squares
+    low = 0.04 - ((0.25 * 0.04) ** 2 + (0.75 * 0.01) ** 2) ** 0.5
+    high = 0.04 + ((0.25 * 0.04) ** 2 + (0.75 * 0.03) ** 2) ** 0.5
+    assert "lm-eval:mmlu" in text
+    assert "| 2 " in line
+    assert "| 400 " in line
+    assert f"0.0400 [{low:.4f}, {high:.4f}]" in line
+    assert "Mean over" not in markdown(rows[:1])

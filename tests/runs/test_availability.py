@@ -1,5 +1,6 @@
 """What cannot be had, or does not go together, is told apart from what is wrong, and skipped by a run."""
 
+import re
 import sys
 from functools import partial
 
@@ -119,6 +120,7 @@ def test_a_run_skips_what_patterns_picked_and_cannot_be_had(run):
     code, out, err = run("--models", "ob-near,ob-fa*", "--tasks", "ob-coin,ob-[ao]*")
     assert code == 0, err
     assert "### ob-near on ob-coin" in out
+    assert re.search(r"ob-near on ob-coin: \S+ items; \S+ fit calibrators, \S+ are scored", err)
     assert "skipped: ob-far × bf16 on ob-coin, ob-away, ob-options: 'nobody/far' is not in the hub" in err
     assert "skipped: ob-near × bf16 on ob-away: the data set 'nobody/data' is not in the hub" in err
     assert "skipped: ob-near × bf16 on ob-options: task 'ob-options' is multiple choice" in err

@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="models need torch")
 from calbench import models, tasks
 from calbench.errors import InputError, ModelLoadingForbiddenError, ServerError
 from calbench.models import ModelSource
-from calbench.runs import PROFILES, Runner, Selection, grid_of
+from calbench.runs import PROFILES, Runner, Selection, estimate_text, grid_of, served_estimate
 from calbench.runtimes import Client, Patience
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
@@ -102,6 +102,22 @@ def test_a_changed_build_is_another_record(serve, model, tmp_path):  # noqa: F81
     assert bench(tmp_path).record("m", "bf16", "served-t").key != first
 
 
+def test_a_server_that_tells_no_build_is_asked_anew_after_a_while(serve, model, tmp_path, monkeypatch):  # noqa: F811
+    address, _ = serve(version=None)
+    model(bf16=address)
+
+    def key():
+        return bench(tmp_path).record("m", "bf16", "served-t").key
+
+    at_all = key()
+    monkeypatch.setenv("CALBENCH_MAX_AGE", "7")
+    within = key()
+    assert within == key() != at_all
+    (kept,) = (tmp_path / "served").glob("*.json")
+    kept.write_text(kept.read_text().replace('"since": "20', '"since": "19'))
+    assert key() != within
+
+
 def test_a_stored_record_is_replayed_without_the_server(serve, model, tmp_path):  # noqa: F811
     address, server = serve()
     model(bf16=address)
@@ -162,3 +178,22 @@ def test_neither_key_nor_password_is_written_anywhere(serve, tmp_path, monkeypat
     written = "".join(p.read_text(errors="replace") for p in tmp_path.rglob("*") if p.is_file())
     told = f"{refused.value} {client!r} {models.get(place)!r} {models.registry.origin(models.named(place))}"
     assert not any(secret in written + told for secret in ("sk-very-secret", "hush-hush"))
+
+
+def test_a_dry_run_counts_and_asks_nothing(serve, model, tmp_path):  # noqa: F811
+    address, server = serve()
+    model(bf16=address, chat=f"{address}/chat/completions#tiny")
+    cells = grid_of(models="m", calibrators="identity").cells(Selection(), PROFILES["full"])
+    by_tokens, by_chat = served_estimate(cells, PROFILES["full"])
+    assert by_tokens.n_requests == 2 * by_chat.n_requests  # a request for each label word
+    assert by_tokens.n_tokens > by_chat.n_requests * 4
+    assert not server.asked
+    assert "nothing was asked" in estimate_text([by_tokens, by_chat])
+
+
+def test_a_chat_is_a_build_like_any_other(serve, model, tmp_path):  # noqa: F811
+    address, _ = serve()
+    model(bf16=f"{address}/chat/completions#tiny")
+    record = bench(tmp_path).record("m", "bf16", "served-t")
+    assert record.provenance["self_test"]["facts"]["runtime"] == "chat"
+    assert record.provenance["engine"] == "chat"

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+CONTEXT = 128
 FAULTS = (
     "adds-bos",
     "another-tokenizer",
@@ -44,6 +45,9 @@ class CompletionsServer:
         As vLLM's option.
     without
         Ways of asking for prompt log-probabilities that the server does not know.
+    biased
+        What ``logit_bias`` does to log-probabilities: nothing (``"raw"``, it only chooses), it is in them
+        (``"processed"``), or it is ``"ignored"`` altogether.
     """
 
     def __init__(
@@ -54,12 +58,14 @@ class CompletionsServer:
         max_logprobs: int = 20,
         without: tuple[str, ...] = (),
         version: str = "0.11.0",
+        biased: str = "raw",
     ) -> None:
         import transformers
 
         self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
         self.model = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
         self.faults, self.max_logprobs, self.without, self.version = faults, max_logprobs, without, version
+        self.biased = biased
         self.asked = Counter[str]()
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
@@ -99,6 +105,9 @@ class CompletionsServer:
             tokens = [bos, *tokens]
         if "another-tokenizer" in self.faults and isinstance(prompt, str):
             tokens = [token for token in tokens for _ in range(2)]
+        if len(tokens) > CONTEXT:
+            problem = f"This model's maximum context length is {CONTEXT} tokens, and {len(tokens)} were sent"
+            return 400, {"object": "error", "message": problem, "code": 400}
         wanted = body.get("logprobs")
         if (wanted or 0) > self.max_logprobs or (body.get("prompt_logprobs") or 0) > self.max_logprobs:
             problem = f"Requested {wanted} logprobs, which is greater than max allowed: {self.max_logprobs}"
@@ -136,6 +145,33 @@ class CompletionsServer:
         usage = {"prompt_tokens": len(tokens), "completion_tokens": 1, "total_tokens": len(tokens) + 1}
         return 200, {"object": "text_completion", "model": "tiny", "choices": [choice], "usage": usage}
 
+    def chat(self, body: dict[str, Any]) -> tuple[int, Any]:
+        tokens = self.tokenizer(body["messages"][-1]["content"])["input_ids"]
+        if body.get("top_logprobs", 0) > self.max_logprobs:
+            return 400, {"error": {"message": f"top_logprobs must be at most {self.max_logprobs}"}}
+        told = self.distributions(tokens, body, of_prompt=False)[-1]
+        bias = torch.zeros_like(told)
+        for token, value in body.get("logit_bias", {}).items():
+            bias[int(token)] = 0.0 if self.biased == "ignored" else value
+        if self.biased == "processed":
+            told = torch.log_softmax(told + bias, -1)
+        best = int((told + bias).argmax())
+        first = told.topk(min(body.get("top_logprobs", 0), len(told)))
+        entries = [self.entry(int(i), float(v)) for v, i in zip(*first, strict=True)]
+        choice = {"index": 0, "message": {"role": "assistant", "content": self.written(best)}}
+        if "no-logprobs" not in self.faults:
+            choice["logprobs"] = {
+                "content": [{**self.entry(best, float(told[best])), "top_logprobs": entries}]
+            }
+        usage = {"prompt_tokens": len(tokens) + 4}
+        return 200, {"object": "chat.completion", "model": "tiny", "choices": [choice], "usage": usage}
+
+    def entry(self, token: int, value: float) -> dict[str, Any]:
+        if "nan" in self.faults:
+            value = float("nan")
+        written = self.written(token)
+        return {"token": written, "logprob": value, "bytes": list(written.encode())}
+
     def written(self, token: int) -> str:
         if "other-names" in self.faults:
             return f"<{token}> <{token}>"
@@ -145,11 +181,13 @@ class CompletionsServer:
         with self.lock:
             self.asked[path] += 1
         if (method, path) == ("GET", "/v1/models"):
-            return 200, {"data": [{"id": "tiny", "root": "tiny", "max_model_len": 128}]}
+            return 200, {"data": [{"id": "tiny", "root": "tiny", "max_model_len": CONTEXT}]}
         if (method, path) == ("GET", "/version"):
             return 200, {"version": self.version}
         if (method, path) == ("POST", "/v1/completions"):
             return self.complete(body)
+        if (method, path) == ("POST", "/v1/chat/completions"):
+            return self.chat(body)
         return 404, {"detail": "Not Found"}
 
 
@@ -159,6 +197,8 @@ def listening(server: Any) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Head and body in one packet: else each answer waits 40 ms for the other side's receipt.
+        disable_nagle_algorithm, wbufsize = True, -1
 
         def do_GET(self) -> None:
             self._answer({})

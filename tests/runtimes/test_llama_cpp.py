@@ -13,66 +13,22 @@ import pytest
 pytest.importorskip("torch", reason="models need torch")
 pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
 
-from calbench import models, tasks
+from calbench import tasks
 from calbench.errors import InputError, ServerError
 from calbench.inference import NoShards
 from calbench.models import ModelSource
-from calbench.models._named import source_at
 from calbench.runtimes import (
     LlamaCppRuntime,
     LlamaOptions,
-    TokenRuntime,
+    ServedRuntime,
     TorchRuntime,
     connected,
     serving,
     write_gguf,
 )
+from calbench.runtimes._tokens import Tokenised
 
 pytestmark = pytest.mark.embedded
-N_BLOCKS = 2
-
-
-@pytest.fixture(scope="module")
-def shipped_file(tmp_path_factory):
-    """The first two blocks of the embedded model's file: the same tokenizer and kernels, sooner."""
-    import gguf
-
-    reader = gguf.GGUFReader(models.get("smollm2").resolve().gguf)
-    file = tmp_path_factory.mktemp("gguf") / "shallow.gguf"
-    architecture = reader.get_field("general.architecture").contents()
-    writer = gguf.GGUFWriter(file, architecture)
-    for field in reader.fields.values():
-        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
-            inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
-            value = N_BLOCKS if field.name == f"{architecture}.block_count" else field.contents()
-            writer.add_key_value(field.name, value, field.types[0], inner)
-    for tensor in reader.tensors:
-        if not tensor.name.startswith("blk.") or int(tensor.name.split(".")[1]) < N_BLOCKS:
-            writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
-
-
-@pytest.fixture(scope="module")
-def smollm2(shipped_file, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("CALBENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return source_at(str(shipped_file)).resolve()
-
-
-@pytest.fixture(scope="module")
-def module(smollm2):
-    return smollm2.load()
-
-
-@pytest.fixture(scope="module")
-def float_file(smollm2, module, tmp_path_factory):
-    file = tmp_path_factory.mktemp("gguf") / "float.gguf"
-    write_gguf(smollm2, module, file)
-    return file
 
 
 def both(task, n, smollm2, module, file):
@@ -97,11 +53,10 @@ def test_the_same_weights_give_the_same_options(smollm2, module, float_file):
     assert np.abs(here - there).max() < 1e-3  # per byte; measured 4e-5
 
 
-def test_a_grammar_and_forced_tokens_agree(shipped_file):
+def test_a_grammar_and_forced_tokens_agree(llama):
     context, option = [8060, 42, 339, 2606], [1035, 2731, 6392]
-    with serving(shipped_file, LlamaOptions(threads=1, slots=1)) as server:
-        walked = server.log_probs(context, option)
-        forced = [server.log_probs([*context, *option[:i]], [token])[0] for i, token in enumerate(option)]
+    walked = llama.log_probs(context, option)
+    forced = [llama.log_probs([*context, *option[:i]], [token])[0] for i, token in enumerate(option)]
     assert walked == pytest.approx(forced, abs=1e-3)
 
 
@@ -129,32 +84,29 @@ def test_an_abort_in_native_code_ends_no_test(shipped_file):
         asked_after_an_abort(shipped_file)
 
 
-def test_doctor_finds_that_a_real_llama_server_can_be_trusted(shipped_file, monkeypatch):
+def test_doctor_finds_that_a_real_llama_server_can_be_trusted(llama, monkeypatch):
     from typer.testing import CliRunner
 
     from calbench.cli import app
 
-    with serving(shipped_file, LlamaOptions(threads=2, slots=2)) as server:
-        monkeypatch.setenv("CALBENCH_API_KEY", server.client.key)
-        done = CliRunner().invoke(app, ["doctor", str(server.client.address), "--json"])
+    monkeypatch.setenv("CALBENCH_API_KEY", llama.client.key)
+    done = CliRunner().invoke(app, ["doctor", str(llama.client.address), "--json"])
     (test,) = json.loads(done.stdout)
     assert done.exit_code == 0
     assert {check["outcome"] for check in test["checks"]} <= {"ok", "noted"}
     assert test["facts"]["runtime"] == "llama-server"
-    assert server.client.key not in done.stdout
+    assert llama.client.key not in done.stdout
 
 
-def test_a_server_asked_at_its_address_says_what_the_runtime_says(smollm2, shipped_file):
+def test_a_server_asked_at_its_address_says_what_the_runtime_says(smollm2, llama):
     """With the server's own tokenizer, over HTTP: the very tokens and so the very numbers."""
-    asked = tasks.get("tweets")
+    asked, tokenizer = tasks.get("tweets"), smollm2.load_tokenizer()
     items, request = asked.partition.evaluation[:3], asked.request(smollm2)
     ask = {"shards": NoShards(), "on_progress": lambda *_: None}
-    with serving(shipped_file, LlamaOptions(threads=2, slots=2)) as server:
-        address, key = server.client.address, server.client.key
-        tokenizer = smollm2.load_tokenizer()
-        ours = TokenRuntime(server, tokenizer, smollm2, 2).score(request, items, **ask)
-        with connected(address, key=key) as found:
-            theirs = found.runtime(smollm2).score(request, items, **ask)
+    own = ServedRuntime("llama.cpp", lambda r, i: Tokenised.of(tokenizer, smollm2, r, i).prepared(llama), 2)
+    ours = own.score(request, items, **ask)
+    with connected(llama.client.address, key=llama.client.key) as found:
+        theirs = found.runtime(smollm2).score(request, items, **ask)
     assert np.abs(ours.logits - theirs.logits).max() <= 1e-3 + 2 * found.test.noise
 
 

@@ -142,3 +142,36 @@ def test_models_that_are_nearly_the_same_are_not_told_apart():
     worse, better = misses(nearly_the_same, 4000, 150)
     assert worse <= 0.05
     assert better <= 0.05
+
+
+def spoiled(n, rng):
+    """Draw a model, and the same with one right answer in a hundred turned wrong."""
+    confidences, noise = rng.uniform(0.3, 0.999, n), rng.normal(size=n)
+    correct = rng.random(n) < confidences
+    other = np.clip(confidences + 1e-4 * noise, 0.01, 0.999)
+    return ece_sums(other, correct & (rng.random(n) >= 0.01)), ece_sums(confidences, correct)
+
+
+def test_what_is_too_rare_to_have_been_seen_is_not_excluded():
+    # two answers turn wrong of two hundred, and in many draws none: the truth, .0065, was missed in .2
+    rng = np.random.default_rng(4)
+    found = [absolute_sum_bounds(*spoiled(200, rng))[1] for _ in range(200)]
+    assert np.mean(np.array(found) < 0.0064) <= 0.025
+
+
+def test_a_difference_on_shared_bins_does_not_see_items_cross_edges():
+    rng = np.random.default_rng(2)
+    reference, candidate = (np.full(400, c) for c in (0.6 - 1e-3, 0.6 + 1e-3))
+    correct = rng.random(400) < 0.3
+    ours, theirs = (
+        get("ece_shared_bins").absolute_sums(Outcomes.from_top_label(c, correct))
+        for c in (candidate, reference)
+    )
+    low, high = absolute_sum_bounds(ours, theirs.on(ours))
+    assert -0.02 < low < 0.002 < high < 0.02
+
+
+def test_sums_with_several_groups_an_item_are_not_moved_to_others():
+    sums = ece_sums([0.5, 0.9], [True, False])
+    with pytest.raises(ValueError, match="one group an item"):
+        sums.on(AbsoluteSums(np.zeros((2, 2), dtype=int), np.zeros((2, 2)), np.zeros((2, 2)), sums.coarse))

@@ -58,3 +58,11 @@ def test_what_changes_a_prediction_changes_the_requests_identity():
 def test_tasks_that_cannot_be_asked_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         dataclasses.replace(TASK, **change)
+
+
+def test_a_decoders_prompt_shows_both_texts_of_a_pair():
+    item = Item("a", "one {pair}", 1, pair="two {text}")
+    asked = dataclasses.replace(TASK, prompt="{text} / {pair}:").request(DECODER)
+    assert asked.text(item) == "one {pair} / two {text}:"
+    with pytest.raises(InputError, match=r"'a' is a pair of texts, and the prompt .* has no \{pair\}"):
+        TASK.request(DECODER).text(item)

@@ -10,9 +10,9 @@ import lzma
 import pytest
 
 from calbench import tasks
-from calbench.errors import InputError
+from calbench.errors import InputError, SetupRequiredError
 from calbench.tasks import Item, hash_items
-from calbench.tasks._data import LARGE, DataSource
+from calbench.tasks._data import LARGE, DataSource, reading
 
 ROWS = [
     {"key": f"k{i:02}", "text": f"Text, number {i}", "label": ("neg", "pos")[i % 3 == 0]} for i in range(40)
@@ -224,3 +224,11 @@ def test_nothing_is_written_for_a_local_file(tmp_path):
     (tmp_path / "x.csv").write_bytes(csv())
     assert len(DataSource("x.csv").rows) == 40
     assert not list((tmp_path / "cache").rglob("*.arrow"))
+
+
+def test_a_gated_set_says_where_its_terms_are_accepted():
+    from datasets.exceptions import DatasetNotFoundError
+
+    terms = r"'org/x' only to those who accepted its terms.*hf auth login"
+    with pytest.raises(SetupRequiredError, match=terms), reading("org/x"):
+        raise DatasetNotFoundError("Dataset 'org/x' is a gated dataset on the Hub.")

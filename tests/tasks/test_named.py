@@ -123,3 +123,13 @@ def test_what_is_on_the_hub_and_cannot_be_reached_says_so(tmp_path, monkeypatch)
         SetupRequiredError, match="'nobody/nothing' is not in the hub's cache and the hub cannot"
     ):
         tasks.get("hf:nobody/nothing[split=test]")
+
+
+def test_a_premise_and_a_hypothesis_are_a_pair(write):
+    rows = [{"premise": f"w{i} w", "hypothesis": f"v{i}", "label": i % 3, "id": i} for i in range(30)]
+    task = tasks.get(write("nli.jsonl", rows))
+    item = task.dataset.items[0]
+    assert (item.text, item.pair, item.label) == ("w0 w", "v0", 0)
+    assert item.row()[-1] == "v0"
+    given = tasks.get("nli.jsonl[text=hypothesis,pair=premise,label=label]")
+    assert (given.dataset.items[0].text, given.dataset.items[0].pair) == ("v0", "w0 w")

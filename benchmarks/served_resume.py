@@ -1,0 +1,174 @@
+"""Ten thousand items of a served model, one request in twenty failing, three kills: is it the same record?
+
+The server is deterministic: its log-probabilities follow from a hash of the tokens. It is asked by
+`calbench run` in a process of its own, which is killed with SIGKILL. Prints the two records' keys and
+whether their files are equal, byte for byte:
+
+    python benchmarks/served_resume.py            (10,000 items, about three minutes)
+    python benchmarks/served_resume.py 200        (a short form)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+N_WORDS = 50
+N_KILLS = 3
+FAILING = (429, 503, "cut")
+
+
+def log_prob(tokens: list[int], token: int) -> float:
+    """A distribution over the vocabulary, from a hash of what comes before."""
+    weights = [1 + hashlib.sha256(bytes([*tokens, t])).digest()[0] for t in range(N_WORDS + 2)]
+    return math.log(weights[token] / sum(weights))
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, tokenizer) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.tokenizer, self.n_asked, self.failing, self.lock = tokenizer, 0, False, threading.Lock()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm, wbufsize = True, -1
+
+    def do_GET(self) -> None:
+        listed = {"data": [{"id": "hash", "max_model_len": 64}]}
+        self.send(200 if self.path == "/v1/models" else 404, listed)
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        with self.server.lock:
+            self.server.n_asked += 1
+            n = self.server.n_asked
+        if self.server.failing and n % 20 == 0:
+            how = FAILING[n // 20 % len(FAILING)]
+            if how != "cut":
+                self.send(how, {"error": "busy"}, {"retry-after": "0"})
+                return
+            self.send_response(200)
+            self.send_header("content-length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [')
+            self.close_connection = True
+            return
+        prompt = body["prompt"]
+        tokens = self.server.tokenizer(prompt)["input_ids"] if isinstance(prompt, str) else prompt
+        told = [(t, log_prob(tokens, t)) for t in range(N_WORDS + 2)]
+        best = max(told, key=lambda one: one[1])
+        listed = sorted(told, key=lambda one: -one[1])[: body.get("logprobs") or 1]
+        names = self.server.tokenizer.convert_ids_to_tokens
+        choice = {
+            "text": names(best[0]),
+            "logprobs": {"tokens": [names(best[0])], "token_logprobs": [best[1]]},
+        }
+        choice["logprobs"]["top_logprobs"] = [{names(t): value for t, value in listed}]
+        if body.get("prompt_logprobs") is not None:
+            known = [{str(t): {"logprob": log_prob(tokens[:i], t)}} for i, t in enumerate(tokens)]
+            choice["prompt_logprobs"] = [None, *known[1:]]
+        self.send(200, {"choices": [choice], "usage": {"prompt_tokens": len(tokens)}})
+
+    def send(self, status, value, headers=None) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in {"content-length": str(len(content)), **(headers or {})}.items():
+            self.send_header(name, text)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_) -> None:
+        pass
+
+
+def write_tokenizer(folder: Path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = ["[UNK]", "Sentiment:", *(f"w{n}" for n in range(N_WORDS))]
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+    made.save_pretrained(folder)
+    return made
+
+
+def write_project(folder: Path, port: int, n_items: int) -> None:
+    rows = [f"{i:05},w{i % 48} w{i // 48 % 48} w{i // 2304 % 48} w{i % 7},{i % 2}" for i in range(n_items)]
+    (folder / "items.csv").write_text("id,text,label\n" + "\n".join(rows) + "\n")
+    (folder / "calbench.toml").write_text(
+        f'[models.hash]\nserved.only = "http://127.0.0.1:{port}/v1#hash"\ntokenizer = "tokenizer"\n'
+        'max_length = 32\ndefault_tasks = ["items"]\n[tasks.items]\nkind = "classification"\n'
+        'file = "items.csv"\nid = "id"\ntext = "text"\nlabel = "label"\nclasses = ["0", "1"]\n'
+        'prompt = "{text} Sentiment:"\nlabel_words = ["w48", "w49"]\nn_quantization = 0\n'
+    )
+
+
+def run(folder: Path, store: str) -> subprocess.Popen:
+    command = ["run", "--models", "hash", "--calibrators", "identity", "--profile", "full", "--store", store]
+    return subprocess.Popen(
+        [sys.executable, "-c", "from calbench.cli import main; main()", *command],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def predictions(folder: Path, store: str) -> tuple[str, bytes]:
+    (file,) = (folder / store).rglob("predictions.safetensors")
+    return file.parent.name, file.read_bytes()
+
+
+def disturbed(folder: Path, server: Server, n_whole: int) -> int:
+    """Run to the end, killing the run after each quarter of the requests; returns how often it was."""
+    server.failing, server.n_asked, n_kills = True, 0, 0
+    while True:
+        child = run(folder, "disturbed")
+        while child.poll() is None and (n_kills == N_KILLS or server.n_asked < n_whole * (n_kills + 1) / 4):
+            time.sleep(0.01)
+        if child.poll() is not None:
+            if child.returncode:
+                raise SystemExit(f"the run ended with {child.returncode}")
+            return n_kills
+        child.kill()
+        child.wait()
+        n_kills += 1
+
+
+def main() -> None:
+    n_items = int(sys.argv[1]) if sys.argv[1:] else 10_000
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        server = Server(write_tokenizer(folder / "tokenizer"))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        write_project(folder, server.server_port, n_items)
+        started = time.perf_counter()
+        if run(folder, "undisturbed").wait():
+            raise SystemExit("the undisturbed run failed")
+        n_whole = server.n_asked
+        n_kills = disturbed(folder, server, n_whole)
+        (key, ours), (other, theirs) = (predictions(folder, store) for store in ("undisturbed", "disturbed"))
+        print(
+            f"{n_items:,} items, {n_whole:,} requests; then {server.n_asked:,} with one in twenty failing and"
+            f" {n_kills} kills: key {'the same' if key == other else 'another'}, predictions"
+            f" {'equal byte for byte' if ours == theirs else 'DIFFERENT'} ({len(ours):,} bytes),"
+            f" {time.perf_counter() - started:.0f} s"
+        )
+        raise SystemExit(0 if (key, ours) == (other, theirs) and n_kills == N_KILLS else 1)
+
+
+if __name__ == "__main__":
+    main()
