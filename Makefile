@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test test-gpu jevcompat quick architectures fuzz check docs oracles test-oracles train-embedded dist clean
+.PHONY: install setup suites suites-adaptation readme test test-gpu jevcompat quick slow architectures fuzz check docs oracles test-oracles train-embedded dist clean
 
 install: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ quick: install
 # New random examples for the property tests; what one finds becomes an explicit example of its test.
 fuzz: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
+
+# Tests that take minutes: served suites against llama.cpp's servers, and the like.
+slow: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests --ignore=tests/architectures
 
 # Every type of transformers against transformers itself, and the slow tests. It takes long, and goes on where it was stopped.
 architectures: install
@@ -107,6 +111,7 @@ dist: install
 # Whether gates keep their promise in worlds where the truth is known.
 simulate: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000 --only worlds --statistic shared
 
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py

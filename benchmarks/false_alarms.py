@@ -25,7 +25,6 @@ from calbench.gates import FittedSplit, split_items, transfer_between
 from calbench.inference import _classification as classification
 from calbench.inference import score
 from calbench.runs import PROFILES, Runner
-from calbench.runs._runner import METRICS
 from calbench.statistics import exceedance_p_value, expected_false_alarms, resamples_for, survivors
 from calbench.store import Store
 
@@ -70,7 +69,6 @@ def side(record, sizes, seed):
     return FittedSplit.of(
         record,
         split,
-        metrics=METRICS,
         resamples=resamples_for(split.test, n_resamples=N_RESAMPLES, seed=seed),
         epsilon=1 / 254,
         fit_seed=seed,

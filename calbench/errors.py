@@ -69,3 +69,12 @@ class GateFailedError(CalbenchError, AssertionError):
 
 class BaselineRefusedError(CalbenchError):
     """A baseline is missing, damaged, or was made from something that cannot be compared."""
+
+
+def as_refusal(what: str, error: Exception) -> CalbenchError:
+    """Return an error as it is, and one of a third party as one that names what it befell."""
+    if isinstance(error, CalbenchError):
+        return error
+    refusal = CalbenchError(f"{what}: {type(error).__name__}: {error}")
+    refusal.__cause__ = error
+    return refusal

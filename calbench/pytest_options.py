@@ -59,8 +59,18 @@ OPTIONS = {
     "quantizers": Option("quantizers to run, such as bnb-nf4 or 'gptq-int4[group_size=32]'", "SELECTION"),
     "tasks": Option("tasks to run", "SELECTION"),
     "calibrators": Option("calibrators to run", "SELECTION"),
+    "chat": Option("ask causal models in turns, by their chat template: true, or a system prompt", "TEXT"),
+    "multiturn": Option(
+        "with --calbench-chat: whether answered examples are turns of their own",
+        choices=("true", "false"),
+    ),
     "profile": Option(
         "how many items of each task to use", default="default", choices=("quick", "default", "full")
+    ),
+    "items": Option(
+        "test items of a task that a gate may take while it is undecided, in looks that share its error"
+        " (default: all for encoders in the default profile, else the profile's own)",
+        "N|all",
     ),
     "seeds": Option(
         "seeds of the calibration/test division; gates use the first (default: 42,123,456)",

@@ -1,22 +1,27 @@
-"""Examine every model type that transformers knows, and write what was found as a page beside the results.
+"""Examine every model type that transformers knows, and write what was found into docs/architectures.md.
 
 Usage: python scripts/sweep_architectures.py RESULTS.jsonl [--only TYPE ...] [--write]
 
 Results are appended as they come, and types that stand there are not examined again: a sweep that
-was stopped goes on. ``--write`` only renders the page from what there is.
+was stopped goes on. ``--write`` only renders what there is. What stands in the page before its last
+section is written by hand, and stays.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "architectures.md"
+HEADING = "## What was examined"
 KINDS = {"causal": "Causal language models", "head": "Classification heads"}
 
 
@@ -29,7 +34,8 @@ def main(given: Sequence[str]) -> None:
     chosen = parser.parse_args(given)
     if not chosen.write:
         sweep(chosen.results, chosen.only)
-    chosen.results.with_suffix(".md").write_text(page(list(results(chosen.results))), encoding="utf-8")
+    by_hand = PAGE.read_text(encoding="utf-8").partition(HEADING)[0]
+    PAGE.write_text(by_hand + examined(list(results(chosen.results))), encoding="utf-8")
 
 
 def results(file: Path) -> Iterable[dict[str, Any]]:
@@ -55,14 +61,14 @@ def sweep(file: Path, only: Sequence[str]) -> None:
                 print(json.dumps(asdict(found)), file=out, flush=True)
 
 
-def page(rows: list[dict[str, Any]]) -> str:
-    """The page, from what was found."""
+def examined(rows: list[dict[str, Any]]) -> str:
+    """The page's last section, from what was found."""
     import torch
     import transformers
 
     parts = [
-        "# Architectures",
-        "<!-- Written by scripts/sweep_architectures.py; do not edit. -->",
+        HEADING,
+        "<!-- Written by scripts/sweep_architectures.py; do not edit from here on. -->",
         "Every model type of transformers that can be built at about a million parameters is asked by"
         " calbench and, one text at a time, by transformers alone. A type is *exact* where no number differs"
         " by more than 1e-4 of the largest. The fastest way to read a type that is exact is found on loading;"
@@ -71,7 +77,7 @@ def page(rows: list[dict[str, Any]]) -> str:
     ]
     for kind, title in KINDS.items():
         found = sorted((row for row in rows if row["kind"] == kind), key=lambda row: row["model_type"])
-        parts += [f"## {title}", *_section(found)]
+        parts += [f"### {title}", *_section(found)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -117,7 +123,8 @@ def _difference(row: dict[str, Any]) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")[:200]
+    text = re.sub(r"/\S*/tmp\w+|/tmp/\w+", "FOLDER", text.removeprefix("InputError: "))
+    return shorten(text, 200).replace("|", "\\|").replace("<", "&lt;")
 
 
 if __name__ == "__main__":

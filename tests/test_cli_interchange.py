@@ -357,3 +357,28 @@ def test_stored_records_are_named_where_a_file_is_taken(run, monkeypatch, tmp_pa
     assert first[:12] in err and second[:12] in err  # noqa: PT018
     code, _, err = run("evaluate", "m::t::fp16")
     assert (code, "no stored record is called 'm::t::fp16'; did you mean 'm::t::fp32'" in err) == (2, True)
+
+
+def test_import_prints_the_notes_that_evaluate_prints(run, tmp_path):
+    path = tmp_path / "x.csv"
+    answers = ["A", "B", "C", "B", "A", "C"]
+    rows = [f"{0.5 + i / 20},{said},{i % 3 + 1 if i == 4 else said}" for i, said in enumerate(answers)]
+    path.write_text("\n".join(["c,p,l", *rows]) + "\n")
+    mapped = ("--row-ids", "--columns", "confidence=c,predicted=p,label=l")
+    _, _, evaluated = run("evaluate", path, *mapped, "--n-resamples", 100)
+    _, _, imported = run("import", path, "-o", tmp_path / "x.parquet", *mapped)
+    notes = [[line for line in err.splitlines() if line.startswith("note:")] for err in (evaluated, imported)]
+    assert notes[0] == notes[1] != []
+
+
+def test_clusters_of_a_file_are_units_of_its_intervals(run, tmp_path):
+    path = tmp_path / "x.csv"
+    rows = [f"{0.5 + i / 100},{int(i % 12 < 6)},{i // 4}" for i in range(48)]
+    path.write_text("\n".join(["c,ok,passage", *rows]) + "\n")
+    mapped = "confidence=c,correct=ok"
+    found = [
+        json.loads(run("evaluate", path, "--row-ids", "--columns", mapped + more, "--json")[1])
+        for more in ("", ",cluster_id=passage")
+    ]
+    alone, together = (f.get("metrics", f)["accuracy"]["interval"] for f in found)
+    assert together[1] - together[0] > alone[1] - alone[0]

@@ -13,6 +13,7 @@ import calbench
 from calbench._pytest._baseline_update import UPDATE, Baselines
 from calbench._pytest._court import TestCourt
 from calbench._pytest._log import TestLog
+from calbench._pytest._looks import CellLooks
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
 from calbench._pytest._options import Options
 from calbench.adaptation import VariantStudy
@@ -29,6 +30,11 @@ class Provider(Protocol):
     @property
     def options(self) -> Options:
         """What the run was asked for."""
+        ...
+
+    @property
+    def n_gates(self) -> int:
+        """How many gates a failure must stand among; 1 where nothing is corrected."""
         ...
 
     def measured(self, cell: Cell) -> MeasuredCell:
@@ -91,8 +97,9 @@ class CalbenchFixture:
             details=lines.details,
             admits=lines.admits,
         )
+        arms = CellArms(found, lines.kept, self._look)
         return Comparison(
-            CellArms(found, lines.kept, self._look),
+            arms,
             "calibrated_reference",
             "transferred",
             TRANSFER_CONTRASTS,
@@ -102,6 +109,7 @@ class CalbenchFixture:
             tuple(row["arms"]["transferred"]),
             row["calibrator"],
             court,
+            CellLooks.of(found, arms, self._provider.n_gates),
             lambda _: iter(row["warnings"]),
         )
 

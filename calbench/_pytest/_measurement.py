@@ -12,7 +12,7 @@ from calbench.errors import InputError
 from calbench.gates import TRANSFER_ARMS, Arm, Comparison, Requirement, no_arm, other_calibrator
 from calbench.metrics import Metric
 from calbench.report import Row, row_of
-from calbench.runs import Cell, ImportedRunner, Measured, ResultCache, Runner, about
+from calbench.runs import Cell, ImportedRunner, Measured, ResultCache, Runner, Span, about
 from calbench.statistics import Change
 
 BASELINE = "baseline"
@@ -31,11 +31,14 @@ class MeasuredCell:
         The cell.
     seeds
         Of the divisions.
+    spans
+        Later parts of the task's items that are test items too.
     """
 
     runner: Runner | ImportedRunner
     cell: Cell
     seeds: tuple[int, ...]
+    spans: tuple[Span, ...] = ()
 
     @cached_property
     def row(self) -> Row:
@@ -50,7 +53,9 @@ class MeasuredCell:
     @cached_property
     def measured(self) -> Measured:
         """The first seed's comparison and records."""
-        return self.runner.transfer(self.cell, seed=self.seeds[0])
+        if isinstance(self.runner, ImportedRunner):
+            return self.runner.transfer(self.cell, seed=self.seeds[0])
+        return self.runner.transfer(self.cell, seed=self.seeds[0], spans=self.spans)
 
     @property
     def comparison(self) -> Comparison:
@@ -64,7 +69,7 @@ class MeasuredCell:
     @cached_property
     def about(self) -> dict[str, Any] | None:
         """What its results depend on; None where they are not kept."""
-        return about(self.runner, self.cell, self.seeds)
+        return about(self.runner, self.cell, self.seeds, self.spans)
 
     def recall(self, make: Callable[[], Any], known: dict[str, Any] | None, **part: Any) -> Any:
         """Return plain JSON that was made before from the same, or make it."""

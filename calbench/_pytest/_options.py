@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,7 +22,9 @@ class Options:
     ----------
     models, quantizers, tasks, calibrators
         Selections, as written; None where nothing is selected.
-    profile, seeds, bootstrap_seed, level, resamples
+    chat, multiturn
+        How causal models are asked.
+    profile, items, seeds, bootstrap_seed, level, resamples
         How much is measured, and how.
     inconclusive, correction
         What becomes of gates.
@@ -39,7 +42,10 @@ class Options:
     quantizers: str | None
     tasks: str | None
     calibrators: str | None
+    chat: str | None
+    multiturn: str | None
     profile: str
+    items: int | None
     seeds: tuple[int, ...]
     bootstrap_seed: int | None
     level: float
@@ -113,6 +119,13 @@ def _not_negative(text: str) -> int:
     return number
 
 
+def _items(text: str) -> int:
+    number = sys.maxsize if text == "all" else int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise ValueError("write a whole number of test items, 1 or more, or all")
+    return number
+
+
 def _resamples(text: str) -> int:
     number = int(text)
     if not 100 <= number <= 100_000:
@@ -136,6 +149,7 @@ def _flag(text: str) -> bool:
 
 # The others are text.
 _READ: Mapping[str, Callable[[str], Any]] = {
+    "items": _items,
     "seeds": _seeds,
     "bootstrap_seed": _not_negative,
     "level": _level,

@@ -6,6 +6,7 @@ import os
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from calbench import devices, models
+from calbench import devices
 from calbench._pytest._baseline_update import Baselines
 from calbench._pytest._fixture import CalbenchFixture
 from calbench._pytest._log import LOG, TestLog, is_undecided, properties
@@ -36,7 +37,9 @@ from calbench.runs import (
     Runner,
     Selection,
     Silence,
+    Turns,
     Unavailable,
+    declared_source,
     grid_of,
     read_records,
 )
@@ -78,7 +81,13 @@ class Session:
             planned=self._planned,
             progress=self._progress(),
             replay=self.options.replay,
+            most_items=self.options.items,
         )
+
+    @property
+    def n_gates(self) -> int:
+        """How many gates a failure must stand among: about one for each planned test."""
+        return max(len(self._planned), 1) if self.options.correction == "holm" else 1
 
     @cached_property
     def imported(self) -> ImportedRunner | None:
@@ -204,7 +213,8 @@ class Session:
             if not self.options.replay:
                 devices.device()
             for name in dict.fromkeys(cell.model for cell in self._planned):
-                models.get(name).check_set_up()
+                if source := declared_source(name):
+                    source.check_set_up()
         except CalbenchError as error:
             raise pytest.UsageError(f"calbench: {error}") from None
 
@@ -326,7 +336,9 @@ class Session:
         return grid.cells(self._selection(), PROFILES[self.options.profile])
 
     def _selection(self) -> Selection:
-        return grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
+        picked = grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
+        multiturn = None if self.options.multiturn is None else self.options.multiturn == "true"
+        return replace(picked, turns=Turns(self.options.chat, multiturn))
 
 
 def _place_of(error: Exception, file: Path) -> str:

@@ -26,6 +26,7 @@ from calbench.report import (
     judged,
     merge,
     merge_arms,
+    rankings,
     terminal,
     write,
 )
@@ -114,7 +115,8 @@ class Summary:
         """Print what the gates decided, with -v the tables as well; write the report if one is wanted."""
         logs = _logs(reports)
         arms = merge_arms(row for log in logs for row in log.arms)
-        rows = merge(row for log in logs for row in log.rows)
+        measured = [row for log in logs for row in log.rows]
+        rows = merge(measured)
         comparisons = sorted(
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
@@ -137,7 +139,9 @@ class Summary:
         for line in notes:
             reporter.write_line(self._encodable(line.text), yellow=line.is_warning)
         if self._options.report:
-            reporter.write_line(self._write_report(self._options.report, rows, arms, comparisons))
+            reporter.write_line(
+                self._write_report(self._options.report, rows, arms, comparisons, rankings(measured))
+            )
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
         if is_verbose:
@@ -153,6 +157,7 @@ class Summary:
         rows: list[Row],
         arms: list[Row],
         comparisons: Sequence[Mapping[str, Any]],
+        ranked: Mapping[str, Any],
     ) -> str:
         settings = {
             "profile": self._options.profile,
@@ -164,7 +169,9 @@ class Summary:
         }
         contents = document(rows, settings=settings, store=self._store)
         try:
-            write(folder, {**contents, "comparisons": list(comparisons), "variants": arms})
+            write(
+                folder, {**contents, "comparisons": list(comparisons), "variants": arms, "rankings": ranked}
+            )
         except OSError as error:
             self.could_not_write = True
             return f"report not written, or not all of it: {error}"

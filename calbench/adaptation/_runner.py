@@ -163,7 +163,7 @@ class _Setting:
             record.class_vectors,
             self.split,
             metrics=METRICS,
-            resamples=self.runner.resamples(self.split, self.seed, tasks.clusters_of(self.items)),
+            resamples=self.runner.resamples(self.split.test, self.seed, tasks.clusters_of(self.items)),
             epsilon=quantizer.epsilon,
             fit_seed=self.seed,
         )

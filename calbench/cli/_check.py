@@ -23,8 +23,10 @@ from calbench.cli._compression import (
 from calbench.cli._options import (
     SEED,
     AsJson,
+    Chat,
     Device,
     Inconclusive,
+    Multiturn,
     Profile,
     ProfileName,
     Resamples,
@@ -65,6 +67,8 @@ def check(
     write_suite: Annotated[
         Path | None, typer.Option(help="A folder: leave a suite there that asks the same for ever.")
     ] = None,
+    chat: Chat = None,
+    multiturn: Multiturn = None,
     profile: Profile = ProfileName.full,
     inconclusive: Inconclusive = Undecided.report,
     seed: Seed = SEED,
@@ -87,8 +91,9 @@ def check(
     devices.choose(device)
     limits = limits_of(max_increase or ())
     named = _named(model, data, text, label, classes, reference, quantizers)
+    task = _in_turns(named, chat, multiturn)
     asked = wanted(
-        named.model, named.task, named.quantizers, profile=profile.value, n_resamples=n_resamples, store=store
+        named.model, task, named.quantizers, profile=profile.value, n_resamples=n_resamples, store=store
     )
     rows = _rows(asked, named.candidate, calibrator, limits, seed)
     found = [row for row in rows if isinstance(row, Compressed)]
@@ -171,6 +176,14 @@ def _named(
         tables[f"models.{model_id}"] |= {"default_tasks": [name], "quantization_task": name}
     tables[f"tasks.{name}"] = {**declared, "file": file.resolve()}
     return _Named(model_id, name, quantizers, candidate, tables)
+
+
+def _in_turns(named: _Named, chat: str | None, multiturn: bool | None) -> str:
+    from calbench import models, tasks
+
+    if chat is None or models.get(named.model).architecture != "causal-lm":
+        return named.task
+    return tasks.in_turns(named.task, chat=chat, multiturn=multiturn)
 
 
 def _model_table(source: ModelSource) -> dict[str, Any]:

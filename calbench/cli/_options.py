@@ -31,6 +31,16 @@ Tasks = Annotated[
     str,
     typer.Option("--task", help="Of a folder of lm-eval logs, which tasks: names or patterns, with commas."),
 ]
+Chat = Annotated[
+    str | None,
+    typer.Option(help="Ask causal models in turns, by their chat template: true, or a system prompt."),
+]
+Multiturn = Annotated[
+    bool | None,
+    typer.Option(
+        "--multiturn/--no-multiturn", help="With --chat: answered examples as turns of their own, or in one."
+    ),
+]
 Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
 AllowHost = Annotated[
     list[str] | None,

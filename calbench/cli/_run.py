@@ -15,7 +15,9 @@ from calbench.cli._options import (
     SEED,
     AllowHost,
     AsJson,
+    Chat,
     Device,
+    Multiturn,
     Profile,
     ProfileName,
     Resamples,
@@ -43,6 +45,8 @@ def run(
     quantizers: Annotated[str, typer.Option(help="Likewise, arguments in brackets.")] = "",
     tasks: Annotated[str, typer.Option(help="Likewise; each model's own tasks if left out.")] = "",
     calibrators: Annotated[str, typer.Option(help="Likewise: fitted besides; none if left out.")] = "",
+    chat: Chat = None,
+    multiturn: Multiturn = None,
     profile: Profile = ProfileName.default,
     store: StoreFolder = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the calibration/test division.")] = SEED,
@@ -78,7 +82,6 @@ def run(
     from rich.console import Console
 
     from calbench import devices
-    from calbench import models as library
     from calbench.report import TerminalProgress, precision_json, precision_markdown
     from calbench.runs import (
         PROFILES,
@@ -86,9 +89,11 @@ def run(
         Cell,
         Runner,
         Selection,
+        Turns,
         division,
         estimate_text,
         grid_of,
+        reference_of,
         served_estimate,
     )
     from calbench.runtimes import allow, forget_after
@@ -105,9 +110,10 @@ def run(
     started = datetime.now(timezone.utc)
     fitted = grid_of(calibrators=calibrators).calibrators(Selection()) if calibrators else ()
     grid = grid_of(models=models or None, quantizers=quantizers or None, tasks=tasks or None, calibrators=RAW)
-    found = grid.cells(Selection(), PROFILES[profile.value])
-    picked, excused = Availability().sorted_out(found, grid, Selection())
-    references = {Cell(c.model, c.task, library.get(c.model).reference, RAW) for c in picked}
+    in_turns = Selection(turns=Turns(chat, multiturn))
+    found = grid.cells(in_turns, PROFILES[profile.value])
+    picked, excused = Availability().sorted_out(found, grid, in_turns)
+    references = {Cell(c.model, c.task, reference_of(c.model), RAW) for c in picked}
     cells = list(dict.fromkeys((*sorted(references), *picked)))
     kept = Store.at(store)
     if dry_run:

@@ -20,13 +20,13 @@ import calbench
 QUANTIZERS = {quantizers!r}
 
 
-@calbench.grid(models="{model}", tasks="{task}", quantizers=QUANTIZERS, calibrators="{calibrator}")
+@calbench.grid(models="{model}", tasks={task}, quantizers=QUANTIZERS, calibrators="{calibrator}")
 def test_calibration_and_accuracy_are_kept(calbench):
     kept = calbench.transfer()
 {sentences}
 
 
-@calbench.grid(models="{model}", tasks="{task}", quantizers=QUANTIZERS, calibrators="{calibrator}")
+@calbench.grid(models="{model}", tasks={task}, quantizers=QUANTIZERS, calibrators="{calibrator}")
 def test_nothing_is_worse_than_what_was_accepted(calbench):
     kept = calbench.transfer()
 {against_baseline}
@@ -85,7 +85,7 @@ def write(
         "pytest.ini": _PYTEST.format(profile=asked.runner.profile.name),
         "suites/test_compression.py": _TEST.format(
             model=asked.model,
-            task=asked.task,
+            task=json.dumps(asked.task, ensure_ascii=False),
             quantizers=",".join(builds),
             calibrator=calibrator,
             sentences="\n".join(_sentence(metric, limit) for metric, limit in limits.items()),

@@ -1,16 +1,14 @@
 """Named arms on the same items, and what is required of them."""
 
+from calbench.gates._arms import Arms, NamedArms, no_arm
 from calbench.gates._bits import order_problem
 from calbench.gates._compare import compare
 from calbench.gates._comparison import (
     MARGIN,
     NOTHING,
-    Arms,
     Comparison,
     Court,
-    NamedArms,
     Raising,
-    no_arm,
 )
 from calbench.gates._decision import Decision, Gate
 from calbench.gates._evaluate import evaluate
@@ -26,6 +24,7 @@ from calbench.gates._fitted_split import (
     split_items,
     takes_confidences,
 )
+from calbench.gates._looks import Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
 from calbench.gates._transfer import (
@@ -53,6 +52,7 @@ __all__ = [
     "Decision",
     "FittedSplit",
     "Gate",
+    "Looks",
     "NamedArms",
     "Raising",
     "Recovery",

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from calbench.errors import CalbenchError, InputError
+from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
-from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
+from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
 from calbench.gates._fitted_split import SEED, Arm, clusters_of, metrics_of
 from calbench.metrics import Outcomes
 from calbench.records import AnyRecord, Predictions, TopLabelPredictions

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
 from calbench.errors import GateFailedError, InputError, UnknownNameError
+from calbench.gates._arms import Arms
 from calbench.gates._decision import Decision
 from calbench.gates._explanation import figures, what_moved, where_it_lies
 from calbench.gates._fitted_split import Arm
+from calbench.gates._kept import is_of_kept, kept_change, kept_p_value
+from calbench.gates._looks import Looks, judged, p_value
 from calbench.gates._recovery import Recovery, recovered_fraction
 from calbench.gates._requirement import Contrast, Limits, Requirement, requirements
 from calbench.gates._table import as_html, as_text
@@ -28,60 +31,6 @@ from calbench.statistics import (
 
 LEVEL, N_RESAMPLES, MARGIN = 0.95, 2000, 0.02
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class Arms(Protocol):
-    """Gives arms by their names, each measured when it is first asked for."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The arms, in the order of tables."""
-        ...
-
-    def arm(self, name: str) -> Arm:
-        """Return an arm; raises :class:`UnknownNameError` for a name that means nothing."""
-        ...
-
-    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:
-        """Return two arms as a metric of them is to be compared."""
-        ...
-
-    def flaw(self, name: str) -> str:
-        """Say why an arm fails whatever its metrics are; ``""`` if it does not."""
-        ...
-
-    def recall(self, requirement: Requirement, level: float, make: Callable[[], Change]) -> Change:
-        """Return what was measured, perhaps from an earlier run in which nothing was different."""
-        ...
-
-
-@dataclass(frozen=True, eq=False)
-class NamedArms:
-    """Arms that a function makes; see :class:`Arms`."""
-
-    names: tuple[str, ...]
-    make: Callable[[str], Arm] = field(repr=False)
-
-    def arm(self, name: str) -> Arm:
-        """See :class:`Arms`."""
-        return self.make(name)
-
-    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:  # noqa: ARG002
-        """See :class:`Arms`."""
-        return self.arm(candidate), self.arm(reference)
-
-    def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm has one)
-        """See :class:`Arms`."""
-        return ""
-
-    def recall(
-        self,
-        requirement: Requirement,  # noqa: ARG002 (nothing is kept)
-        level: float,  # noqa: ARG002
-        make: Callable[[], Change],
-    ) -> Change:
-        """See :class:`Arms`."""
-        return make()
 
 
 class Court(Protocol):
@@ -133,6 +82,8 @@ class Comparison:
         What was fitted, if anything was.
     court
         What becomes of requirements.
+    looks
+        Gives the same arms on more items, for what is undecided on these.
     notes
         Gives :attr:`warnings`.
     """
@@ -147,6 +98,7 @@ class Comparison:
     metrics: tuple[str, ...] = ()
     calibrator: str = ""
     court: Court = field(default_factory=Raising, repr=False)
+    looks: Looks | None = field(default=None, repr=False)
     notes: Callable[[Comparison], Iterator[str]] = field(default=lambda _: iter(()), repr=False)
 
     def __repr__(self) -> str:
@@ -210,7 +162,8 @@ class Comparison:
 
     def contrast(self, name: str, metric: str | Metric) -> Change:
         """Return a named contrast of a metric, such as ``"regret"`` of a transfer."""
-        return self._measured(Requirement(get(metric), "max_increase", 0.0, self._named(name)))
+        wanted = Requirement(get(metric), "max_increase", 0.0, self._named(name))
+        return self._measured(wanted, self.level)
 
     def decide(  # noqa: PLR0913 (a sentence names one limit)
         self,
@@ -361,7 +314,8 @@ class Comparison:
             *filter(None, [whom]),
             figures(wanted, decision.change),
             *further,
-            *self._where(wanted),
+            *self._at(decision)._where(wanted),
+            *decision.how_it_was_judged(),
             *([f"about {needed:,} test items would decide it"] if needed else []),
         ]
         return "\n  ".join(lines)
@@ -371,12 +325,20 @@ class Comparison:
 
         What fails for a flaw of its arm fails at any.
         """
+        if self.looks is not None and decision.looks:
+            return p_value(self, decision, self.looks)
+        return self.p_value_once(decision)
+
+    def p_value_once(self, decision: Decision) -> float:
+        """Return the p-value of a requirement on these items alone; see :meth:`p_value`."""
         wanted = decision.requirement
         if self._flaw(wanted):
             return 0.0
         if wanted.of.id:
             limit = wanted.limit if wanted.kind == "change" else 0.0
             return contrast_exceedance(self._terms(wanted), limit=limit)
+        if is_of_kept(wanted):
+            return kept_p_value(self.arm(wanted.candidate), wanted.metric, wanted.limit)
         candidate, reference = self._pair(wanted)
         return exceedance_p_value(candidate, reference, limit=wanted.limit, relative=wanted.relative)
 
@@ -407,7 +369,19 @@ class Comparison:
 
     def _decided(self, wanted: Requirement) -> Decision:
         level = wanted.level or self.level
-        measured = self.arms.recall(wanted, level, lambda: self._measured(wanted))
+        if self.looks is not None and self.looks.admits(wanted):
+            found = judged(self, wanted, level, self.looks)
+        else:
+            found = self.decided_once(wanted, level)
+        return replace(found, n_calibration=self.n_calibration)
+
+    def _at(self, decision: Decision) -> Comparison:
+        """Return the comparison on the items that a decision is of."""
+        return self.looks.at(decision.look, self) if self.looks is not None and decision.looks else self
+
+    def decided_once(self, wanted: Requirement, level: float) -> Decision:
+        """Judge a requirement on these items alone, at a level."""
+        measured = self.arms.recall(wanted, level, lambda: self._measured(wanted, level))
         if flaw := self._flaw(wanted):
             return Decision("fail", measured, wanted.limit, None, flaw, wanted)
         return Decision.of(wanted, measured)
@@ -416,8 +390,7 @@ class Comparison:
         judged = list(wanted.of.weights) if wanted.of.id else [wanted.candidate]
         return next((flaw for name in judged if (flaw := self.arms.flaw(name))), "")
 
-    def _measured(self, wanted: Requirement) -> Change:
-        level = wanted.level or self.level
+    def _measured(self, wanted: Requirement, level: float) -> Change:
         if wanted.of.id:
             terms = self._terms(wanted)
             found = contrast(terms, level)
@@ -425,6 +398,8 @@ class Comparison:
             return Change(
                 found.value, found.interval, found.n, wanted.metric.id, level, lower_is_better=better
             )
+        if is_of_kept(wanted):
+            return kept_change(self.arm(wanted.candidate), wanted.metric, level)
         candidate, reference = self._pair(wanted)
         return change(candidate, reference, relative=wanted.relative, level=level)
 
@@ -446,8 +421,3 @@ class Comparison:
             return []
         candidate, reference = self.arms.pair(wanted.candidate, wanted.reference, wanted.metric)
         return what_moved(candidate.resamples.item_ids, reference.outcomes, candidate.outcomes)
-
-
-def no_arm(name: str, known: Iterable[str]) -> UnknownNameError:
-    """Word the error for an arm that does not exist."""
-    return UnknownNameError(unknown("arm", name, known))

@@ -10,6 +10,36 @@ from calbench.gates._requirement import Requirement
 from calbench.statistics import Change, Outcome, outcome_of
 
 
+class Look(TypedDict):
+    """A look that was taken, as plain JSON."""
+
+    n: int
+    level: float
+    outcome: str
+
+
+@dataclass(frozen=True)
+class LookTaken:
+    """A look that was taken.
+
+    Attributes
+    ----------
+    planned
+        Its number of items in the plan.
+    n
+        Test items.
+    level
+        Of its interval.
+    outcome
+        What it showed.
+    """
+
+    planned: int
+    n: int
+    level: float
+    outcome: Outcome
+
+
 class Gate(TypedDict):
     """A decision as plain JSON: what results, comments and JUnit hold of it."""
 
@@ -23,9 +53,13 @@ class Gate(TypedDict):
     why: str
     delta: float
     interval: list[float]
+    interval_level: float
     level: float
     relative: bool
     n: int
+    n_calibration: int
+    looks: list[Look]
+    stopped: str
     candidate_value: float | None
     reference_value: float | None
     items_needed: int | None
@@ -53,6 +87,15 @@ class Decision:
         The outcome in a sentence.
     requirement
         What was asked.
+    looks, look
+        The looks that were taken, and which of them, from 0, the figures are of; none where the items were
+        judged once.
+    stopped
+        Why no further look was taken, of what is undecided.
+    level
+        Of all looks together; None where the items were judged once, at the interval's level.
+    n_calibration
+        Items that the calibrator was fitted on; 0 without one.
     """
 
     outcome: Outcome
@@ -61,12 +104,25 @@ class Decision:
     items_needed: int | None
     why: str
     requirement: Requirement = field(repr=False)
+    looks: tuple[LookTaken, ...] = ()
+    look: int = 0
+    stopped: str = ""
+    level: float | None = None
+    n_calibration: int = 0
 
     @classmethod
     def of(cls, requirement: Requirement, change: Change) -> Decision:
         """Decide a requirement from what was measured."""
         outcome, needed = outcome_of(change, requirement.limit)
         return cls(outcome, change, requirement.limit, needed, headline(requirement, outcome), requirement)
+
+    def how_it_was_judged(self) -> list[str]:
+        """Say in lines on how many items a calibrator was fitted, and how often the gate was looked at."""
+        lines = [f"the calibrator was fitted on {self.n_calibration:,} items"] if self.n_calibration else []
+        if len(self.looks) > 1:
+            taken = ", ".join(f"{look.n:,} ({look.outcome})" for look in self.looks)
+            lines.append(f"looked at {taken} items; together the looks err as one at {self.level:.0%} may")
+        return [*lines, *([self.stopped] if self.stopped else [])]
 
     def to_plain(self, *, test: str = "") -> Gate:
         """Return the decision as plain JSON, with the test that asked for it."""
@@ -82,9 +138,13 @@ class Decision:
             "why": self.why,
             "delta": measured.value,
             "interval": list(measured.interval),
-            "level": measured.level,
+            "interval_level": measured.level,
+            "level": self.level or measured.level,
             "relative": measured.relative,
             "n": measured.n,
+            "n_calibration": self.n_calibration,
+            "looks": [{"n": k.n, "level": k.level, "outcome": k.outcome} for k in self.looks],
+            "stopped": self.stopped,
             "candidate_value": measured.candidate_value,
             "reference_value": measured.reference_value,
             "items_needed": self.items_needed,

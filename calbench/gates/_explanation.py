@@ -35,7 +35,7 @@ def figures(requirement: Requirement, change: Change) -> str:
     """Name both sides and their values, the change, and with what certainty it is known."""
     low, high = change.interval
     sign = "" if requirement.kind == "limit" else "+"
-    around = f"{change.level:.0%} interval [{low:{sign}.4f}, {high:{sign}.4f}]"
+    around = f"{100 * change.level:.3g}% interval [{low:{sign}.4f}, {high:{sign}.4f}]"
     candidate = shown(requirement.candidate)
     if requirement.kind == "limit":
         value = f"{candidate} {change.value:.4f}, {around}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -216,6 +216,10 @@ class FittedSplit:
         """The model as it is."""
         test = self.test
         return self._arm(test.probs if isinstance(test, Predictions) else test.confidences)
+
+    def with_test(self, test: AnyRecord, resamples: Resamples) -> FittedSplit:
+        """Return the same fits with other test items, in the sorted order of their ids."""
+        return replace(self, test=test, resamples=resamples, _arms={})
 
     def fitted(self, name: str, method: Calibrator) -> FittedCalibrator:
         """Return the method fitted on the calibration items; refuse one that they do not allow."""

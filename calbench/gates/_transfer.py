@@ -10,8 +10,9 @@ import numpy as np
 from calbench import calibrators
 from calbench.calibrators import Calibrator
 from calbench.errors import InputError, LeakageError, UnknownNameError
+from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
-from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison, NamedArms, no_arm
+from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
 from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, clusters_of, needs_items, split_items
 from calbench.gates._requirement import Contrast
 from calbench.records import AnyRecord

@@ -15,7 +15,7 @@ from calbench.inference._methods import (
     check_length,
     check_tokens,
     device_of,
-    embedding_of,
+    n_known_tokens,
     padded,
 )
 from calbench.inference._tokens import Text, encode, label_tokens
@@ -181,9 +181,8 @@ def padding_token(
         return pad or 0  # masked, and never read
     config = module.config.get_text_config()
     known: int | None = None if getattr(module, "calbench_pads", False) else config.pad_token_id
-    embedding = embedding_of(module)
     # CANINE reads characters, which it hashes: any number will do.
-    n_tokens: int = 1 << 16 if embedding is None else embedding.num_embeddings
+    n_tokens = n_known_tokens(module) or 1 << 16
     if known is not None and 0 <= known < n_tokens:
         return known
     last = {tokens[-1] for tokens in inputs}

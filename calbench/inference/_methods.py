@@ -90,13 +90,18 @@ def check_device(module: Any) -> None:
 
 def check_tokens(module: Any, source: ModelSource, largest: int) -> None:
     """Raise :class:`InputError` if a token has no row in the model's table of embeddings."""
-    embedding = embedding_of(module)
-    n_rows = getattr(embedding, "num_embeddings", None)
+    n_rows = n_known_tokens(module)
     if n_rows is not None and largest >= n_rows:
         raise InputError(
             f"{source.id} knows {n_rows} tokens, and its tokenizer gives the token id {largest}; give the"
             " tokenizer that the model was trained with"
         )
+
+
+def n_known_tokens(module: Any) -> int | None:
+    """Rows of the table of token embeddings, of whatever kind it is; None where there is none."""
+    weight = getattr(embedding_of(module), "weight", None)
+    return None if weight is None else len(weight)
 
 
 def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:

@@ -69,6 +69,7 @@ from calbench.metrics._selective import (
     area_under_risk_coverage,
     confidence_auroc,
     coverage_at_risk,
+    selective_risk,
 )
 from calbench.metrics._smooth import smooth_calibration_error
 from calbench.metrics._soft_labels import cross_entropy, expected_brier_score, soft_calibration_error
@@ -133,6 +134,7 @@ __all__ = [
     "precision_split",
     "probability_shift_bound",
     "registry",
+    "selective_risk",
     "shared_bins_calibration_error",
     "shift_by_norm",
     "shift_by_rounding",

@@ -131,6 +131,39 @@ def confidence_auroc(outcomes: Outcomes) -> SumStatistic:
 
 
 @formula(
+    "selective_risk",
+    range=(0, 1),
+    definition={"confidence": CONFIDENCE, "of": "items at or above the threshold"},
+)
+def selective_risk(outcomes: Outcomes, *, threshold: float = 0.9) -> SumStatistic:
+    """Error rate among the answers that a confidence threshold keeps.
+
+    Range [0, 1]; lower is better. An answer is kept whose confidence is at least ``threshold``. A ceiling on
+    it is judged by the binomial distribution of the answers that are kept, so that no error among a few is no
+    proof of none. Other parameters are those of :func:`accuracy`.
+
+    Raises
+    ------
+    InputError
+        No item reaches the threshold, or an input cannot be used.
+
+    References
+    ----------
+    Geifman & El-Yaniv, "Selective classification for deep neural networks", NeurIPS 2017, eq. 2.
+
+    Examples
+    --------
+    >>> selective_risk([[0.95, 0.05], [0.95, 0.05], [0.6, 0.4]], [0, 1, 1], threshold=0.9)
+    0.5
+    """
+    if not 0 <= threshold <= 1:
+        raise InputError(f"threshold={threshold}; use a confidence between 0 and 1, such as 0.9")
+    kept = outcomes.confidences >= threshold
+    terms = Term((kept & ~outcomes.correct).astype(np.float64)), Term(kept.astype(np.float64))
+    return SumStatistic(terms, lambda totals, sums: ratio(sums[0][0], sums[1][0]))  # noqa: ARG005
+
+
+@formula(
     "coverage_at_risk",
     direction="higher",
     range=(0, 1),

@@ -97,10 +97,8 @@ def _served(table: Table) -> ModelSource:
 
 
 def _register(table: Table) -> None:
-    source = source_of(table)
-
     def declared_model() -> ModelSource:
-        return source
+        return source_of(table)  # read when it is asked for: a wrong one must not keep others from running
 
     declared_model.__module__, declared_model.__qualname__ = str(table.path), table.name[-1]
     registry.register(table.name[-1])(declared_model)

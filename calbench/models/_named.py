@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from calbench.errors import InputError, SetupRequiredError
+from calbench.errors import InputError, SetupRequiredError, as_refusal
 from calbench.models._derived import head_size
 from calbench.models._gguf import read_header
 from calbench.models._hub import download
@@ -96,9 +96,14 @@ def get(name: str) -> ModelSource:
         No model has the id.
     InputError, SetupRequiredError
         There is no model at the place; see :func:`named`.
+    CalbenchError
+        Its declaration is wrong; the message says how.
     """
     factory, _, arguments = registry.bind(named(name) if is_place(name) else name)
-    return factory(**arguments)
+    try:
+        return factory(**arguments)
+    except Exception as error:
+        raise as_refusal(f"the declaration of model {name!r}", error) from error
 
 
 def declared() -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, jud
 from calbench.report._leaderboard import markdown, summary, terminal
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
+from calbench.report._rankings import rankings, rankings_markdown
 from calbench.report._records import ImportedCells, cells_of_records
 from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
@@ -44,6 +45,8 @@ __all__ = [
     "merge_arms",
     "precision_json",
     "precision_markdown",
+    "rankings",
+    "rankings_markdown",
     "read_results",
     "row_of",
     "schema",

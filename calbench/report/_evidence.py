@@ -18,6 +18,8 @@ _OF_A_GATE = (
     "limit",
     "margin",
     "level",
+    "interval_level",
+    "looks",
     "relative",
     "candidate",
     "reference",

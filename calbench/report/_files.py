@@ -14,6 +14,7 @@ from calbench.report._csv_table import csv_table
 from calbench.report._evidence import evidence
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
+from calbench.report._rankings import rankings_markdown
 from calbench.report._results import write_json
 
 
@@ -36,7 +37,7 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     rows, variants = document["cells"], document.get("variants", ())
     others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {
-        "leaderboard.md": markdown(rows),
+        "leaderboard.md": markdown(rows) + rankings_markdown(document.get("rankings", {})),
         "comment.md": comment(rows, comparisons=others),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),

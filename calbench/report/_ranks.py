@@ -22,7 +22,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     result: list[Row] = []
     for _, group in groupby(rows, key=lambda row: (row["model"], row["task"], row["quantizer"])):
         members = list(group)
-        entries = {row["calibrator"]: _entry(row) for row in members if row.get("ranked")}
+        entries = {row["calibrator"]: entry_of(METRIC, row["ranked"]) for row in members if row.get("ranked")}
         sizes = {(entry.n_items, entry.values.shape) for entry in entries.values()}
         ranks = rank_intervals(entries) if len(entries) > 1 and len(sizes) == 1 else {}
         for row in members:
@@ -34,7 +34,8 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return result
 
 
-def _entry(row: Row) -> Resampled:
-    found = row["ranked"]
-    values = unpacked_resamples(found["resamples"])
-    return Resampled.of_values(get(METRIC), found["value"], values, found["n"])
+def entry_of(metric: str, found: Row) -> Resampled:
+    """Return a metric with its resampled values, as a row of results holds them."""
+    return Resampled.of_values(
+        get(metric), found["value"], unpacked_resamples(found["resamples"]), found["n"]
+    )

@@ -188,7 +188,12 @@ def _mcnemar(compared: Comparison, candidate: str, reference: str) -> dict[str, 
 
 def _ranked(arm: Arm) -> dict[str, Any]:
     """Return what a calibrator is ranked by, which travels between processes."""
-    found = arm.resampled(RANKED_BY)
+    more = {name: _resamples(arm, name) for name in arm.metrics if name != RANKED_BY}
+    return {**_resamples(arm, RANKED_BY), "more": more}
+
+
+def _resamples(arm: Arm, metric: str) -> dict[str, Any]:
+    found = arm.resampled(metric)
     return {"value": found.value, "n": found.n_items, "resamples": packed_resamples(found.values)}
 
 

@@ -142,6 +142,8 @@ def _beyond_records(gate: Mapping[str, Any]) -> str:
     """Say what a gate needs besides the two records of its cell."""
     if gate["reference"] == "baseline":
         return "it is against a baseline, which is a file of the repository"
+    if len(gate["looks"] or ()) > 1:
+        return "it was judged in several looks, which pytest --calbench-replay walks again"
     if str(gate["reference"]).startswith("quantizer:"):
         return "it is against another quantizer's record"
     return ""
@@ -185,8 +187,13 @@ def _judged(comparison: Comparison, gate: Mapping[str, Any], what: str) -> Findi
         else {"contrast": gate["candidate"]}
     )
     decision = comparison.decide(
-        gate["metric"], **{gate["limit"]: gate["margin"]}, level=gate["level"], **pair
+        gate["metric"],
+        **{gate["limit"]: gate["margin"]},
+        level=gate["interval_level"] or gate["level"],
+        **pair,
     )
+    if decision.change.n != gate["n"]:
+        return Finding("open", what, "it was judged on a part of the record's items")
     numbers = zip(
         (decision.change.value, *decision.change.interval),
         map(float, (gate["delta"], *gate["interval"])),

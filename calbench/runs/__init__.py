@@ -5,7 +5,6 @@ from calbench.runs._cells import (
     AXES,
     DEFAULT_MODELS,
     PROFILES,
-    REFERENCE,
     Cell,
     Grid,
     Profile,
@@ -13,11 +12,22 @@ from calbench.runs._cells import (
     grid_of,
     quantizer_order,
 )
+from calbench.runs._declarations import REFERENCE, Turns, declared_source, reference_of
 from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import InferenceRun, n_near_duplicates, unreported
+from calbench.runs._looks import CellLook, cell_looks
 from calbench.runs._result_cache import ResultCache, about
-from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Advance, Measured, Progress, Runner, Silence
+from calbench.runs._runner import (
+    N_PROBE,
+    QUANTIZATION_SEED,
+    Advance,
+    Measured,
+    Progress,
+    Runner,
+    Silence,
+    Span,
+)
 
 __all__ = [
     "ALL_ITEMS",
@@ -30,6 +40,7 @@ __all__ = [
     "Advance",
     "Availability",
     "Cell",
+    "CellLook",
     "Grid",
     "ImportedRunner",
     "InferenceRun",
@@ -40,14 +51,19 @@ __all__ = [
     "Runner",
     "Selection",
     "Silence",
+    "Span",
+    "Turns",
     "Unavailable",
     "about",
+    "cell_looks",
+    "declared_source",
     "division",
     "estimate_text",
     "grid_of",
     "n_near_duplicates",
     "quantizer_order",
     "read_records",
+    "reference_of",
     "served_estimate",
     "unreported",
 ]

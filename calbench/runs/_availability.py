@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from calbench import models, tasks
-from calbench.errors import CalbenchError, SetupRequiredError, UnanswerableError
+from calbench.errors import SetupRequiredError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.runs._cells import Cell, Grid, Selection
 
@@ -52,7 +52,7 @@ class Availability:
                 tasks.get(task).request(source)
         except UnanswerableError as error:
             return Unavailable(f"{model} on {task}", str(error), ("models", "tasks"))
-        except CalbenchError:
+        except Exception:  # noqa: BLE001 (measuring the cell raises it again, and ends no other)
             return None
         return missing
 

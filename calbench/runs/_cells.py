@@ -6,15 +6,22 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 from calbench import calibrators, models, quantizers, tasks
 from calbench.errors import CalbenchError, InputError, UnanswerableError, UnknownNameError
 from calbench.gates import takes_confidences
 from calbench.models import Architecture
 from calbench.registry import Spec, unknown
+from calbench.runs._declarations import (
+    REFERENCE,
+    Turns,
+    builds_of,
+    declared_source,
+    reference_of,
+)
 from calbench.selection import select, split_patterns
 
-REFERENCE = "fp32"
 DEFAULT_MODELS = ("minilm", "smollm2")
 DEFAULT_QUANTIZERS = (REFERENCE, "bnb-int8", "bnb-nf4", "gptq-int4")
 AXES = ("models", "tasks", "quantizers", "calibrators")
@@ -61,12 +68,15 @@ class Profile:
         all items, 40% of them for calibration.
     max_tasks
         How many of a model's own tasks a run without a selection takes; None for all.
+    asks_on
+        Of which architectures undecided gates ask all further items of a task.
     """
 
     name: str
     n_calibration: Mapping[Architecture, int] | None = None
     n_test: Mapping[Architecture, int] | None = None
     max_tasks: int | None = None
+    asks_on: tuple[Architecture, ...] = ()
 
     def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
         """Return the sizes of the calibration and test splits of ``n_items`` items."""
@@ -93,6 +103,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
+            asks_on=("sequence-classification",),
         ),
         Profile("full"),
     )
@@ -101,12 +112,16 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Selection:
-    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open."""
+    """What is picked on each axis, as patterns (ids, globs, ``all``, ``not X``); None leaves it open.
+
+    ``turns`` holds for every task that a causal LM is asked.
+    """
 
     models: tuple[str, ...] | None = None
     tasks: tuple[str, ...] | None = None
     quantizers: tuple[str, ...] | None = None
     calibrators: tuple[str, ...] | None = None
+    turns: Turns = field(default_factory=Turns)
 
     def names(self, axis: str, wanted: str) -> bool:
         """Whether an id is named as it is, and not only matched by a pattern."""
@@ -150,7 +165,7 @@ class Grid:
             Cell(model, task, quantizer, calibrator)
             for model in picked["models"]
             for quantizer in self._quantizers(model, picked["quantizers"], command_line)
-            for task in self._tasks(model, command_line, profile)
+            for task in command_line.turns.asked(model, self._tasks(model, command_line, profile))
             for calibrator in picked["calibrators"]
             if command_line.names("calibrators", calibrator)
             or (_can_fit(calibrator, task) and _knows_precision(model, calibrator))
@@ -166,7 +181,8 @@ class Grid:
         Where no tasks are selected a model's own are taken, and count as named.
         """
         patterns = (*(self._wanted(axis, command_line) or ()), *(getattr(command_line, axis) or ()))
-        return _is_among(axis, patterns, wanted) if patterns else axis == "tasks"
+        spelled = {wanted, command_line.turns.as_written(wanted)} if axis == "tasks" else {wanted}
+        return any(_is_among(axis, patterns, name) for name in spelled) if patterns else axis == "tasks"
 
     def _pick(self, axis: str, command_line: Selection) -> tuple[str, ...]:
         narrowed = getattr(command_line, axis)
@@ -179,12 +195,12 @@ class Grid:
 
     def _quantizers(self, model: str, picked: tuple[str, ...], command_line: Selection) -> tuple[str, ...]:
         """Return the quantizers of one model: of a served one, its builds."""
-        builds = [name for name, _ in models.get(model).builds]
+        builds = [name for name, _ in builds_of(model)]
         if not builds:
             registered = quantizers.registry.names()
             return tuple(name for name in picked if Spec.parse(name).name in registered)
         for patterns in (self.wanted.quantizers, command_line.quantizers):
-            builds = [name for name in builds if _fits_build(patterns, name, models.get(model).reference)]
+            builds = [name for name in builds if _fits_build(patterns, name, reference_of(model))]
         return tuple(builds)
 
     def _wanted(self, axis: str, command_line: Selection) -> tuple[str, ...] | None:
@@ -197,7 +213,8 @@ class Grid:
     def _tasks(self, model: str, command_line: Selection, profile: Profile) -> tuple[str, ...]:
         if self.wanted.tasks or command_line.tasks:
             return self._pick("tasks", command_line)
-        own = models.get(model).default_tasks
+        source = declared_source(model)
+        own = source.default_tasks if source else ()
         if named := self.by_default.tasks:
             picked = self._pick("tasks", command_line)
             picked = tuple(sorted(picked, key=lambda t: named.index(t) if t in named else len(named)))
@@ -225,9 +242,10 @@ def grid_of(
     for axis in by_default or ():
         if axis not in AXES:
             raise UnknownNameError(unknown("axis of a grid", axis, AXES))
+    defaults: dict[str, Any] = {axis: _parts(named) for axis, named in (by_default or {}).items()}
     return Grid(
         Selection(_parts(models), _parts(tasks), _parts(quantizers), _parts(calibrators)),
-        Selection(**{axis: _parts(patterns) for axis, patterns in (by_default or {}).items()}),
+        Selection(**defaults),
     )
 
 
@@ -261,7 +279,7 @@ def _known(axis: str) -> tuple[str, ...]:
 
 def _served_builds() -> tuple[str, ...]:
     """Builds that are named in calbench.toml or by an address, and are no registered quantizers."""
-    found = (build for model in models.names() for build, _ in models.get(model).builds)
+    found = (build for model in models.names() for build, _ in builds_of(model))
     return tuple(name for name in dict.fromkeys(found) if name not in quantizers.names())
 
 
@@ -330,8 +348,8 @@ def _can_be_asked(model: str, task: str) -> bool:
         tasks.get(task).request(models.get(model))
     except UnanswerableError:
         return False
-    except CalbenchError:
-        pass
+    except Exception:  # noqa: BLE001 (of a template, say: its cell meets it again)
+        return True
     return True
 
 
@@ -353,7 +371,7 @@ _CANONICAL: dict[str, Callable[[str], str]] = {
 
 def _knows_precision(model: str, calibrator: str) -> bool:
     """Whether a calibrator's need of a unit error can be met: no server tells one."""
-    return not models.get(model).builds or not calibrators.get(calibrator).needs_epsilon
+    return not builds_of(model) or not calibrators.get(calibrator).needs_epsilon
 
 
 def quantizer_order(name: str) -> tuple[int, str]:

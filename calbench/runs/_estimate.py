@@ -10,6 +10,7 @@ from calbench import models, tasks
 from calbench.errors import InputError
 from calbench.models import ModelSource, is_chat, is_decision_server
 from calbench.runs._cells import Cell, Profile
+from calbench.runs._declarations import declared_source
 from calbench.runtimes import count_messages, count_requests
 
 
@@ -37,8 +38,7 @@ def served_estimate(cells: Iterable[Cell], profile: Profile) -> list[ServedEstim
     """Count for each served build and task; raises :class:`InputError` without one, or a tokenizer."""
     found = []
     for model, build, task in dict.fromkeys((c.model, c.quantizer, c.task) for c in cells):
-        source = models.get(model)
-        if source.builds:
+        if (source := declared_source(model)) and source.builds:
             found.append(_counted(source.fetch(), build, task, profile))
     if not found:
         raise InputError("no model of this run is served; --dry-run counts requests to servers")

@@ -13,7 +13,8 @@ from calbench.errors import CalbenchError, InputError, UnknownNameError
 from calbench.gates import SEED, Arm, Comparison, takes_confidences, transfer
 from calbench.interchange import is_samples, pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
-from calbench.runs._cells import REFERENCE, Cell, Grid, Profile, Selection
+from calbench.runs._cells import Cell, Grid, Profile, Selection
+from calbench.runs._declarations import REFERENCE
 from calbench.runs._runner import Measured
 from calbench.selection import Patterns
 from calbench.store import Store, StoredPredictions

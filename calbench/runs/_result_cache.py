@@ -18,7 +18,7 @@ from calbench.registry import Spec
 from calbench.runs._builds import epsilon_of
 from calbench.runs._cells import Cell
 from calbench.runs._imported import ImportedRunner
-from calbench.runs._runner import Runner
+from calbench.runs._runner import Runner, Span
 from calbench.store import Store
 
 # All code that turns stored predictions into results.
@@ -59,7 +59,9 @@ class ResultCache:
         return json.loads(self.store.remember(identity, lambda: json.dumps(make())))
 
 
-def about(runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int]) -> dict[str, Any] | None:
+def about(
+    runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int], spans: tuple[Span, ...] = ()
+) -> dict[str, Any] | None:
     """Return all that a cell's results depend on besides calbench's code; None where nothing is kept.
 
     That is for foreign code, and for imported records, which are quick to measure.
@@ -73,7 +75,9 @@ def about(runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int]) -> 
         return None
     source = runner.source(cell.model).model
     names = (source.reference, cell.quantizer)
+    parts = [runner.record(cell.model, name, cell.task, span=s).key for s in spans for name in names]
     return {
+        **({"parts": parts} if parts else {}),
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
         "records": [runner.record(cell.model, name, cell.task).key for name in names],
         "group": tasks.group_of(cell.task),

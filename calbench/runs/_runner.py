@@ -10,13 +10,12 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from calbench import devices, models, quantizers, tasks
-from calbench.errors import CalbenchError, ModelLoadingForbiddenError
+from calbench.errors import CalbenchError, ModelLoadingForbiddenError, as_refusal
 from calbench.gates import (
     SEED,
     Arm,
     Comparison,
     FittedSplit,
-    Split,
     clusters_of,
     division,
     split_items,
@@ -24,8 +23,10 @@ from calbench.gates import (
 )
 from calbench.models import ModelSource
 from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
+from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
-from calbench.runs._cells import REFERENCE, Cell, Profile
+from calbench.runs._cells import Cell, Profile
+from calbench.runs._declarations import REFERENCE
 from calbench.runs._inference_run import InferenceRun, Reported, described, noisy, similar, unreported
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
@@ -36,6 +37,7 @@ from calbench.tasks import Generation, LabelledItem, Task, hash_items
 QUANTIZATION_SEED = 0
 N_PROBE = 16
 MAX_SAMPLE_TOKENS = 256
+Span = tuple[int, int]  # of a task's evaluation items
 
 
 class Advance(Protocol):
@@ -118,6 +120,8 @@ class Runner:
         Is told about loading, quantizing and scoring.
     replay
         Never load a model; raise if a record is missing.
+    most_items
+        Test items that a gate may take of each task; None for what the profile says.
     """
 
     store: Store
@@ -128,15 +132,18 @@ class Runner:
     planned: Sequence[Cell] = ()
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
+    most_items: int | None = None
     _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
-    _records: dict[tuple[str, str, str], StoredPredictions | CalbenchError] = field(
+    _records: dict[tuple[str, str, str, Span | None], StoredPredictions | CalbenchError] = field(
         default_factory=dict, repr=False
     )
-    _splits: dict[tuple[str, int, bool], FittedSplit] = field(default_factory=dict, repr=False)
+    _splits: dict[tuple[Any, ...], FittedSplit] = field(default_factory=dict, repr=False)
 
-    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED, spans: tuple[Span, ...] = ()) -> Measured:
         """Compare a cell with its full-precision reference on one division of the items.
+
+        The items of ``spans``, later parts of the task, are test items beside those of the profile.
 
         Raises
         ------
@@ -151,6 +158,11 @@ class Runner:
             self._split(record, cell, quantizer, cell.calibrator, seed)
             for record, quantizer in ((reference, against), (candidate, cell.quantizer))
         ]
+        if spans:
+            sides = [
+                self._extended(side, cell, quantizer, seed, spans)
+                for side, quantizer in zip(sides, (against, cell.quantizer), strict=True)
+            ]
         comparison = transfer_between(sides[0], sides[1], cell.calibrator, level=self.level)
 
         def ranked() -> Arm:
@@ -161,25 +173,26 @@ class Runner:
         epsilons = sides[0].epsilon, sides[1].epsilon
         return Measured(cell, seed, comparison, reference, candidate, ranked, epsilons)
 
-    def record(self, model: str, quantizer: str, task: str) -> StoredPredictions:
-        """Return the stored predictions of a quantized model on a task, making them if need be."""
-        place = (model, quantizer, task)
+    def record(self, model: str, quantizer: str, task: str, *, span: Span | None = None) -> StoredPredictions:
+        """Return the stored predictions of a quantized model on a task, making them if need be.
+
+        Of the items that the profile asks; or of a later part of the task's items, from the first of
+        ``span`` up to before the second.
+        """
+        place = (model, quantizer, task, span)
         if place not in self._records:
             try:
                 self._records[place] = self._stored_or_made(*place)
-            except CalbenchError as error:
-                self._records[place] = error  # every other calibrator would meet it again
-            except Exception as error:  # noqa: BLE001 (of a third party: it ends this cell, and no other)
-                named = CalbenchError(f"{' × '.join(place)}: {type(error).__name__}: {error}")
-                named.__cause__ = error
-                self._records[place] = named
+            except Exception as error:  # noqa: BLE001 (it ends this cell, and no other)
+                # Every other calibrator would meet it again.
+                self._records[place] = as_refusal(" × ".join(place[:3]), error)
         found = self._records[place]
         if isinstance(found, CalbenchError):
             raise found
         return found
 
-    def _stored_or_made(self, model: str, quantizer: str, task: str) -> StoredPredictions:
-        identity = self.identity(model, quantizer, task)
+    def _stored_or_made(self, model: str, quantizer: str, task: str, span: Span | None) -> StoredPredictions:
+        identity = self.identity(model, quantizer, task, span=span)
         found = self.store.get(identity)
         if found is None:
             # First: without the backend the record of another machine has another key.
@@ -191,39 +204,39 @@ class Runner:
                     f" {key_of(identity)}), and this is a replay,"
                     " which uses stored records alone; run it once without"
                 )
-            self._compute(model, quantizer, task)
+            self._compute(model, quantizer, task, span)
             found = self.store.get(identity)
             assert found is not None  # noqa: S101 (_compute put it there, or raised)
         asked = tasks.get(task)
         return replace(
-            found, predictions=described(found.predictions, self.items(self.source(model).model, asked))
+            found, predictions=described(found.predictions, self.items(self.source(model).model, asked, span))
         )
 
-    def _compute(self, model: str, quantizer: str, task: str) -> None:
-        """Load a model once and ask it every planned task that has no record yet."""
+    def _compute(self, model: str, quantizer: str, task: str, span: Span | None) -> None:
+        """Load a model once and ask it every planned task that has no record yet, or a part of this one."""
         planned = (c.task for c in self.planned if (c.model, c.quantizer) == (model, quantizer))
         if quantizer == self.source(model).model.reference:
             planned = (c.task for c in self.planned if c.model == model)
-        wanted = dict.fromkeys((task, *planned))
+        wanted = dict.fromkeys((task, *planned) if span is None else (task,))
         if self._served(model, quantizer) is not None:
-            self._ask_server(model, quantizer, wanted)
+            self._ask_server(model, quantizer, wanted, span)
             return
         if quantizers.get(quantizer).n_samples and self.source(model).model.quantization_task is None:
             wanted = {task: None}  # what it reads belongs to the task: each has a model of its own
         with self.store.computing():
             # Another process may have done it while this one waited.
-            if self.store.get(self.identity(model, quantizer, task)) is not None:
+            if self.store.get(self.identity(model, quantizer, task, span=span)) is not None:
                 return
             source = self.source(model)
             asked = tasks.get(task)
-            InferenceRun(source.model, source.tokenizer, asked, self.items(source.model, asked)).check()
+            InferenceRun(source.model, source.tokenizer, asked, self.items(source.model, asked, span)).check()
             quantized = self._load(source, quantizers.get(quantizer), task)
             with runtime_for(quantizers.get(quantizer), quantized, source.tokenizer, source.model) as runtime:
                 for name in wanted:
                     # A planned neighbour that fails will say so in a test of its own.
                     with nullcontext() if name == task else suppress(Exception):
-                        if self.store.get(self.identity(model, quantizer, name)) is None:
-                            self._score(source, quantizer, name, quantized, runtime)
+                        if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
+                            self._score(source, quantizer, name, quantized, runtime, span)
             del quantized, runtime
             gc.collect()
 
@@ -234,14 +247,14 @@ class Runner:
             self._builds[place] = served_build(source, quantizer, self.store, replay=self.replay)
         return self._builds[place]
 
-    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str]) -> None:
+    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str], span: Span | None) -> None:
         build = self._served(model, quantizer)
         assert build is not None  # noqa: S101 (the caller looked)
         with build.runtime() as runtime:
             for n, name in enumerate(wanted):
                 with nullcontext() if n == 0 else suppress(Exception):
-                    if self.store.get(self.identity(model, quantizer, name)) is None:
-                        self._score(self.source(model), quantizer, name, build, runtime)
+                    if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
+                        self._score(self.source(model), quantizer, name, build, runtime, span)
 
     def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
         work = "load" if quantizer.id == REFERENCE else "quantize and prove"
@@ -257,15 +270,21 @@ class Runner:
             )
 
     def _score(
-        self, source: _OpenSource, quantizer: str, name: str, loaded: Reported, runtime: Runtime
+        self,
+        source: _OpenSource,
+        quantizer: str,
+        name: str,
+        loaded: Reported,
+        runtime: Runtime,
+        span: Span | None,
     ) -> None:
         task = tasks.get(name)
         tokenizer = None if source.model.builds else source.tokenizer
-        asking = InferenceRun(source.model, tokenizer, task, self.items(source.model, task))
+        asking = InferenceRun(source.model, tokenizer, task, self.items(source.model, task, span))
         asking.ask(
             loaded,
             self.store,
-            self.identity(source.model.id, quantizer, name),
+            self.identity(source.model.id, quantizer, name, span=span),
             metadata={
                 "model": source.model.id,
                 "quantizer": quantizer,
@@ -279,7 +298,7 @@ class Runner:
             runtime=runtime,
         )
 
-    def identity(self, model: str, quantizer: str, task: str) -> dict[str, Any]:
+    def identity(self, model: str, quantizer: str, task: str, *, span: Span | None = None) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
         source, asked = self.source(model), tasks.get(task)
         build = self._served(model, quantizer)
@@ -289,7 +308,7 @@ class Runner:
             "max_length": source.model.max_length,
             "task": {
                 "dataset": asked.dataset.fingerprint,
-                "items": hash_items(self.items(source.model, asked)),
+                "items": hash_items(self.items(source.model, asked, span)),
                 "request": _request_identity(source.model, asked),
             },
             "device": devices.kind() if build is None else "served",
@@ -301,9 +320,11 @@ class Runner:
         samples = source.samples(task) if method.n_samples else None
         return quantizers.identity(method, source.model, samples=samples, seed=QUANTIZATION_SEED)
 
-    def items(self, source: ModelSource, task: Task) -> tuple[LabelledItem, ...]:
+    def items(self, source: ModelSource, task: Task, span: Span | None = None) -> tuple[LabelledItem, ...]:
         """Return the items of a task that this profile asks a model, calibration and test together."""
         evaluation = task.partition.evaluation
+        if span is not None:
+            return evaluation[slice(*span)]
         return evaluation[: sum(self.profile.sizes(source.architecture, len(evaluation)))]
 
     def _split(
@@ -325,19 +346,33 @@ class Runner:
             self._splits[key] = FittedSplit.of(
                 record.predictions,
                 split,
-                resamples=self.resamples(split, seed, clusters),
+                resamples=self.resamples(split.test, seed, clusters),
                 epsilon=epsilon_of(source, quantizer),
                 fit_seed=seed,
             )
         return self._splits[key]
 
-    def resamples(self, split: Split, seed: int, clusters: Mapping[str, str] | None = None) -> Resamples:
+    def _extended(
+        self, side: FittedSplit, cell: Cell, quantizer: str, seed: int, spans: tuple[Span, ...]
+    ) -> FittedSplit:
+        """Return a division with later parts of the task among its test items; its fits stay."""
+        parts = [self.record(cell.model, quantizer, cell.task, span=span) for span in spans]
+        key = (cell.model, quantizer, cell.task, seed, side.n_calibration, spans)
+        if key not in self._splits:
+            test = one_record([side.test, *(part.predictions for part in parts)])
+            test = test.take(sorted(test.item_ids.tolist()))
+            self._splits[key] = side.with_test(test, self.resamples(test.item_ids.tolist(), seed))
+        return self._splits[key]
+
+    def resamples(
+        self, test: Sequence[str], seed: int, clusters: Mapping[str, str] | None = None
+    ) -> Resamples:
         """Return the resamples of a division's test items: those of every record of these items."""
         return resamples_for(
-            split.test,
+            test,
             n_resamples=self.n_resamples,
             seed=seed if self.bootstrap_seed is None else self.bootstrap_seed,
-            clusters=[clusters[item] for item in split.test] if clusters else None,
+            clusters=[clusters[item] for item in test] if clusters else None,
         )
 
     def narrowed(self, profile: Profile) -> Runner:

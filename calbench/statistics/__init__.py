@@ -22,19 +22,26 @@ from calbench.statistics._intervals import (
     relative_bounds,
     resample,
 )
+from calbench.statistics._promise import STARTS, THRESHOLDS, Promise, binomial_interval, promised, promises
 from calbench.statistics._ranking import Rank, differences_from_best, p_value, rank_intervals
 from calbench.statistics._resamples import Resamples, resamples_for
+from calbench.statistics._sequence import Look, looks, sequential_p_value
 from calbench.statistics._significance import McNemarResult, holm, mcnemar
 
 __all__ = [
+    "STARTS",
+    "THRESHOLDS",
     "Change",
     "Design",
     "Estimate",
+    "Look",
     "McNemarResult",
     "Outcome",
+    "Promise",
     "Rank",
     "Resampled",
     "Resamples",
+    "binomial_interval",
     "bootstrap",
     "change",
     "check_level",
@@ -48,14 +55,18 @@ __all__ = [
     "exceedance_p_value",
     "expected_false_alarms",
     "holm",
+    "looks",
     "mcnemar",
     "outcome_of",
     "own_bounds",
     "p_value",
     "percentile_interval",
+    "promised",
+    "promises",
     "rank_intervals",
     "relative_bounds",
     "resample",
     "resamples_for",
+    "sequential_p_value",
     "survivors",
 ]

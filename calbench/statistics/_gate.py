@@ -168,7 +168,10 @@ def sign_of_worse(metric: Metric) -> int:
 
 def check_same_items(reference: AnyRecord, candidate: AnyRecord) -> None:
     """Raise :class:`InputError` unless both records hold the same items, with the same labels and options."""
-    ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
+    ours: npt.NDArray[np.intp] = np.arange(len(candidate))
+    theirs = ours
+    if not np.array_equal(candidate.item_ids, reference.item_ids):  # sorting is most of the work
+        ours, theirs = np.argsort(candidate.item_ids), np.argsort(reference.item_ids)
     ids, expected = candidate.item_ids[ours], reference.item_ids[theirs]
     if len(ids) != len(expected) or (ids != expected).any():
         odd = sorted(set(ids.tolist()) ^ set(expected.tolist()))

@@ -5,6 +5,9 @@ Looks are taken at :math:`n_k = n_0 2^k \le N` items of one fixed random order. 
 they have in common (a union bound). :math:`N` is fixed before the first look. Who asks beyond it spends a
 reserve: :math:`4 \alpha / 5` is for what was planned, and :math:`2^{-j} \alpha / 5` for the j-th extension.
 
+A look after which less than half of its items would be left to ask is not taken: the next one, at all of
+them, decides more.
+
 A look's p-value counts as :math:`p_k N / (n_k - n_{k-1})`; a gate's is the least of its looks', which Holm's
 procedure takes like any other.
 """
@@ -61,6 +64,8 @@ def looks(most: int, *, first: int = FIRST_LOOK, extended: tuple[int, ...] = ())
     --------
     >>> [look.n for look in looks(3000)]
     [500, 1000, 2000, 3000]
+    >>> [look.n for look in looks(600)]
+    [600]
     >>> round(sum(look.share for look in looks(3000)), 9)
     0.8
     >>> [(look.n, round(look.share, 3)) for look in looks(1000, extended=(4000,))]
@@ -101,7 +106,8 @@ def _between(before: int, last: int, start: int, share: float) -> list[Look]:
     ends = []
     n = start
     while n < last:
-        ends.append(n)
+        if 2 * (last - n) >= n:
+            ends.append(n)
         n *= 2
     ends.append(last)
     begins = [before, *ends[:-1]]

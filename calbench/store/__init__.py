@@ -12,6 +12,7 @@ from calbench.store._maintenance import (
     size_limit,
     verify,
 )
+from calbench.store._plans import planned_totals
 from calbench.store._records import Store, StoredPredictions, key_of
 from calbench.store._shards import ShardFolder
 
@@ -28,6 +29,7 @@ __all__ = [
     "key_of",
     "listed",
     "parse_size",
+    "planned_totals",
     "size_limit",
     "verify",
 ]

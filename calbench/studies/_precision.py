@@ -10,7 +10,7 @@ import numpy as np
 from scipy.special import rel_entr
 
 from calbench import models, quantizers, tasks
-from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.errors import BackendUnavailableError, CalbenchError, as_refusal
 from calbench.gates import Comparison, takes_confidences
 from calbench.metrics import precision_split
 from calbench.models import ModelSource
@@ -90,28 +90,28 @@ class MissingRow:
 
 
 def refusals(cells: Sequence[Cell]) -> dict[tuple[str, str], CalbenchError]:
-    """Find out, before any weights are read, which (model, quantizer) pairs cannot work, and why.
-
-    Raises
-    ------
-    CalbenchError
-        A model cannot be found at all.
-    """
-    named = {name: models.get(name) for name in dict.fromkeys(cell.model for cell in cells)}
-    sources = {name: source.resolve() for name, source in named.items() if not source.builds}
-    found: dict[tuple[str, str], CalbenchError] = {}
-    for model, quantizer in dict.fromkeys((c.model, c.quantizer) for c in cells if c.model in sources):
-        problem = _refusal(quantizer, sources[model])
-        if problem is not None:
-            found[model, quantizer] = problem
-    return found
+    """Find out, before any weights are read, which (model, quantizer) pairs cannot work, and why."""
+    sources = {name: _resolved(name) for name in dict.fromkeys(cell.model for cell in cells)}
+    pairs = dict.fromkeys((c.model, c.quantizer) for c in cells)
+    found = {(model, quantizer): _refusal(quantizer, sources[model]) for model, quantizer in pairs}
+    return {pair: problem for pair, problem in found.items() if problem is not None}
 
 
-def _refusal(quantizer: str, source: ModelSource) -> CalbenchError | None:
+def _resolved(model: str) -> ModelSource | CalbenchError:
+    try:
+        source = models.get(model)
+        return source if source.builds else source.resolve()
+    except Exception as error:  # noqa: BLE001 (it ends this model's cells, and no other)
+        return as_refusal(f"model {model!r}", error)
+
+
+def _refusal(quantizer: str, source: ModelSource | CalbenchError) -> CalbenchError | None:
+    if isinstance(source, CalbenchError) or source.builds:
+        return source if isinstance(source, CalbenchError) else None
     try:
         quantizers.check_fits(quantizers.get(quantizer), source)
-    except CalbenchError as error:
-        return error
+    except Exception as error:  # noqa: BLE001 (it ends the cells of this pair, and no other)
+        return as_refusal(f"{source.id} × {quantizer}", error)
     return None
 
 
@@ -138,8 +138,8 @@ def precision_rows(
             try:
                 yield _row(runner, model, task, quantizer, calibrators, seed)
                 continue
-            except CalbenchError as error:
-                problem = error
+            except Exception as error:  # noqa: BLE001 (it ends this cell, and no other)
+                problem = as_refusal(f"{model} × {quantizer} × {task}", error)
         yield MissingRow(model, task, quantizer, str(problem), isinstance(problem, BackendUnavailableError))
 
 

@@ -23,7 +23,7 @@ from calbench.tasks._items import (
     normalized,
 )
 from calbench.tasks._multiple_choice import ChoiceRequest, MultipleChoice, Question
-from calbench.tasks._named import get, group_of, is_place, named
+from calbench.tasks._named import get, group_of, in_turns, is_place, named
 from calbench.tasks._near_duplicates import near_duplicates
 from calbench.tasks._own_data import declare, own_data
 from calbench.tasks._registry import ClosedTask, Task, closed, names, registry, task
@@ -56,6 +56,7 @@ __all__ = [
     "get",
     "group_of",
     "hash_items",
+    "in_turns",
     "is_place",
     "is_right",
     "named",

@@ -256,10 +256,8 @@ def _exploded(table: Table, rows: Iterator[Row]) -> Iterator[Row]:
 
 
 def _register(table: Table) -> None:
-    task = task_of(table)
-
     def declared_task() -> Task:
-        return task
+        return task_of(table)  # read when it is asked for: a wrong one must not keep others from running
 
     declared_task.__doc__ = table.values.get("what")
     own = table.path == PUBLISHED

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import Any
 
@@ -17,8 +17,9 @@ from calbench.models import ModelSource
 from calbench.registry import Spec, unknown
 from calbench.tasks._generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks._harness import PREFIX, Document, HarnessTask, Pairs, at_work, members
-from calbench.tasks._items import LabelledItem
+from calbench.tasks._items import AnyItem, LabelledItem, by_likeness
 from calbench.tasks._multiple_choice import MultipleChoice, Question
+from calbench.tasks._rows import NEAR_DUPLICATES, Row, cluster_of
 
 
 @dataclass(frozen=True)
@@ -180,17 +181,32 @@ def _task(harness: HarnessTask, given: Mapping[str, Any]) -> MultipleChoice | Ge
     more["n_quantization"] = given.get("n_quantization", min(128, n_documents // 10))
     more |= {"n_shots": int(harness.task.config.num_fewshot or 0), "harness": harness}
     if kind == "multiple_choice":
-        return HarnessChoice(harness.name, lambda: _questions(harness), rule=given.get("rule", "sum"), **more)
+        rule, questions = given.get("rule", "sum"), lambda: _together(_questions(harness), harness, given)
+        return HarnessChoice(harness.name, questions, rule=rule, **more)
     said = harness.task.config.generation_kwargs or {}
     stop = said.get("until") or []
     return HarnessGeneration(
         harness.name,
-        lambda: _open_questions(harness),
+        lambda: _together(_open_questions(harness), harness, given),
         confidence=given.get("confidence", "sequence"),
         max_new_tokens=int(said.get("max_gen_toks", 256)),
         stop=(stop,) if isinstance(stop, str) else tuple(stop),
         **more,
     )
+
+
+def _together(items: list[AnyItem], harness: HarnessTask, given: Mapping[str, Any]) -> list[AnyItem]:
+    """Give items the clusters that a field of their documents names."""
+    if "cluster" not in given:
+        return items
+    if given["cluster"] == NEAR_DUPLICATES:
+        return by_likeness(items)
+    rows = (
+        Row(f"{harness.spelled}: document {key}", key, dict(document.doc))
+        for key, document in _documents(harness).items()
+    )
+    clusters = {row.id: cluster_of(row, given) for row in rows}
+    return [replace(item, cluster=clusters[item.id]) for item in items]
 
 
 def _questions(harness: HarnessTask) -> list[Question]:
@@ -276,6 +292,7 @@ def _arguments(spec: Spec) -> dict[str, Any]:
     kinds: dict[str, Callable[[str], Any]] = {
         "n_shots": int,
         "n_quantization": int,
+        "cluster": str,
         "chat": lambda text: {"true": True, "false": False}[text],
         "multiturn": lambda text: {"true": True, "false": False}[text],
         "rule": str,

@@ -15,7 +15,7 @@ from calbench.tasks._configured import KINDS, task_of
 from calbench.tasks._data import READERS, DataSource
 from calbench.tasks._harness import PREFIX
 from calbench.tasks._harness_tasks import harness_tasks
-from calbench.tasks._registry import Task, registered, registry
+from calbench.tasks._registry import Task, arguments_taken, registered, registry
 from calbench.tasks._rows import Row
 
 HUB = "hf:"
@@ -96,7 +96,8 @@ def get(name: str) -> Task:
     """Return the task with this id, or at this place; its items load when they are first needed.
 
     A multiple-choice task takes arguments in brackets, ``mmlu[rule=sum,n_shots=5]``, and so does one
-    of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``.
+    of open questions: ``triviaqa[confidence=p-true,n_shots=5,max_new_tokens=16]``. All take ``chat``,
+    and those with examples ``multiturn``.
 
     Raises
     ------
@@ -111,6 +112,29 @@ def get(name: str) -> Task:
     if len(found) > 1:
         raise InputError(f"{name} is {len(found)} tasks; name one of {', '.join(found)}")
     return registered(found[0])
+
+
+def in_turns(name: str, *, chat: str, multiturn: bool | None = None) -> str:
+    """Return the id of a task that is asked by a chat template; what its id says already stays.
+
+    Parameters
+    ----------
+    name
+        The task.
+    chat
+        ``"true"``, ``"false"``, or a system prompt.
+    multiturn
+        Whether answered examples are turns of their own; None leaves it to the task.
+
+    Raises
+    ------
+    InputError
+        The task does not take such an argument.
+    """
+    told = {"chat": chat} | ({} if multiturn is None else {"multiturn": str(multiturn).lower()})
+    known = arguments_taken(get(name))
+    given = {key: value for key, value in told.items() if key in known} | dict(Spec.parse(name).arguments)
+    return get(Spec(Spec.parse(name).name, tuple(sorted(given.items()))).id).id
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from calbench.registry import Argument, Registry, Spec, arguments_of, bind
 from calbench.tasks._classification import SequenceClassification
 from calbench.tasks._decision import Decision
 from calbench.tasks._generation import Generation
+from calbench.tasks._harness_tasks import HarnessChoice, HarnessGeneration
 from calbench.tasks._multiple_choice import MultipleChoice
 
 ClosedTask = SequenceClassification | MultipleChoice
@@ -18,9 +19,12 @@ Task = ClosedTask | Decision | Generation
 
 # What an id may give in brackets; the rest is the task's own.
 _ARGUMENTS: dict[type[Task], tuple[str, ...]] = {
-    MultipleChoice: ("rule", "n_shots"),
+    SequenceClassification: ("chat",),
+    MultipleChoice: ("rule", "n_shots", "chat", "multiturn"),
     Decision: ("order",),
-    Generation: ("confidence", "n_shots", "max_new_tokens"),
+    Generation: ("confidence", "n_shots", "max_new_tokens", "chat", "multiturn"),
+    HarnessChoice: ("rule", "chat", "multiturn"),
+    HarnessGeneration: ("confidence", "chat", "multiturn"),
 }
 
 registry: Registry[Callable[[], Task]] = Registry(
@@ -42,6 +46,11 @@ def registered(name: str) -> Task:
 @cache
 def _made(factory: Callable[[], Task], spec: Spec) -> Task:
     return _with_arguments(factory(), spec) if spec.arguments else factory()
+
+
+def arguments_taken(asked: Task) -> tuple[str, ...]:
+    """Return what the id of a task may give in brackets."""
+    return _ARGUMENTS.get(type(asked), ())
 
 
 def closed(asked: Task) -> ClosedTask:
@@ -67,6 +76,6 @@ def names() -> tuple[str, ...]:
 def _with_arguments(found: Task, spec: Spec) -> Task:
     """Return the task with what an id gives in brackets; what it leaves out is the task's own."""
     kinds = arguments_of(type(found))
-    allowed = {n: Argument(kinds[n].kind, getattr(found, n)) for n in _ARGUMENTS.get(type(found), ())}
+    allowed = {n: Argument(kinds[n].kind, getattr(found, n)) for n in arguments_taken(found)}
     canonical, values = bind(spec, allowed)
     return replace(found, id=canonical, **values)

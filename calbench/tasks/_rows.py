@@ -109,7 +109,7 @@ def text_item(row: Row, given: Mapping[str, Any], classes: Sequence[str]) -> Ite
     shares = _distribution(row, given, classes)
     pair = row.text(given["pair"]) if "pair" in given else ""
     return Item(
-        _id(row, given), row.text(given["text"]), classes.index(name), _cluster(row, given), shares, pair
+        _id(row, given), row.text(given["text"]), classes.index(name), cluster_of(row, given), shares, pair
     )
 
 
@@ -127,7 +127,7 @@ def open_question(row: Row, given: Mapping[str, Any]) -> OpenQuestion:
     if not any(map(normal_form, found)):
         raise row.error(columns[0], f"gives {found!r}; an accepted answer, in words, is wanted")
     answers = tuple(dict.fromkeys(found))
-    return OpenQuestion(_id(row, given), row.text(given["question"]), answers, _cluster(row, given))
+    return OpenQuestion(_id(row, given), row.text(given["question"]), answers, cluster_of(row, given))
 
 
 def question(row: Row, given: Mapping[str, Any]) -> Question:
@@ -149,7 +149,7 @@ def question(row: Row, given: Mapping[str, Any]) -> Question:
         tuple(map(str, options)),
         label,
         passage,
-        _cluster(row, given),
+        cluster_of(row, given),
         shares,
     )
 
@@ -158,7 +158,7 @@ def _id(row: Row, given: Mapping[str, Any]) -> str:
     return str(row.get(given["id"])) if "id" in given else row.id
 
 
-def _cluster(row: Row, given: Mapping[str, Any]) -> str:
+def cluster_of(row: Row, given: Mapping[str, Any]) -> str:
     """Return what a row was sampled with: a column as text, or lists and the like as JSON."""
     if given.get("cluster", NEAR_DUPLICATES) == NEAR_DUPLICATES:
         return ""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from calbench.errors import CalbenchError
 from calbench.inference import score
 from calbench.models import ModelSource
 from calbench.tasks import ClassificationRequest, Item, MultipleChoice, Question
@@ -87,7 +86,7 @@ def _examine(found: Examined, folder: Path) -> None:
     source = source_of(found.model_type, found.kind, folder)
     try:
         module, tokenizer = source.resolve().load(), source.load_tokenizer()
-    except CalbenchError as error:
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is a refused row of a run)
         found.refusals["load"] = _line(error)
         return
     plain: dict[str, tuple[Any, Any, Callable[..., Any]]] = (
@@ -106,7 +105,7 @@ def _examine(found: Examined, folder: Path) -> None:
             return
         try:
             scored = score(module, tokenizer, source, request, items)
-        except CalbenchError as error:
+        except Exception as error:  # noqa: BLE001
             found.refusals[way] = _line(error)
             continue
         largest = max(1.0, float(np.abs(expected).max()))
@@ -163,7 +162,9 @@ def lone_choices(module: Any, tokenizer: Any) -> Any:
             row = []
             for option in question.options:
                 ids = tokenizer(f"{question.text} {option}")["input_ids"]
-                logits = module(input_ids=torch.tensor([ids]), use_cache=False).logits[0].log_softmax(-1)
+                # As lm-evaluation-harness asks: the last token is predicted, never read.
+                read = torch.tensor([ids[:-1]])
+                logits = module(input_ids=read, use_cache=False).logits[0].log_softmax(-1)
                 steps = range(len(context), len(ids))
                 row.append(sum(float(logits[at - 1, ids[at]]) for at in steps))
             rows.append(row)

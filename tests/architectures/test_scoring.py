@@ -19,6 +19,7 @@ CAUSAL = (
     "mixtral",  # experts in one tensor
     "modernbert-decoder",  # a head that does more
     "opt",
+    "prophetnet",  # depends on a text's length
     "xlstm",  # soft caps under another name
 )
 HEADS = (
@@ -38,7 +39,6 @@ HEADS = (
 REFUSED = {
     ("bert-generation", "causal"): "no causal language model",
     ("bert", "causal"): "no causal language model",
-    ("prophetnet", "causal"): "no causal language model",
     ("xlnet", "causal"): "no causal language model",
     ("xlm", "causal"): "no causal language model",
 }

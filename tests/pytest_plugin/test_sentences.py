@@ -80,7 +80,7 @@ def test_a_failed_ceiling_says_where_the_error_lies(judged):
         [
             "ece is above the limit 0.0001",
             "*model tiny, task coin, quantizer bnb-nf4, calibrator temperature, seed 42",
-            "*raw candidate 0.*, 95% interval [[]0.*, 0.*], n = * test items",
+            "*raw candidate 0.*, 96% interval [[]0.*, 0.*], n = * test items",
             "*bins that add most*",
             "*mistakes made with confidence 0.9 or more: * of * items, coin-*",
         ]
@@ -93,7 +93,7 @@ def test_a_failure_says_who_how_much_where_and_what_to_do(judged):
         [
             "nll got worse by more than the margin -9",
             "*model tiny, task coin, quantizer bnb-nf4, calibrator temperature, seed 42",
-            "*calibrated reference * -> transferred *: change *, 95% interval [[]*, *], n = * test items",
+            "*calibrated reference * -> transferred *: change *, 96% interval [[]*, *], n = * test items",
             "*raw: reference *, quantized *, refitted on the quantized model *",
             "*bins that moved most*",
             "*new mistakes made with confidence 0.9 or more: *",

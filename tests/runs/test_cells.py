@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from calbench.errors import InputError, UnknownNameError
-from calbench.runs import PROFILES, Cell, Selection, grid_of
+from calbench.runs import PROFILES, Cell, Selection, Turns, grid_of
 from calbench.runs._cells import DEFAULT_QUANTIZERS
 
 ONE = {"models": "minilm", "tasks": "tweets", "calibrators": "temperature"}
@@ -135,3 +135,19 @@ def test_a_model_without_any_task_keeps_those_that_say_why(monkeypatch):
 def test_a_default_of_an_axis_that_does_not_exist_is_refused():
     with pytest.raises(UnknownNameError, match="no axis of a grid is called 'task'; did you mean 'tasks'"):
         grid_of(by_default={"task": "tweets"})
+
+
+def test_a_chat_holds_for_every_task_of_a_causal_model_and_for_no_head():
+    grid = grid_of(models="minilm,smollm2", tasks="tweets,siqa", quantizers="fp32", calibrators="identity")
+    asked = Selection(turns=Turns("Be brief, please", multiturn=True))
+    cells = [(c.model, c.task) for c in grid.cells(asked, PROFILES["default"])]
+    assert ("minilm", "tweets") in cells
+    assert ("smollm2", 'tweets[chat="Be brief, please"]') in cells
+    assert ("smollm2", 'siqa[chat="Be brief, please",multiturn=true]') in cells
+    assert all(grid.names("tasks", task, asked) for _, task in cells)
+
+
+def test_what_a_task_says_of_turns_stays():
+    grid = grid_of(models="smollm2", tasks="siqa[chat=false]", quantizers="fp32", calibrators="identity")
+    (cell,) = grid.cells(Selection(turns=Turns("true")), PROFILES["default"])
+    assert cell.task == "siqa[chat=false]"

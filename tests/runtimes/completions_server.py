@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+CONTEXT = 128
 FAULTS = (
     "adds-bos",
     "another-tokenizer",
@@ -104,6 +105,9 @@ class CompletionsServer:
             tokens = [bos, *tokens]
         if "another-tokenizer" in self.faults and isinstance(prompt, str):
             tokens = [token for token in tokens for _ in range(2)]
+        if len(tokens) > CONTEXT:
+            problem = f"This model's maximum context length is {CONTEXT} tokens, and {len(tokens)} were sent"
+            return 400, {"object": "error", "message": problem, "code": 400}
         wanted = body.get("logprobs")
         if (wanted or 0) > self.max_logprobs or (body.get("prompt_logprobs") or 0) > self.max_logprobs:
             problem = f"Requested {wanted} logprobs, which is greater than max allowed: {self.max_logprobs}"
@@ -177,7 +181,7 @@ class CompletionsServer:
         with self.lock:
             self.asked[path] += 1
         if (method, path) == ("GET", "/v1/models"):
-            return 200, {"data": [{"id": "tiny", "root": "tiny", "max_model_len": 128}]}
+            return 200, {"data": [{"id": "tiny", "root": "tiny", "max_model_len": CONTEXT}]}
         if (method, path) == ("GET", "/version"):
             return 200, {"version": self.version}
         if (method, path) == ("POST", "/v1/completions"):

@@ -17,7 +17,7 @@ pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
 
 from calbench.runtimes import LlamaOptions, serving
 
-pytestmark = pytest.mark.embedded
+pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 
 

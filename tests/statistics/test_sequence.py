@@ -16,7 +16,7 @@ from calbench.statistics._sequence import Look, looks, sequential_p_value
 def test_looks_double_up_to_what_was_planned_and_spend_no_more_than_its_part(most, first):
     planned = looks(most, first=first)
     assert planned[-1].n == most
-    assert all(b.n <= 2 * a.n for a, b in pairwise(planned))
+    assert all(b.n <= 3 * a.n for a, b in pairwise(planned))
     assert sum(look.share for look in planned) == pytest.approx(0.8)
 
 
@@ -59,3 +59,9 @@ def test_looking_again_errs_no_more_often_than_looking_once_and_without_spending
 def test_bad_looks_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_a_look_that_would_leave_few_items_to_ask_is_left_out():
+    assert [look.n for look in looks(1349, first=1300)] == [1349]
+    assert [look.n for look in looks(5442, first=1300)] == [1300, 2600, 5442]
+    assert [look.n for look in looks(1950, first=1300)] == [1300, 1950]

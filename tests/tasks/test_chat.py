@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from calbench import cli, models, tasks
 from calbench.errors import InputError
 from calbench.inference import encode_choices, score
 from calbench.tasks import MultipleChoice, Question
@@ -123,3 +125,33 @@ def test_a_tokenizer_without_a_template_is_refused(tmp_path):
     source = source_of("llama", "causal", zoo.build("llama", "causal", tmp_path))
     with pytest.raises(InputError, match="its tokenizer has no chat template"):
         TASK.request(source).text(ASKED[0])
+
+
+def test_the_command_line_asks_all_tasks_in_turns(source, tmp_path, monkeypatch, capsys):
+    named = dataclasses.replace(source, id="chatted-llama")
+    models.model("chatted-llama")(lambda: named)
+    tasks.task("chatted-here")(lambda: dataclasses.replace(TASK, id="chatted-here", chat=None))
+
+    def keys(*options):
+        given = ["run", "--models", "chatted-llama", "--tasks", "chatted-here", "--quantizers", "fp32"]
+        monkeypatch.setattr(
+            sys, "argv", ["calbench", *given, "--store", str(tmp_path), "--json", *map(str, options)]
+        )
+        with pytest.raises(SystemExit):
+            cli.main()
+        (row,) = json.loads(capsys.readouterr().out)
+        return row["task"], row["records"]["candidate"]
+
+    found = [
+        keys(),
+        keys("--chat", "true"),
+        keys("--chat", "Be brief."),
+        keys("--chat", "true", "--multiturn"),
+    ]
+    assert [task for task, _ in found] == [
+        "chatted-here",
+        "chatted-here[chat=true]",
+        "chatted-here[chat=Be brief.]",
+        "chatted-here[chat=true,multiturn=true]",
+    ]
+    assert len({key for _, key in found}) == 4

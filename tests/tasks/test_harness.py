@@ -188,6 +188,30 @@ def test_a_group_and_a_tag_are_their_members():
         tasks.get("lm-eval:two_forms")
 
 
+def test_a_task_knows_the_group_that_it_was_named_through():
+    assert {tasks.group_of(name) for name in tasks.named("lm-eval:two_forms")} == {"lm-eval:two_forms"}
+    assert tasks.group_of("nyt") == ""
+
+
+@pytest.mark.parametrize("form", ["own-options", "open"])
+def test_a_field_of_the_documents_names_their_clusters(form):
+    found = tasks.get(f"lm-eval:form_{form}[cluster=label,n_quantization=0]")
+    assert {item.cluster for item in found.dataset.items} == {"0", "1", "2"}
+    with pytest.raises(InputError, match=r"document 000000: column 'lable' is missing; did you mean 'label'"):
+        _ = tasks.get(f"lm-eval:form_{form}[cluster=lable]").dataset
+
+
+@pytest.mark.parametrize("command", ["run", "recommend", "sensitivity"])
+def test_every_command_that_names_tasks_takes_the_folder(command):
+    from typer.testing import CliRunner
+
+    from calbench.cli import app
+
+    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    assert "--lm-eval-include" in shown
+    assert "--trust-lm-eval-code" in shown
+
+
 def test_a_selection_takes_all_members_of_a_group():
     from calbench.runs import PROFILES, Selection, grid_of
 

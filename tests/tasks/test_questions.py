@@ -100,11 +100,11 @@ def test_arguments_change_the_rule_and_the_number_of_examples():
         ("piqa[rule=best]", "rule in .*: 'best' is not 'letter' or 'sum' or"),
         (
             "triviaqa[rule=sum]",
-            "no argument of triviaqa is called 'rule'; there are confidence, max_new_tokens, n_shots",
+            "no argument of triviaqa is called 'rule'; there are chat, confidence, max_new_tokens, multiturn",
         ),
         ("piqa[shots=5]", "no argument of piqa is called 'shots'; did you mean 'n_shots'"),
         ("piqa[n_shots=some]", "not a whole number"),
-        ("movie[rule=sum]", "takes no arguments"),
+        ("movie[rule=sum]", "no argument of movie is called 'rule'; there are chat"),
     ],
 )
 def test_arguments_that_a_task_does_not_take_are_refused(name, message):

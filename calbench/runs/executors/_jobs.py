@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from calbench import models
 from calbench.errors import CalbenchError
 from calbench.runs._cells import PROFILES, Cell
+from calbench.runs._declarations import reference_of
 from calbench.runs._runner import Runner
 from calbench.store import Store
 
@@ -35,7 +35,7 @@ class Failure:
 def jobs_of(cells: Iterable[Cell]) -> list[Job]:
     """Return the records that cells are computed from, references first, each once."""
     cells = list(cells)
-    references = [Job(cell.model, models.get(cell.model).reference, cell.task) for cell in cells]
+    references = [Job(cell.model, reference_of(cell.model), cell.task) for cell in cells]
     return list(dict.fromkeys([*references, *(Job(c.model, c.quantizer, c.task) for c in cells)]))
 
 

@@ -1,0 +1,76 @@
+"""A cell's gates, judged on more of the task's items where they are undecided."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
+from calbench.gates import Comparison, Requirement
+from calbench.pytest_options import flag_of
+from calbench.runs import CellLook, ImportedRunner, cell_looks
+from calbench.statistics import Look
+
+
+@dataclass(frozen=True, eq=False)
+class CellLooks:
+    """The looks at one cell; see :class:`calbench.gates.Looks`.
+
+    Parameters
+    ----------
+    arms
+        Of the first items.
+    taken
+        The looks that this run may take.
+    n_gates
+        How many gates a failure must stand among; 1 without a correction.
+    """
+
+    arms: CellArms
+    taken: tuple[CellLook, ...]
+    n_gates: int
+
+    @classmethod
+    def of(cls, cell: MeasuredCell, arms: CellArms, n_gates: int) -> CellLooks | None:
+        """Return the looks at a cell; None of records from elsewhere, of which all items are there."""
+        if isinstance(cell.runner, ImportedRunner):
+            return None
+        return cls(arms, cell_looks(cell.runner, cell.cell), n_gates)
+
+    @cached_property
+    def planned(self) -> tuple[Look, ...]:
+        """See :class:`calbench.gates.Looks`."""
+        return tuple(each.look for each in self.taken)
+
+    def admits(self, requirement: Requirement) -> bool:
+        """All but what is required against a baseline, which was accepted on the first items."""
+        return BASELINE not in requirement.of.weights
+
+    def at(self, number: int, first: Comparison) -> Comparison:
+        """See :class:`calbench.gates.Looks`."""
+        spans = self.taken[number].spans
+        if not spans:
+            return replace(first, looks=None)
+        if number not in self._made:
+            cell = replace(self.arms.cell, spans=spans)
+            n_more = sum(end - start for start, end in spans)
+            self._made[number] = replace(
+                first, arms=replace(self.arms, cell=cell), n_test=first.n_test + n_more, looks=None
+            )
+        return self._made[number]
+
+    def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
+        """Whether a failure would not yet stand among all gates of the run."""
+        return self.n_gates > 1 and p_value() * self.n_gates > 1 - level
+
+    def why_no_more(self) -> str:
+        """See :class:`calbench.gates.Looks`."""
+        there, most = self.taken[-1].there, self.planned[-1].n
+        if most >= there:
+            return f"out of items: the task has {there:,} test items, and all were asked"
+        return f"{there:,} test items are there: {flag_of('items')}=N or =all asks more of them"
+
+    @cached_property
+    def _made(self) -> dict[int, Comparison]:
+        return {}

@@ -1,0 +1,87 @@
+"""A requirement that is judged on more and more items until it is decided, at levels kept for each look.
+
+A verdict stands once it is given. With Holm's correction a failure may need more items to stay one among
+all gates of a run: then asking goes on, and what counts is the look that shows most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from calbench.errors import ModelLoadingForbiddenError
+from calbench.gates._decision import Decision, LookTaken
+from calbench.gates._requirement import Requirement
+from calbench.statistics import Look, sequential_p_value
+
+if TYPE_CHECKING:
+    from calbench.gates._comparison import Comparison
+
+
+class Looks(Protocol):
+    """Gives a comparison of the same arms on more and more items."""
+
+    @property
+    def planned(self) -> tuple[Look, ...]:
+        """The looks that may be taken, in order."""
+        ...
+
+    def admits(self, requirement: Requirement) -> bool:
+        """Whether a requirement can be judged on more items."""
+        ...
+
+    def at(self, number: int, first: Comparison) -> Comparison:
+        """Return the comparison at a look, counted from 0; ``first`` is the one of the first items.
+
+        Raises
+        ------
+        ModelLoadingForbiddenError
+            The look's answers are not in the store, and no model may be loaded.
+        """
+        ...
+
+    def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
+        """Whether a failure is to be shown on more items."""
+        ...
+
+    def why_no_more(self) -> str:
+        """Say why there is no further look."""
+        ...
+
+
+def judged(comparison: Comparison, wanted: Requirement, level: float, looks: Looks) -> Decision:
+    """Judge a requirement in looks, until it is decided or there are no more items."""
+    taken: list[LookTaken] = []
+    found: Decision | None = None
+    stopped = ""
+    for number, look in enumerate(looks.planned):
+        try:
+            decision = looks.at(number, comparison).decided_once(wanted, look.level(level))
+        except ModelLoadingForbiddenError:
+            if found is None:
+                raise
+            stopped = f"the answers to {look.n:,} items are not in the store; run without --calbench-replay"
+            break
+        taken.append(LookTaken(look.n, decision.change.n, look.level(level), decision.outcome))
+        if found is None or found.outcome == "inconclusive":
+            found = replace(decision, look=number)
+        found = replace(found, looks=tuple(taken), level=level)
+        if found.outcome == "pass":
+            break
+        if found.outcome == "fail" and not looks.goes_on(partial(p_value, comparison, found, looks), level):
+            break
+    else:
+        stopped = looks.why_no_more()
+    assert found is not None  # noqa: S101 (at least one look is planned)
+    return replace(found, stopped=stopped if found.outcome == "inconclusive" else "")
+
+
+def p_value(comparison: Comparison, decision: Decision, looks: Looks) -> float:
+    """Return the p-value of a requirement that was judged in looks."""
+    values = {
+        taken.planned: looks.at(number, comparison).p_value_once(decision)
+        for number, taken in enumerate(decision.looks)
+    }
+    return sequential_p_value(values, looks.planned)

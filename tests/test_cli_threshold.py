@@ -1,0 +1,35 @@
+"""``calbench threshold``."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from calbench import TopLabelPredictions
+from calbench.cli import app
+
+
+@pytest.fixture
+def answers(tmp_path):
+    def write(n):
+        rng = np.random.default_rng(0)
+        sure = rng.uniform(0.5, 1, size=n)
+        TopLabelPredictions(range(n), sure, rng.random(n) < sure).write(tmp_path / "answers.parquet")
+        return str(tmp_path / "answers.parquet")
+
+    return write
+
+
+def test_the_threshold_is_printed_with_what_it_keeps(answers):
+    done = CliRunner().invoke(app, ["threshold", answers(3000), "--at-most", "0.1"])
+    assert done.exit_code == 0
+    assert "promised 10.0% with 95% confidence" in done.output
+
+
+def test_none_found_is_said_and_exits_with_3(answers):
+    done = CliRunner().invoke(app, ["threshold", answers(30), "--at-most", "0.05", "--json"])
+    assert done.exit_code == 3
+    assert json.loads(done.output)["found"] is None
