@@ -25,13 +25,13 @@ suites: setup
 
 # Trains adapters: about as long again as `make suites`.
 suites-adaptation: setup
-	$(BIN)/pytest suites/test_ptq_vs_qlora.py suites/test_distillation.py --calbench-report $(REPORT)
+	$(BIN)/pytest suites -m training --calbench-report $(REPORT)
 
 readme: suites
 	$(BIN)/python scripts/update_readme.py $(REPORT)/results.json
 
 test: setup check jevcompat
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -ra
 	$(BIN)/pytest suites --calbench-profile quick --calbench-baseline baselines
 
 # An outside mock of decision servers, whose dependencies its tests do not need.

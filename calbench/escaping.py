@@ -11,6 +11,23 @@ _MARKDOWN = re.compile(r"([\\`*_~|<>\[\]#])")
 # Inside a word an underscore emphasises nothing, and quantizers' ids are full of them.
 _WORD_UNDERSCORE = re.compile(r"(?<=\w)\\_(?=\w)")
 
+# What the words are of marks that an ASCII terminal cannot show.
+_IN_ASCII = {
+    "✓": "ok",
+    "✗": "FAIL",
+    "▼": "v",
+    "▽": "w",
+    "Δ": "change",
+    "≥": ">=",
+    "≤": "<=",
+    "†": "+",
+    "×": "x",
+    "→": "->",
+    "–": "-",
+    "−": "-",
+    "·": "-",
+}
+
 
 def printable(text: str) -> str:
     r"""Return text without control characters: a model's name must not move the cursor.
@@ -29,6 +46,29 @@ def markdown_text(text: str) -> str:
     """
     flat = printable(" ".join(text.split()))
     return _WORD_UNDERSCORE.sub("_", _MARKDOWN.sub(r"\\\1", flat))
+
+
+def encodable(text: str, encoding: str | None) -> str:
+    r"""Return text that an encoding has letters for: marks become words, and frames of tables dashes.
+
+    >>> encodable("0.05 ✓ Δ", "ascii")
+    '0.05 ok change'
+    >>> encodable("0.05 ✓ Δ", "utf-8")
+    '0.05 ✓ Δ'
+    """
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        plain = "".join(_IN_ASCII.get(c) or _frame(c) for c in text)
+        return plain.encode("ascii", "backslashreplace").decode("ascii")
+    return text
+
+
+def _frame(character: str) -> str:
+    """Return a character of a table's frame in ASCII; any other one as it is."""
+    if not "\u2500" <= character <= "\u257f":
+        return character
+    return {"─": "-", "━": "-", "│": "|", "┃": "|"}.get(character, "+")
 
 
 def plain_json(value: Any) -> Any:

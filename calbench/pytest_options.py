@@ -12,6 +12,12 @@ import pytest
 
 PREFIX = "calbench_"
 MARKER = "calbench_grid"
+# Marks of tests of grids that are left out unless they are named.
+OPT_IN = {
+    "training": "trains models, for many minutes",
+    "native": "runs models in llama.cpp, for minutes",
+    "served": "asks servers that calbench.toml declares",
+}
 
 
 class Option:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from calbench.pytest_options import MARKER, add_options, is_used
+from calbench.pytest_options import MARKER, OPT_IN, add_options, is_used
 
 if TYPE_CHECKING:
     from calbench._pytest import CalbenchFixture, Session
@@ -56,6 +56,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         f"{MARKER}(models, tasks, quantizers, calibrators): run once per cell; made by calbench.grid()",
     )
+    for name, what in OPT_IN.items():
+        config.addinivalue_line("markers", f"{name}: {what}; a grid's test runs if -m or its file names it")
     if not config.pluginmanager.hasplugin("xdist"):
         config.addinivalue_line("markers", "xdist_group(name): cells of one model (used by pytest-xdist)")
     config.stash[_RESULTS] = results = _Results()
@@ -69,6 +71,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     mark = metafunc.definition.get_closest_marker(MARKER)
     if mark is not None and "calbench" in metafunc.fixturenames:
         _session(metafunc.config).parametrize(metafunc, mark)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes very long, unless it is named; the summary says so."""
+    if _SESSION in config.stash:
+        config.stash[_SESSION].leave_out(items)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

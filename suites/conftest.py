@@ -1,3 +1,9 @@
-"""Suites that train models, run llama.cpp or ask servers run when they are named by file only."""
+"""The table of timings is printed with ``-v`` only, as all tables are."""
 
-collect_ignore = ["test_distillation.py", "test_ptq_vs_qlora.py", "test_runtime_parity.py", "test_served.py"]
+import pytest
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Ask pytest-benchmark to be brief, where it is installed."""
+    if hasattr(config.option, "benchmark_quiet"):
+        config.option.benchmark_quiet = True

@@ -1,10 +1,13 @@
 """Does distilling the full-precision model into the quantized one restore what quantization cost?"""
 
+import pytest
+
 import calbench
 
-pytestmark = calbench.grid(
-    calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}
-)
+pytestmark = [
+    pytest.mark.training,
+    calbench.grid(calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}),
+]
 
 
 def test_distilling_from_the_reference_leaves_calibration_no_worse(calbench):

@@ -4,11 +4,14 @@ Every arm is trained on the same items with the same budget and measured on the 
 does and what quantization does are told apart.
 """
 
+import pytest
+
 import calbench
 
-pytestmark = calbench.grid(
-    calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}
-)
+pytestmark = [
+    pytest.mark.training,
+    calbench.grid(calibrators="identity", by_default={"tasks": "tweets,siqa", "quantizers": "bnb-nf4"}),
+]
 
 
 def test_qlora_is_calibrated_no_worse_than_quantizing_after_tuning(calbench):

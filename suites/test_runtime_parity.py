@@ -1,9 +1,13 @@
 """The same weights in torch and in llama.cpp: what is rounding of weights, and what is arithmetic?
 
-Needs calbench[llama.cpp]. Run it by name: pytest suites/test_runtime_parity.py --calbench-profile quick
+Needs calbench[llama.cpp]. Run it by its mark: pytest suites -m native --calbench-profile quick
 """
 
+import pytest
+
 import calbench
+
+pytestmark = pytest.mark.native
 
 
 @calbench.grid(quantizers="gguf-f32", models="smollm2", tasks="tweets", calibrators="identity")

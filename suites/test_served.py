@@ -10,6 +10,8 @@ import pytest
 import calbench
 from calbench import tasks
 
+pytestmark = pytest.mark.served
+
 
 @calbench.grid(quantizers="not fp32", calibrators="identity")
 def test_a_build_is_as_good_as_the_one_it_was_made_from(calbench):

@@ -83,8 +83,17 @@ def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
     found, out, _ = run("compare", files[first], files[second], "--metric", "nll,brier", "--margin", "0.02")
     assert found == code
     assert out.startswith(f"reference {files[first]}, candidate {files[second]}\n")
-    assert re.search(r"nll reference \d\.\d+ -> candidate \d\.\d+: Δ = [+-]\d\.\d+ \[", out)
+    assert re.search(r"nll reference \d\.\d+ -> candidate \d\.\d+: change [+-]\d\.\d+ \[", out)
     assert "brier reference" in out
+
+
+def test_compare_prints_a_table_for_a_pull_request(run, files):
+    options = ("--metric", "nll,brier", "--margin", "5", "--markdown")
+    code, out, _ = run("compare", files["fp32"], files["int4"], *options)
+    head, _, *rows = out.splitlines()
+    assert [cell.strip() for cell in head.split("|")[1:4]] == ["metric", "reference", "candidate"]
+    assert [row.split("|")[1].strip() for row in rows] == ["nll", "brier"]
+    assert code == 0
 
 
 @pytest.mark.parametrize(("option", "code"), [((), 3), (("--inconclusive", "pass"), 0)])

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calbench import TopLabelPredictions, cli
+from calbench import Predictions, TopLabelPredictions, cli
 from calbench.baselines import Baseline, read, write
 
 COLUMNS = ("--columns", "confidence=confidence,label=true_label,predicted=pred_label", "--row-ids")
@@ -112,3 +112,24 @@ def test_bad_input_exits_2_and_names_the_file(run, files, tmp_path):
     assert f"{baseline} does not match its checksum" in err
     code, _, err = run(sample, "--baseline", tmp_path / "missing.parquet")
     assert (code, "missing.parquet" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "digits"}, "the baseline's task is 'reviews' and the sample's 'digits'"),
+        ({"classes": ["0", "1", "2"]}, "the baseline's classes is no, yes, so and the sample's 0, 1, 2"),
+        ({"n_classes": 10}, "the baseline has 3 classes and the sample 10"),
+    ],
+)
+def test_another_task_or_other_classes_are_refused(run, tmp_path, changes, message):
+    rng = np.random.default_rng(0)
+    facts = {"task": "reviews", "classes": ["no", "yes", "so"], "n_classes": 3}
+    for name, said in (("june", facts), ("today", {**facts, **changes})):
+        n_classes = said["n_classes"]
+        logits, labels = rng.normal(size=(60, n_classes)), rng.integers(n_classes, size=60)
+        metadata = {key: said[key] for key in changes if key != "n_classes"}
+        Predictions(range(60), logits, labels, metadata).write(tmp_path / f"{name}.parquet")
+    code, _, err = run(tmp_path / "today.parquet", "--baseline", tmp_path / "june.parquet")
+    assert code == 2
+    assert message in " ".join(err.split())

@@ -50,7 +50,7 @@ def run(pytester, *options, suite=SUITE):
 
 def test_each_record_is_a_cell(pytester, folder):
     folder(bf16=1.0, q4_0=1.1, q2_k=1.2)
-    result = run(pytester, "--calbench-report", "report")
+    result = run(pytester, "--calbench-report", "report", "-v")
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["*llama.cpp on arc*"])
     results = json.loads((pytester.path / "report" / "results.json").read_text())

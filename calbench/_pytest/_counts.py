@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from calbench._pytest._baseline_update import UPDATE
 from calbench._pytest._log import TestLog
 from calbench._pytest._options import Options
-from calbench.gates import Gate
-from calbench.report import Row
-from calbench.report import gate_lines as comparison_gates
+from calbench.escaping import printable
+from calbench.report import MAX_ITEMS, Judged, Row, by_quantizer, failed, undecided
 from calbench.statistics import expected_false_alarms
 
-_MAX_NAMED = 10
+# All together at most 40 lines: what does not fit is counted, and in the report.
+_MAX_QUANTIZERS, _MAX_FAILED, _MAX_UNDECIDED, _MAX_SKIPPED, _MAX_STALE, _MAX_PASSED = 6, 8, 6, 2, 2, 5
+_ARRAYS = "(own arrays)"
 
 
 @dataclass(frozen=True)
@@ -27,51 +26,97 @@ class Line:
     is_warning: bool = False
 
 
-def gate_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
-    """Count the outcomes, say how many failures chance explains and how many items would decide."""
+def verdict_lines(gates: Sequence[Judged], options: Options, *, all_of_them: bool = False) -> list[Line]:
+    """Count the outcomes, by quantizer as well, and name what failed and what stays open.
+
+    Parameters
+    ----------
+    gates
+        Of the whole run.
+    options
+        What becomes of inconclusive gates, and whether there is a report to look into.
+    all_of_them
+        Whether to name every gate, and not only as many as fit a screen.
+    """
     if not gates:
         return []
-    counts = Counter(gate["outcome"] for gate in gates)
-    n_accepted = sum(gate["accepted"] is not None for gate in gates)
+    counts = Counter(each.outcome for each in gates)
+    n_accepted = sum(each.is_accepted for each in gates)
     lines = [
         Line(
             f"gates: {counts['pass']} passed, {counts['fail']} failed, {counts['inconclusive']} inconclusive"
             + (f"; {n_accepted} accepted" if n_accepted else "")
         ),
-        Line(_by_chance(gates, options)),
+        *_quantizer_lines(gates, all_of_them=all_of_them),
     ]
-    needed = sorted(
-        gate["items_needed"] for gate in gates if gate["outcome"] == "inconclusive" and gate["items_needed"]
-    )
-    if needed and options.inconclusive != "pass":
-        where = " (items_needed in results.json)" if options.report else ""
-        text = f"inconclusive: too few test items to tell; {_deciding(needed, counts['inconclusive'])}{where}"
-        lines.append(Line(text, is_warning=True))
-    return lines
+    where = "in report.html" if options.report else "with -v"
+    broken = [Line(f"FAILED {each.said()}", is_warning=True) for each in failed(gates)]
+    lines += broken if all_of_them else shortened(broken, _MAX_FAILED, f"FAILED and {{}} more, {where}")
+    if options.inconclusive != "pass":
+        still = undecided(gates)
+        named = [Line(f"? {each.said()}: {each.remedy()}") for each in still]
+        lines += named if all_of_them else shortened(named, _MAX_UNDECIDED, f"? and {{}} more, {where}")
+        lines += _all_undecided(still)
+    if len(gates) <= _MAX_PASSED or all_of_them:
+        lines += [Line(f"passed {each.said()}") for each in gates if each.outcome == "pass"]
+    return [*lines, Line(_by_chance(gates, options))]
 
 
-def undecided_lines(gates: Sequence[Gate], options: Options) -> list[Line]:
-    """Name what is undecided, the nearest to a decision first, with what would decide it."""
-    still = [gate for gate in gates if gate["outcome"] == "inconclusive" and not gate["accepted"]]
-    if options.inconclusive == "pass" or not still:
+def headline(gates: Sequence[Judged], options: Options, *, n_broken: int = 0) -> str:
+    """Return the verdict on the whole run in a few words; ``n_broken`` tests failed, but not by a gate."""
+    n_failed, n_open = len(failed(gates)), len(undecided(gates))
+    if n_broken:
+        of_gates = f", {n_failed} of {len(gates)} gates FAILED" if n_failed else ""
+        return f"{n_broken} {'test' if n_broken == 1 else 'tests'} FAILED by an error{of_gates}"
+    if n_failed:
+        return f"{n_failed} of {len(gates)} gates FAILED"
+    if n_open and options.inconclusive != "pass":
+        return f"nothing failed, {n_open} of {len(gates)} gates UNDECIDED"
+    n_accepted = sum(each.is_accepted for each in gates)
+    but = f" or are accepted ({n_accepted})" if n_accepted else ""
+    if options.inconclusive == "pass" and n_open:
+        but = f", or are undecided ({n_open})" + but
+    return f"all {len(gates)} gates hold{but}" if gates else "no gates"
+
+
+def shortened(lines: Sequence[Line], limit: int, more: str) -> list[Line]:
+    """Return the first lines, and how many there are besides.
+
+    >>> shortened([Line("a"), Line("b"), Line("c")], 1, "and {} more")
+    [Line(text='a', is_warning=False), Line(text='and 2 more', is_warning=False)]
+    """
+    if len(lines) <= limit + 1:  # the line that counts one takes as much room as the one
+        return list(lines)
+    return [*lines[:limit], Line(more.format(len(lines) - limit), lines[0].is_warning)]
+
+
+def _quantizer_lines(gates: Sequence[Judged], *, all_of_them: bool) -> list[Line]:
+    """Return a line a quantizer, the worst first; none where there is one or none."""
+    counts = by_quantizer(gates)
+    if len(counts) < 2:
         return []
-    still.sort(key=lambda gate: gate["items_needed"] or math.inf)
-    lines = []
-    for gate in still[:_MAX_NAMED]:
-        needed = gate["items_needed"]
-        what = f"about {needed:,} items would decide it" if needed else "more items, or another limit"
-        name = gate["test"].split("::", 1)[-1]
-        lines.append(Line(f"? {name}: {gate['metric']} {gate['limit']}={gate['margin']:g}: {what}"))
-    if len(still) > _MAX_NAMED:
-        lines.append(
-            Line(f"? and {len(still) - _MAX_NAMED} more" + (", in report/" if options.report else ""))
+    width = max(len(name or _ARRAYS) for name in counts)
+    lines = [
+        Line(
+            f"  {printable(name or _ARRAYS):<{width}}  {found['pass']:>5} passed {found['fail']:>5} failed"
+            f" {found['inconclusive']:>5} inconclusive"
         )
-    return lines
+        for name, found in counts.items()
+    ]
+    return lines if all_of_them else shortened(lines, _MAX_QUANTIZERS, "  and {} more quantizers")
+
+
+def _all_undecided(still: Sequence[Judged]) -> list[Line]:
+    """Say how many items would decide what is undecided, if that is more than one gate."""
+    needed = sorted(n for each in still if (n := each.gate["items_needed"]) and n <= MAX_ITEMS)
+    if len(still) < 2 or not needed:
+        return []
+    return [Line(f"inconclusive: too few test items to tell; {_deciding(needed, len(still))}")]
 
 
 def stale_lines(stale: Sequence[tuple[str, str, bool]]) -> list[Line]:
     """Say which accepted globs accept nothing."""
-    return [
+    lines = [
         Line(
             f"accepted {glob!r} of {test} "
             + ("accepts nothing: all its gates pass; delete it" if fits else "fits no cell; correct it")
@@ -80,6 +125,7 @@ def stale_lines(stale: Sequence[tuple[str, str, bool]]) -> list[Line]:
         )
         for test, glob, fits in stale
     ]
+    return shortened(lines, _MAX_STALE, "and {} more accepted globs accept nothing (errors)")
 
 
 def _deciding(needed: Sequence[int], n_open: int) -> str:
@@ -107,20 +153,30 @@ def harm_lines(rows: Sequence[Row]) -> list[Line]:
     hurt = sum(row["benefit"]["ece"]["interval"][1] < 0 for row in rows)
     if not hurt:
         return []
-    text = f"in {hurt} of {len(rows)} cells the transferred calibrator makes ECE worse than none (▼)"
+    text = f"in {hurt} of {len(rows)} cells the transferred calibrator makes ECE worse than none"
     return [Line(text, is_warning=True)]
 
 
 def skip_lines(logs: Sequence[TestLog]) -> list[Line]:
     """Say which quantizers' cells did not run, and why: pytest counts skips but hides the reasons."""
     counts = Counter(tuple(skip) for log in logs for skip in log.skipped)
-    return [
+    lines = [
         Line(
             f"calbench skipped {count} {'cell' if count == 1 else 'cells'} of {quantizer}: {reason}",
             is_warning=True,
         )
         for (quantizer, reason), count in counts.items()
     ]
+    return shortened(lines, _MAX_SKIPPED, "and {} more reasons why cells were skipped (pytest -rs)")
+
+
+def left_out_lines(left_out: Mapping[str, int]) -> list[Line]:
+    """Say how many tests were left out because of a mark, and how to run them.
+
+    >>> left_out_lines({"training": 12})
+    [Line(text='12 deselected: training; run with -m training', is_warning=False)]
+    """
+    return [Line(f"{count} deselected: {mark}; run with -m {mark}") for mark, count in left_out.items()]
 
 
 def unasked_lines(n_unasked: int) -> list[Line]:
@@ -133,17 +189,12 @@ def unasked_lines(n_unasked: int) -> list[Line]:
     return [Line(text + f" ({UPDATE} makes it)")]
 
 
-def comparison_lines(comparisons: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Show each gate on the user's own records."""
-    return [f"{outcome:<12} {line}" for outcome, line in comparison_gates(comparisons)]
-
-
-def _by_chance(gates: Sequence[Gate], options: Options) -> str:
-    expected = expected_false_alarms(gate["level"] for gate in gates)
+def _by_chance(gates: Sequence[Judged], options: Options) -> str:
+    expected = expected_false_alarms(each.gate["level"] for each in gates)
     if options.correction == "holm":
         return (
             f"false alarms: with Holm's correction the chance of any among these {len(gates)} is at most"
-            f" {1 - min(gate['level'] for gate in gates):.0%}"
+            f" {1 - min(each.gate['level'] for each in gates):.0%}"
         )
     return (
         f"false alarms: of {len(gates)} gates at most {expected:.1f} may be expected to fail by chance"

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from calbench.gates import Gate
-from calbench.report import Row, markdown
+from calbench.report import Judged, Row, markdown
 
 VARIABLE = "GITHUB_STEP_SUMMARY"
 _MAX_BYTES = 900_000  # a step's summary may hold 1 MiB
 
 
-def append(path: Path, rows: Sequence[Row], gates: Sequence[Gate], lines: Sequence[str]) -> None:
+def append(path: Path, rows: Sequence[Row], gates: Sequence[Judged], lines: Sequence[str]) -> None:
     """Append what the gates decided, each failure's explanation, and the leaderboard if it fits."""
     parts = ["## calbench", "", *[f"* {line}" for line in lines], ""]
-    for gate in gates:
+    for gate in (each.gate for each in gates):
         if gate["outcome"] == "fail" and gate["explanation"]:
             title = f"✗ {gate['test'].split('::', 1)[-1]}" + (" (accepted)" if gate["accepted"] else "")
             parts += [

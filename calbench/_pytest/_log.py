@@ -86,6 +86,12 @@ def log_of(report: object) -> TestLog | None:
     return TestLog(**{name: value for name, value in plain.items() if name != "inconclusive"})
 
 
+def by_a_gate(report: object) -> bool:
+    """Whether a test that failed did so because of a gate, and not of an error."""
+    log = log_of(report)
+    return log is not None and any(g["outcome"] != "pass" and not g["accepted"] for g in log.gates())
+
+
 def is_undecided(plain: Mapping[str, Any]) -> bool:
     """Whether some gate of a test is inconclusive and none of them failed."""
     gates = [

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -25,7 +25,7 @@ from calbench._pytest._options import Options, check_writable, read_options
 from calbench._pytest._summary import Summary
 from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
-from calbench.pytest_options import MARKER, flag_of
+from calbench.pytest_options import MARKER, OPT_IN, flag_of
 from calbench.report import Row, TerminalProgress, arms_row
 from calbench.runs import (
     AXES,
@@ -56,7 +56,7 @@ class Session:
         self._availability = Availability()
         self._planned: list[Cell] = []
         self._grids = 0
-        self._whole = True
+        self._whole, self._leaving_out = True, False
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
@@ -154,7 +154,24 @@ class Session:
 
     def deselected(self) -> None:
         """Learn that some tests will not run, so that nothing can be said of what all of them need."""
-        self._whole = False
+        self._whole = self._whole and self._leaving_out
+
+    def leave_out(self, items: list[pytest.Item]) -> None:
+        """Deselect tests of grids that take very long, unless ``-m`` or their file names them."""
+        named = {(self._config.invocation_params.dir / str(a).split("::")[0]) for a in self._config.args}
+        wanted = str(self._config.option.markexpr)
+        left_out: dict[str, list[pytest.Item]] = {}
+        for item in items:
+            marks = [m for m in OPT_IN if item.get_closest_marker(m) and item.get_closest_marker(MARKER)]
+            if marks and item.path not in named and not any(mark in wanted for mark in marks):
+                left_out.setdefault(marks[0], []).append(item)
+        gone = [item for found in left_out.values() for item in found]
+        if gone:
+            self.summary.left_out = {mark: len(found) for mark, found in left_out.items()}
+            self._leaving_out = True
+            self._config.hook.pytest_deselected(items=gone)
+            self._leaving_out = False
+            items[:] = [item for item in items if item not in set(gone)]
 
     def parametrize(self, metafunc: pytest.Metafunc, mark: pytest.Mark) -> None:
         """Make one test of each cell that a grid picks and the command line leaves."""
@@ -302,12 +319,16 @@ class Session:
         if hasattr(self._config, "workerinput"):
             return Silence()  # a worker process of pytest-xdist has no terminal
         capture: Any = self._config.pluginmanager.getplugin("capturemanager")
+        reporter: Any = self._config.pluginmanager.getplugin("terminalreporter")
 
-        def uncaptured() -> AbstractContextManager[None]:
-            context: AbstractContextManager[None] = capture.global_and_fixture_disabled()
-            return context
+        @contextmanager
+        def uncaptured() -> Iterator[None]:
+            with capture.global_and_fixture_disabled() if capture else nullcontext():
+                if reporter is not None:
+                    reporter.ensure_newline()  # after the dots of the tests before
+                yield
 
-        return TerminalProgress(Console(), uncaptured if capture else nullcontext)
+        return TerminalProgress(Console(), uncaptured)
 
     def _cells(self, grid: Grid) -> list[Cell]:
         if self.imported is not None:

@@ -14,11 +14,22 @@ from rich.console import Console, RenderableType
 
 from calbench import baselines
 from calbench._pytest import _counts, _github
-from calbench._pytest._arms import summarize_arms
 from calbench._pytest._baseline_update import UPDATE, update
-from calbench._pytest._log import TestLog, log_of
+from calbench._pytest._log import TestLog, by_a_gate, log_of
 from calbench._pytest._options import Options
-from calbench.report import Describes, Row, document, merge, merge_arms, rankings, terminal, write
+from calbench.escaping import encodable
+from calbench.report import (
+    Describes,
+    Row,
+    arms_terminal,
+    document,
+    judged,
+    merge,
+    merge_arms,
+    rankings,
+    terminal,
+    write,
+)
 from calbench.runs import ALL_ITEMS
 from calbench.store import Store, keep_limit
 
@@ -30,6 +41,7 @@ class Summary:
         self._config, self._options, self._store, self._started = config, options, store, started
         self._baseline_notes: list[str] = []
         self._gone: Mapping[str, Sequence[str]] = {}
+        self.left_out: Mapping[str, int] = {}  # by the mark that says why
         self._stale: list[tuple[str, str, bool]] = []
         # Whether a folder that could be written when the run began cannot be any more.
         self.could_not_write = False
@@ -100,41 +112,41 @@ class Summary:
         return bool(self._stale)
 
     def summarize(self, reporter: pytest.TerminalReporter, reports: Sequence[pytest.TestReport]) -> None:
-        """Print the leaderboard and what the gates decided; write the report if one is wanted."""
+        """Print what the gates decided, with -v the tables as well; write the report if one is wanted."""
         logs = _logs(reports)
         arms = merge_arms(row for log in logs for row in log.arms)
-        if arms:
-            summarize_arms(reporter, arms, rendered=self._rendered, folder=self._options.report)
         measured = [row for log in logs for row in log.rows]
         rows = merge(measured)
         comparisons = sorted(
             (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
         )
-        gates = [gate for part in (*rows, *arms, *comparisons) for gate in part["gates"]]
+        gates = judged(rows, variants=arms, comparisons=comparisons)
+        is_verbose = reporter.verbosity > 0
         notes = [
-            *_counts.gate_lines(gates, self._options),
-            *_counts.undecided_lines(gates, self._options),
+            *_counts.verdict_lines(gates, self._options, all_of_them=is_verbose),
             *_counts.stale_lines(self._stale),
             *_counts.harm_lines(rows),
             *_counts.skip_lines(logs),
+            *_counts.left_out_lines(self.left_out),
             *(_counts.Line(note, is_warning=True) for note in (*self._baseline_notes, *self._gone_lines())),
             *_counts.unasked_lines(sum(log.unasked for log in logs)),
         ]
-        if not (rows or comparisons or notes):
+        if not (rows or arms or notes):
             return
-        reporter.section("calbench leaderboard" if rows else "calbench")
-        if rows:
-            reporter.write(self._rendered(terminal(rows)))
-        for text in _counts.comparison_lines(comparisons):
-            reporter.write_line(text)
+        reporter.ensure_newline()
+        n_broken = sum(report.failed and not by_a_gate(report) for report in reports)
+        reporter.section(f"calbench: {_counts.headline(gates, self._options, n_broken=n_broken)}")
         for line in notes:
-            reporter.write_line(line.text, yellow=line.is_warning)
+            reporter.write_line(self._encodable(line.text), yellow=line.is_warning)
         if self._options.report:
             reporter.write_line(
                 self._write_report(self._options.report, rows, arms, comparisons, rankings(measured))
             )
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
+        if is_verbose:
+            for table in ([arms_terminal(arms)] if arms else []) + ([terminal(rows)] if rows else []):
+                reporter.write(self._encodable(self._rendered(table)))
         page = os.environ.get(_github.VARIABLE)
         if page:
             _github.append(Path(page), rows, gates, [line.text for line in notes])
@@ -152,6 +164,8 @@ class Summary:
             "seeds": list(self._options.seeds),
             "n_resamples": self._options.resamples,
             "level": self._options.level,
+            "bootstrap_seed": self._options.bootstrap_seed,
+            "correction": self._options.correction,
         }
         contents = document(rows, settings=settings, store=self._store)
         try:
@@ -161,7 +175,12 @@ class Summary:
         except OSError as error:
             self.could_not_write = True
             return f"report not written, or not all of it: {error}"
-        return f"report: {_shown(folder)}/report.html, and what it shows as leaderboard.md and results.json"
+        return f"report: {_shown(folder)}/report.html; every table and number is there (-v prints the tables)"
+
+    def _encodable(self, text: str) -> str:
+        """Return text that the terminal's encoding has letters for."""
+        file = getattr(self._config.get_terminal_writer(), "_file", None)
+        return encodable(text, getattr(file, "encoding", None))
 
     def _rendered(self, renderable: RenderableType) -> str:
         color = self._config.get_terminal_writer().hasmarkup

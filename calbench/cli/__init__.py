@@ -28,6 +28,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _store,
     _threshold,
     _transfer,
+    _verify,
 )
 from calbench.cli._application import app
 from calbench.errors import CalbenchError

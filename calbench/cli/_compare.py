@@ -36,6 +36,7 @@ def compare(
     inconclusive: Inconclusive = Undecided.report,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a pull request.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Gate a candidate against a reference: exit status 1 if it is shown to be worse, 3 if undecided.
@@ -72,6 +73,8 @@ def compare(
                 "only_candidate": list(both.only_candidate),
             }
         )
+    elif markdown:
+        typer.echo(_markdown(decisions))
     else:
         typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
         for decision in decisions:
@@ -86,6 +89,28 @@ def compare(
     raise typer.Exit(status_of((d.outcome for d in decisions), inconclusive))
 
 
+def _markdown(decisions: list[Decision]) -> str:
+    """Return a row a metric, for a comment on a pull request."""
+    from tabulate import tabulate
+
+    rows = [
+        {
+            "metric": d.change.metric,
+            "reference": f"{d.change.reference_value:.4f}",
+            "candidate": f"{d.change.candidate_value:.4f}",
+            f"change [{d.change.level:.0%} interval]": "{:+.4f} [{:+.4f}, {:+.4f}]".format(
+                d.change.value, *d.change.interval
+            ),
+            "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
+            "n": f"{d.change.n:,}",
+            "verdict": d.outcome,
+        }
+        for d in decisions
+    ]
+    text: str = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
+    return text
+
+
 def _line(decision: Decision) -> str:
     measured = decision.change
     low, high = measured.interval
@@ -93,6 +118,6 @@ def _line(decision: Decision) -> str:
     needed = f"; about {decision.items_needed:,} items would decide" if decision.items_needed else ""
     return (
         f"{decision.outcome}: {measured.metric} reference {measured.reference_value:.4f} -> candidate"
-        f" {measured.candidate_value:.4f}: Δ = {measured.value:+.4f} [{low:+.4f}, {high:+.4f}],"
+        f" {measured.candidate_value:.4f}: change {measured.value:+.4f} [{low:+.4f}, {high:+.4f}],"
         f" margin {decision.limit:+g}{unit}, n = {measured.n:,}{needed}"
     )

@@ -89,7 +89,8 @@ def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRec
 
     file, cell = baselines.split_path(path)
     if cell or baselines.is_baseline(file):
-        return baselines.read(file, cell).answers
+        accepted = baselines.read(file, cell)
+        return accepted.answers.with_metadata({"task": accepted.cell["task"]})
     return read_record(path, names, file_format=file_format)
 
 
@@ -98,7 +99,7 @@ def _show(found: Monitoring) -> None:
     low, high = e.interval
     typer.echo(f"{found.n_sample:,} items, against a baseline of {found.n_baseline:,}")
     typer.echo(
-        f"ECE baseline {e.reference_value:.4f} -> sample {e.candidate_value:.4f}: Δ = {e.value:+.4f}"
+        f"ECE baseline {e.reference_value:.4f} -> sample {e.candidate_value:.4f}: change {e.value:+.4f}"
         f" [{low:+.4f}, {high:+.4f}], margin {found.ece.limit:+g}: {found.ece.outcome}"
     )
     typer.echo(

@@ -16,6 +16,7 @@ from calbench.gates._kept import is_of_kept, kept_change, kept_p_value
 from calbench.gates._looks import Looks, judged, p_value
 from calbench.gates._recovery import Recovery, recovered_fraction
 from calbench.gates._requirement import Contrast, Limits, Requirement, requirements
+from calbench.gates._table import as_html, as_text
 from calbench.metrics import Metric, get
 from calbench.registry import unknown
 from calbench.statistics import (
@@ -99,6 +100,14 @@ class Comparison:
     court: Court = field(default_factory=Raising, repr=False)
     looks: Looks | None = field(default=None, repr=False)
     notes: Callable[[Comparison], Iterator[str]] = field(default=lambda _: iter(()), repr=False)
+
+    def __repr__(self) -> str:
+        """Both values of the main metrics and their change, in at most five lines."""
+        return as_text(self)
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return as_html(self)
 
     @property
     def brier(self) -> str:

@@ -45,7 +45,7 @@ def figures(requirement: Requirement, change: Change) -> str:
         unit = " (relative)" if change.relative else ""
         value = (
             f"{shown(requirement.reference)} {change.reference_value:.4f} -> {candidate}"
-            f" {change.candidate_value:.4f}: Δ = {change.value:+.4f}{unit}, {around}"
+            f" {change.candidate_value:.4f}: change {change.value:+.4f}{unit}, {around}"
         )
     return f"{value}, n = {change.n:,} test items{change.sampling}"
 

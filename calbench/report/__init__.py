@@ -4,8 +4,10 @@ from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
+from calbench.report._evidence import evidence
 from calbench.report._files import write
 from calbench.report._html import html_page
+from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
@@ -13,23 +15,31 @@ from calbench.report._rankings import rankings, rankings_markdown
 from calbench.report._records import ImportedCells, cells_of_records
 from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
+from calbench.report._verification import Finding, verify
 
 __all__ = [
+    "MAX_ITEMS",
     "Describes",
+    "Finding",
     "ImportedCells",
+    "Judged",
     "Row",
     "TerminalProgress",
     "arms_markdown",
     "arms_row",
     "arms_terminal",
     "as_comparisons",
+    "by_quantizer",
     "cells_of_records",
     "combined",
     "comment",
     "csv_table",
     "document",
+    "evidence",
+    "failed",
     "gate_lines",
     "html_page",
+    "judged",
     "markdown",
     "merge",
     "merge_arms",
@@ -42,7 +52,9 @@ __all__ = [
     "schema",
     "summary",
     "terminal",
+    "undecided",
     "verdict",
+    "verify",
     "write",
     "write_json",
 ]

@@ -1,27 +1,25 @@
-"""A summary that fits a comment on a pull request: what failed first, and never too long to be posted."""
+"""A summary that fits a comment on a pull request: the verdict, and at most 20 rows of what it rests on."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text
-from calbench.report._comparisons import Comparison, counted, gate_lines
-from calbench.report._leaderboard import is_reference, verdict_text
-from calbench.report._results import Row, hurts, verdict
+from calbench.report._comparisons import Comparison
+from calbench.report._judged import Judged, failed, judged, undecided
+from calbench.report._results import Row, hurts
 
-MAX_CHARACTERS = 60_000  # the largest host takes 65,536
-_MAX_GATES, _MAX_LINE = 50, 500
-_ORDER = {"fail": 0, "inconclusive": 1, "pass": 2, "": 3}
-_MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅", "": ""}
+MAX_BYTES = 6_000
+_MAX_NAME = 90
+_NOTICEABLE = 0.0005  # what three digits show
+_MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅"}
 
 
-def comment(
-    rows: Sequence[Row], *, comparisons: Sequence[Comparison] = (), limit: int = MAX_CHARACTERS
-) -> str:
-    """Return counts, the failed gates on arrays, then the cells from the worst verdict on, as many as fit.
+def comment(rows: Sequence[Row], *, comparisons: Sequence[Comparison] = (), limit: int = MAX_BYTES) -> str:
+    """Return the verdict, what failed, stays open, moved against the baseline, and is accepted.
 
     Parameters
     ----------
@@ -30,58 +28,96 @@ def comment(
     comparisons
         Of arrays and records, with their gates, as a document has them.
     limit
-        Of characters.
+        Of bytes; what does not fit is counted.
     """
-    counts = Counter(verdict(row) for row in rows)
+    gates = judged(rows, comparisons=comparisons)
+    for n_shown in (8, 6, 4, 3, 2, 1, 0):
+        text = "\n".join([*_head(rows, gates), *_body(gates, n_shown)]) + "\n"
+        if len(text.encode()) <= limit:
+            break
+    return text
+
+
+def _head(rows: Sequence[Row], gates: Sequence[Judged]) -> Iterator[str]:
+    counts = Counter(each.outcome for each in gates)
+    broken, still = failed(gates), undecided(gates)
+    n_accepted = sum(each.is_accepted for each in gates)
+    if broken:
+        verdict = f"❌ {len(broken)} of {len(gates)} gates failed"
+    elif still:
+        verdict = f"❔ nothing failed, {len(still)} of {len(gates)} gates are inconclusive"
+    else:
+        but = f" or are accepted ({n_accepted})" if n_accepted else ""
+        verdict = f"✅ all {len(gates)} gates hold{but}" if gates else "no gate was asked"
+    yield f"### Calibration after quantization: {verdict}"
+    yield ""
     hurt = sum(hurts(row) == "yes" for row in rows)
-    count = (
-        f"{counts['fail']} failed, {counts['inconclusive']} inconclusive, {counts['pass']} passed,"
-        f" of {len(rows):,} cells, by the worst of each cell's gates."
-        + (f" In {hurt} the transferred calibrator makes ECE worse than none (▼)." if hurt else "")
+    levels = sorted({f"{each.gate['level']:.0%}" for each in gates if "level" in each.gate})
+    yield (
+        f"{counts['pass']} passed, {counts['fail']} failed, {counts['inconclusive']} inconclusive"
+        + (f"; {n_accepted} accepted" if n_accepted else "")
+        + (f"; {', '.join(levels)} intervals" if levels else "")
+        + "."
+        + (f" In {hurt} cells the transferred calibrator makes ECE worse than none." if hurt else "")
     )
-    gates = gate_lines(comparisons)
-    head = ["### Calibration after quantization", ""]
-    if rows or not gates:
-        head += [count, ""]
-    if gates:
-        head += [counted(gates), "", *_failed(gates)]
-    moved = [row for row in rows if not is_reference(row)]
-    ordered = sorted(moved, key=lambda row: (_ORDER[verdict(row)], -row["degradation"]["ece"]["value"]))
-    n_shown = len(ordered)
-    while True:
-        text = "\n".join([*head, *_body(ordered[:n_shown]), *_rest(len(ordered) - n_shown)]) + "\n"
-        if len(text) <= limit or n_shown == 0:
-            return text
-        n_shown = min(n_shown - 1, int(n_shown * limit / len(text)))
+    yield ""
 
 
-def _failed(gates: Sequence[tuple[str, str]]) -> list[str]:
-    lines = [f"* ❌ {markdown_text(line)[:_MAX_LINE]}" for outcome, line in gates if outcome == "fail"]
-    left_out = len(lines) - _MAX_GATES
-    more = [f"* {left_out:,} more are in report.html."] if left_out > 0 else []
-    return [*lines[:_MAX_GATES], *more, ""] if lines else []
+def _body(gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
+    """Return the tables: of failures twice as many rows as of all else, and never more than 20."""
+    moved = [
+        each
+        for each in gates
+        if each.gate.get("reference") == "baseline"
+        and each.outcome == "pass"
+        and abs(float(each.gate["delta"])) >= _NOTICEABLE
+    ]
+    moved.sort(key=lambda each: -abs(float(each.gate["delta"])))
+    asked = sum(each.gate.get("reference") == "baseline" for each in gates)
+    rest = -(-n_shown // 2)
+    yield from _table("Failed", failed(gates), n_shown)
+    yield from _table("Inconclusive, the nearest to a decision first", undecided(gates), rest)
+    yield from _table("Moved against the baseline, within the limit", moved, rest)
+    if asked and not moved:
+        yield from (f"Of {asked} gates against the baseline none that passes moved.", "")
+    accepted = [each for each in gates if each.is_accepted]
+    if accepted:
+        yield from (f"<details><summary>{len(accepted)} accepted</summary>", "")
+        yield from _table("", accepted, rest)
+        yield from ("</details>", "")
 
 
-def _body(rows: Sequence[Row]) -> list[str]:
-    if not rows:
-        return []
-    table = tabulate([_line(row) for row in rows], headers="keys", tablefmt="github", disable_numparse=True)
-    return [table, ""]
+def _table(title: str, gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
+    if not gates:
+        return
+    if title:
+        yield from (f"**{title}**", "")
+    shown = gates[:n_shown]
+    if shown:
+        yield tabulate(map(_line, shown), headers="keys", tablefmt="github", disable_numparse=True)
+        yield ""
+    if len(gates) > len(shown):
+        yield from (f"{len(gates) - len(shown):,} more are in report.html.", "")
 
 
-def _line(row: Row) -> dict[str, str]:
-    names = (row["model"], row["task"], row["quantizer"], row["calibrator"])
-    change = row["degradation"]["ece"]
-    low, high = change["interval"]
+def _line(each: Judged) -> Mapping[str, str]:
+    gate = each.gate
+    reference, candidate = (gate.get(f"{side}_value") for side in ("reference", "candidate"))
+    values = [f"{float(value):.3f}" for value in (reference, candidate) if value is not None]
+    last = str(gate["accepted"]) if each.is_accepted else ""
+    if each.outcome == "inconclusive" and not last:
+        last = each.remedy()
     return {
-        "": _MARK[verdict(row)],
-        "cell": " · ".join(map(markdown_text, names)),
-        "raw ECE": f"{row['arms']['raw_candidate']['ece']['value']:.3f}",
-        "transferred": f"{row['arms']['transferred']['ece']['value']:.3f}",
-        "Δ ECE": f"{change['value']:+.3f} [{low:+.3f}, {high:+.3f}]",
-        "verdict": verdict_text(row),
+        "": _MARK[each.outcome],
+        "cell": _short(each.subject),
+        "metric": _short(each.what()),
+        "values": " → ".join(values),
+        "change": f"{each.number(float(gate['delta']))} {markdown_text(each.interval())}",
+        "limit": each.number(each.limit),
+        "n": f"{gate['n']:,}",
+        "note": _short(last),
     }
 
 
-def _rest(n_left_out: int) -> list[str]:
-    return [f"{n_left_out:,} more cells are in report.html and leaderboard.csv.", ""] if n_left_out else []
+def _short(text: str) -> str:
+    return markdown_text(text if len(text) <= _MAX_NAME else f"{text[: _MAX_NAME - 3]}...")

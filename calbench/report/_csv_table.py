@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from calbench.gates import TRANSFER_ARMS
+from calbench.report._judged import judged
 from calbench.report._results import DIFFERENCES, Row, verdict
 
 # A spreadsheet takes a cell that begins so for a formula.
@@ -33,6 +34,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
     for name in ("model", "task", "quantizer", "calibrator"):
         yield name, _text(row[name])
     yield "verdict", verdict(row)
+    yield "failed", _text("; ".join(each.figure() for each in judged([row]) if each.outcome == "fail"))
     yield "accepted", _text("; ".join(g["accepted"] for g in row["gates"] if g.get("accepted")))
     for name in ("effective_bits", "resident_bytes"):
         yield name, row["quantization"].get(name)

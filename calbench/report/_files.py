@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from calbench.cache import replacing
+from calbench.report._arms import arms_markdown
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
+from calbench.report._evidence import evidence
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
 from calbench.report._rankings import rankings_markdown
@@ -20,7 +22,8 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     """Write a report, each file in one step, and return its files.
 
     ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
-    ``leaderboard.csv`` one row a cell, ``results.json`` everything, and ``report.html`` shows it.
+    ``leaderboard.csv`` one row a cell, ``arms.md`` the arms of tuning if there are any, ``results.json``
+    everything, ``report.html`` shows it, and ``evidence.json`` is what ``calbench verify`` recomputes.
 
     Parameters
     ----------
@@ -31,16 +34,18 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     title
         Of the page.
     """
-    rows = document["cells"]
-    others = [*document.get("comparisons", ()), *as_comparisons(document.get("variants", ()))]
+    rows, variants = document["cells"], document.get("variants", ())
+    others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {
         "leaderboard.md": markdown(rows) + rankings_markdown(document.get("rankings", {})),
         "comment.md": comment(rows, comparisons=others),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
+        **({"arms.md": arms_markdown(variants)} if variants else {}),
     }
     for name, text in texts.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_json(document, folder / "results.json")
-    return [folder / name for name in (*texts, "results.json")]
+    write_json(evidence(document, results=folder / "results.json"), folder / "evidence.json")
+    return [folder / name for name in (*texts, "results.json", "evidence.json")]

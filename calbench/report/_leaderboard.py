@@ -12,6 +12,7 @@ from rich.text import Text
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text, printable
+from calbench.report._judged import judged
 from calbench.report._pooled import pooled
 from calbench.report._results import Row, hurts, verdict
 
@@ -25,8 +26,10 @@ _TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
 LEGEND = (
     "Each number is the ECE on the test items after a calibrator fitted on the full-precision model"
     " (fp32 itself: fitted and scored there). ✓ within the margin, ✗ shown to exceed it, ? the interval"
-    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; no mark where there is"
-    " none. ▼ this calibrator makes the quantized model worse than none, ▽ it may."
+    " holds the margin: the worst gate of ECE, and at fp32 of ECE and the Brier score; a gate that"
+    " fails on another metric is named (✗accuracy); no mark where there is none. ▼ this calibrator is shown"
+    " to make the quantized model worse than none, ▽ here it does, by more than the margin, but that is not"
+    " shown."
 )
 TOP_LABEL_LEGEND = (
     "Where only the top answer's confidence is known, as of open questions, there is no NLL and no Brier"
@@ -170,6 +173,10 @@ def _legends(rows: Sequence[Row]) -> list[str]:
 
 def _short(row: Row) -> Text:
     mark, style = _MARKS[_verdict_on_ece(row)]
+    failed = {gate["metric"].partition("[")[0] for gate in row["gates"] if gate["outcome"] == "fail"}
+    others = sorted(failed.difference(_MARKED_AT_REFERENCE if is_reference(row) else _MARKED))
+    if others:  # a mark of ECE alone would hide them
+        mark, style = f"{mark} ✗{','.join(map(printable, others))}".strip(), "red"
     return Text.assemble(
         f"{row['arms']['transferred']['ece']['value']:.4f}", _HURTS[hurts(row)] or " ", (f" {mark}", style)
     )
@@ -202,9 +209,11 @@ def _full(row: Row) -> dict[str, str]:
 
 
 def verdict_text(row: Row) -> str:
-    """Return the verdict, whether it was accepted, and the mark of a calibrator that hurts."""
+    """Return the verdict and what failed, whether it was accepted, the mark of a calibrator that hurts."""
     accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
-    return " ".join(filter(None, (verdict(row), accepted, _HURTS[hurts(row)])))
+    broken = "; ".join(each.figure() for each in judged([row]) if each.outcome == "fail")
+    said = f"fail: {markdown_text(broken)}" if broken else verdict(row)
+    return " ".join(filter(None, (said, accepted, _HURTS[hurts(row)])))
 
 
 def _title(metric: str) -> str:

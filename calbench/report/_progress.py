@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from calbench.escaping import encodable
 from calbench.runs import Advance
 
 SECONDS_BETWEEN_LINES = 15.0
@@ -61,7 +62,7 @@ class TerminalProgress:
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        task = bar.add_task(what, total=total, speed="")
+        task = bar.add_task(encodable(what, self._console.encoding), total=total, speed="")
         started = time.monotonic()
 
         def advance(n_done: int, note: str = "") -> None:
@@ -95,7 +96,9 @@ class TerminalProgress:
 
     def _print(self, line: str) -> None:
         with self._uncaptured():
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(
+                encodable(line, self._console.encoding), highlight=False, markup=False, soft_wrap=True
+            )
 
 
 def _speed(n_done: int, seconds: float) -> float:

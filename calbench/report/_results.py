@@ -16,7 +16,7 @@ from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
 from calbench.escaping import plain_json
-from calbench.gates import TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
+from calbench.gates import MARGIN, TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
 from calbench.metrics import get as get_metric
 from calbench.report._diagrams import confidence_pairs, packed_resamples, reliability
 from calbench.report._ranks import METRIC as RANKED_BY
@@ -52,6 +52,7 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "n_test": compared.n_test,
         "level": compared.level,
         "records": {"reference": first.reference.key, "candidate": first.candidate.key},
+        "epsilons": list(first.epsilons),
         "reference": first.reference.provenance["baseline"],
         "quantization": {
             name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
@@ -96,12 +97,18 @@ def verdict(row: Row) -> str:
 def hurts(row: Row) -> str:
     """Return ``"yes"`` if the transferred calibrator is shown to raise ECE above that of none.
 
-    ``"maybe"`` if it does so on these items, its interval holding 0; ``""`` if it does not.
+    ``"maybe"`` if it does so on these items by more than the margin, its interval holding 0; ``""`` where it
+    does not, or by so little that it is noise.
     """
     benefit = row["benefit"]["ece"]
     if not benefit["value"] < 0:
         return ""
-    return "yes" if benefit["interval"][1] < 0 else "maybe"
+    if benefit["interval"][1] < 0:
+        return "yes"
+    margins = [
+        gate["margin"] for gate in row["gates"] if gate["metric"] == "ece" and gate["limit"] == "max_increase"
+    ]
+    return "maybe" if -benefit["value"] > max([MARGIN, *margins]) else ""
 
 
 class Describes(Protocol):

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from calbench.gates import TRANSFER_ARMS
+from calbench.report._judged import Judged, judged
 from calbench.report._leaderboard import is_reference
 from calbench.report._results import DIFFERENCES, Row, hurts, pair_key, verdict
 
@@ -60,13 +61,14 @@ def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "mib": _number(size["resident_bytes"] / 2**20) if size.get("resident_bytes") else None,
         "rank": [place["rank"], *place["interval"], place["of"]] if place else None,
         "verdict": verdict(row),
+        "failed": [each.figure() for each in judged([row]) if each.outcome == "fail"],
         "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
         "hurts": hurts(row),
         "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in TRANSFER_ARMS],
         "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
         "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in TRANSFER_ARMS],
         "pair": pair_key(row),
-        "gates": [_gate(gate) for gate in row["gates"]],
+        "gates": [_gate(each) for each in judged([row])],
         "warnings": row["warnings"],
         "fitted": fitted if len(json.dumps(fitted)) <= _MAX_FIT_CHARACTERS else None,
         "records": [row["records"]["reference"], row["records"]["candidate"]],
@@ -101,10 +103,12 @@ def _points(pair: Mapping[str, Any], limit: int) -> dict[str, Any]:
     return {"n": pair["n"], "flips": pair["n_flips"], "points": points}
 
 
-def _gate(gate: Mapping[str, Any]) -> dict[str, Any]:
+def _gate(each: Judged) -> dict[str, Any]:
+    gate = each.gate
     kept = ("outcome", "metric", "margin", "relative", "items_needed", "test", "accepted")
     numbers = {"delta": _number(gate["delta"]), "interval": [_number(v) for v in gate["interval"]]}
-    return {**{name: gate.get(name) for name in kept}, **numbers}
+    remedy = each.remedy() if each.outcome == "inconclusive" else ""
+    return {**{name: gate.get(name) for name in kept}, **numbers, "said": each.figure(), "remedy": remedy}
 
 
 def _number(value: Any) -> Any:

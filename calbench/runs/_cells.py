@@ -47,13 +47,12 @@ class Cell:
 
     @property
     def id(self) -> str:
-        """For test ids and file names: the parts joined by ``-``, their own ``-`` made ``_``.
+        """For test ids, ``-k`` and ``accepted``: the parts, as they are spelled everywhere, joined by ``-``.
 
         >>> Cell("smollm2", "tweets", "gptq-int4", "temperature").id
-        'smollm2-tweets-gptq_int4-temperature'
+        'smollm2-tweets-gptq-int4-temperature'
         """
-        parts = (self.model, self.task, self.quantizer, self.calibrator)
-        return "-".join(part.replace("-", "_") for part in parts)
+        return f"{self.model}-{self.task}-{self.quantizer}-{self.calibrator}"
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ class Measured:
         The records.
     ranked
         Gives the arm that calibrators are ranked by: on items that all of them share.
+    epsilons
+        Unit errors of the two precisions; None where they are not known.
     """
 
     cell: Cell
@@ -84,6 +86,7 @@ class Measured:
     reference: StoredPredictions
     candidate: StoredPredictions
     ranked: Callable[[], Arm] = field(repr=False)
+    epsilons: tuple[float | None, float | None] = (None, None)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -167,7 +170,8 @@ class Runner:
                 return comparison.arm("transferred")
             return self._split(candidate, cell, cell.quantizer, None, seed).raw
 
-        return Measured(cell, seed, comparison, reference, candidate, ranked)
+        epsilons = sides[0].epsilon, sides[1].epsilon
+        return Measured(cell, seed, comparison, reference, candidate, ranked, epsilons)
 
     def record(self, model: str, quantizer: str, task: str, *, span: Span | None = None) -> StoredPredictions:
         """Return the stored predictions of a quantized model on a task, making them if need be.

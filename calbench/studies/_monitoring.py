@@ -11,7 +11,7 @@ from scipy.stats import chi2, fisher_exact, ks_2samp
 from calbench.errors import InputError
 from calbench.gates import MARGIN, SEED, Contrast, Decision, Requirement
 from calbench.metrics import Outcomes, get
-from calbench.records import AnyRecord, Float64
+from calbench.records import AnyRecord, Float64, Predictions
 from calbench.statistics import Change, Estimate, check_level, resample, resamples_for
 
 N_PSI_BINS = 10
@@ -146,7 +146,7 @@ def monitor(
     Raises
     ------
     InputError
-        There are too few items, or an option is out of range.
+        There are too few items, an option is out of range, or the two are of different classes or tasks.
 
     References
     ----------
@@ -174,6 +174,7 @@ def monitor(
     for name, record in (("the sample", sample), ("the baseline", baseline)):
         if len(record) < _MIN_ITEMS:
             raise InputError(f"{name} has {len(record)} items; monitoring needs at least {_MIN_ITEMS}")
+    _check_alike(baseline, sample)
     each = (1 + level) / 2  # two intervals at this level hold both truths at the level itself
     ours = _ece(sample, each, n_resamples, seed)
     theirs = _ece(baseline, each, n_resamples, seed)
@@ -233,6 +234,28 @@ def sure_mistakes(baseline: AnyRecord, sample: AnyRecord, *, threshold: float, l
         n_new=len(rows),
         flagged=p_value < 1 - level,
     )
+
+
+def _check_alike(baseline: AnyRecord, sample: AnyRecord) -> None:
+    """Refuse to compare digits with film reviews: what both records say of themselves must be the same."""
+    for part in ("task", "classes"):
+        before, now = baseline.metadata.get(part), sample.metadata.get(part)
+        if before and now and before != now:
+            raise InputError(
+                f"the baseline's {part} is {_named(before)} and the sample's {_named(now)}; monitor a sample"
+                " with a baseline of the same"
+            )
+    if isinstance(baseline, Predictions) and isinstance(sample, Predictions):
+        before, now = baseline.logits.shape[1], sample.logits.shape[1]
+        if before != now:
+            raise InputError(
+                f"the baseline has {before} classes and the sample {now}; monitor a sample with a baseline of"
+                " the same classes"
+            )
+
+
+def _named(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
 
 
 def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:

@@ -51,7 +51,7 @@ def result() -> VariantStudy:
 def arms(result):
     def make(*, inconclusive="warn", correction="none"):
         options = SimpleNamespace(inconclusive=inconclusive, correction=correction)
-        court = TestCourt(options, "test", "m-t-bnb_nf4-identity", [], TestLog())
+        court = TestCourt(options, "test", "m-t-bnb-nf4-identity", [], TestLog())
         return replace(result.comparison, court=court)
 
     return make
@@ -76,7 +76,7 @@ def test_an_arm_within_the_margin_passes(arms):
 
 def test_a_worse_arm_fails_with_both_values(arms):
     with failing(
-        r"(?s)nll got worse by more than the margin \+0.02.*base 0\.\d+ -> base-ptq 0\.\d+: Δ = \+0\.\d+"
+        r"(?s)nll got worse by more than the margin \+0.02.*base 0\.\d+ -> base-ptq 0\.\d+: change \+0\.\d+"
     ):
         arms().require("nll", arm="base-ptq", against="base", max_increase=0.02)
 

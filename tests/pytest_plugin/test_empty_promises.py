@@ -6,14 +6,14 @@ import pytest
 
 from tests.pytest_plugin.conftest import SUITE
 
-CELL = ("-k", "coin-bnb_nf4-temperature")
+CELL = ("-k", "coin-bnb-nf4-temperature")
 
 
 def test_a_grid_test_that_requires_nothing_fails(project):
     suite = SUITE.replace('calbench.transfer().require("ece", max_increase=MARGIN)', "calbench.transfer()")
     result = project(*CELL, suite=suite)
     result.assert_outcomes(failed=1, deselected=11)
-    result.stdout.fnmatch_lines(["tiny-coin-bnb_nf4-temperature: this test of a grid requires nothing*"])
+    result.stdout.fnmatch_lines(["tiny-coin-bnb-nf4-temperature: this test of a grid requires nothing*"])
 
 
 def test_a_grid_test_that_looks_at_the_numbers_is_taken_at_its_word(project):

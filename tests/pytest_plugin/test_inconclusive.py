@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from calbench._pytest._counts import gate_lines
+from calbench._pytest._counts import verdict_lines
+from calbench.report import Judged
 
 
 @pytest.mark.parametrize("mode", ["pass", "warn", "fail"])
@@ -18,7 +18,7 @@ def test_three_outcomes_are_counted(arrays, mode, workers):
     assert counted == (mode == "warn")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["gates: 1 passed, 1 failed, 1 inconclusive"])
-    shown = [line for line in result.outlines if line.startswith("inconclusive: too few test items")]
+    shown = [line for line in result.outlines if line.startswith("? test_surer: ece ")]
     assert len(shown) == (mode != "pass")
 
 
@@ -36,7 +36,8 @@ def test_an_undecided_test_is_shown_as_such_and_named_with_what_would_decide_it(
     result.stdout.fnmatch_lines(
         [
             "test_arrays.py::test_surer INCONCLUSIVE*",
-            "[?] test_surer: ece max_increase=0.02: about * items would decide it",
+            "*calbench: nothing failed, 1 of 1 gates UNDECIDED*",
+            "[?] test_surer: ece * in *, limit +0.02: about * items would decide it",
             "*1 inconclusive*",
         ]
     )
@@ -47,14 +48,14 @@ def test_an_undecided_test_is_shown_as_such_and_named_with_what_would_decide_it(
 
 def inconclusive_gates(needed, n_open):
     every = [*needed, *[None] * (n_open - len(needed))]
-    shared = {"outcome": "inconclusive", "accepted": None, "level": 0.95}
-    return [{**shared, "items_needed": items} for items in every]
+    shared = {"outcome": "inconclusive", "accepted": None, "level": 0.95, "metric": "ece"}
+    shared |= {"limit": "max_increase", "margin": 0.02, "delta": 0.01, "interval": [0, 0.03]}
+    return [Judged(f"cell{i}", "bnb-nf4", {**shared, "items_needed": n}) for i, n in enumerate(every)]
 
 
 @pytest.mark.parametrize(
     ("needed", "n_open", "text"),
     [
-        ([2332], 1, "about 2,332 would decide it"),
         ([2332], 3, "about 2,332 would decide 1 of them"),
         ([500, 500], 2, "about 500 would decide them"),
         (
@@ -62,15 +63,20 @@ def inconclusive_gates(needed, n_open):
             2,
             "about 1,676 to 7,606 would decide them one by one, half of them with 1,676 or fewer",
         ),
+        ([500, 10**33], 2, "about 500 would decide 1 of them"),
         ([1, 2, 3], 4, "about 1 to 3 would decide 3 of them one by one, half of them with 2 or fewer"),
     ],
 )
 def test_the_summary_says_how_many_items_would_decide(needed, n_open, text):
     options = SimpleNamespace(inconclusive="warn", correction="none", report=None)
     gates = inconclusive_gates(needed, n_open)
-    assert gate_lines(gates, options)[-1].text == f"inconclusive: too few test items to tell; {text}"
-    options.report = Path("report")
-    assert gate_lines(gates, options)[-1].text.endswith(f"{text} (items_needed in results.json)")
+    said = [line.text for line in verdict_lines(gates, options)]
+    assert f"inconclusive: too few test items to tell; {text}" in said
+
+
+def test_a_gate_that_no_number_of_items_decides_says_so():
+    (gate,) = inconclusive_gates([10**33], 1)
+    assert gate.remedy() == "no number of items in reach; choose another limit"
 
 
 def test_other_words_are_refused(arrays):

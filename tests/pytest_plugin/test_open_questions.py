@@ -71,7 +71,7 @@ def project(pytester, tiny_decoder, tiny_encoder, store, monkeypatch):
 
 
 def test_each_precision_is_a_cell_of_each_calibrator_that_takes_confidences(project, pytester, workers):
-    result = project("--calbench-report=report", *workers)
+    result = project("--calbench-report=report", "-v", *workers)
     result.assert_outcomes(passed=4)
     result.stdout.fnmatch_lines(["*writer on open-coin: ECE*", "*there is no NLL*"])
     document = results(pytester)

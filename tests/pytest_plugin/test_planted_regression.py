@@ -79,7 +79,7 @@ def test_a_worse_quantizer_fails_with_the_whole_message_and_noise_does_not(relea
         [
             "ece got worse by more than the margin +0.02",
             "*model tiny, task asked, quantizer ours-int4, calibrator identity, seed 42",
-            "*baseline 0.* -> transferred 0.*: Δ = +0.*, 95% interval [[]+0.*, +0.*], n = * test items",
+            "*baseline 0.* -> transferred 0.*: change +0.*, 95% interval [[]+0.*, +0.*], n = * test items",
             "*bins that moved most*",
             "*new mistakes made with confidence 0.9 or more: *asked-*",
             "*changed since the baseline: *",

@@ -74,11 +74,11 @@ def test_the_group_needs_no_plugin_under_strict_marks(project):
 
 def test_a_failed_cell_is_run_again_by_lf(project, pytester):
     failing = SUITE.replace("max_increase=MARGIN", "max_increase=-1 if calbench.cell.task == 'coin' else 1")
-    options = ("-p", "cacheprovider", "-k", "bnb_nf4-temperature")
+    options = ("-p", "cacheprovider", "-k", "bnb-nf4-temperature")
     project(*options, suite=failing).assert_outcomes(passed=1, failed=1, deselected=10)
     result = project(*options, "--lf", suite=failing)
     assert result.ret == 1
-    result.stdout.fnmatch_lines(["*test_transfer?tiny-coin-bnb_nf4-temperature?*"])
+    result.stdout.fnmatch_lines(["*test_transfer?tiny-coin-bnb-nf4-temperature?*"])
     result.assert_outcomes(failed=1)
 
 

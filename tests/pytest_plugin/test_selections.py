@@ -54,13 +54,13 @@ def test_a_selected_part_is_all_that_runs(project, pytester, axis, value, left, 
     ],
 )
 def test_a_seed_and_a_profile_say_what_is_measured(project, pytester, option, measured, workers):
-    result = project(option, "-k", "coin-bnb_nf4-temperature", "--calbench-report=report", *workers)
+    result = project(option, "-k", "coin-bnb-nf4-temperature", "--calbench-report=report", *workers)
     assert result.ret == 0
     assert [(c["seed"], c["n_test"]) for c in cells(pytester)] == [measured]
 
 
 def test_a_replay_loads_no_model(project, pytester, workers):
-    one = ("-k", "coin-bnb_nf4-identity")
+    one = ("-k", "coin-bnb-nf4-identity")
     project(*one).assert_outcomes(passed=1, deselected=11)
     assert project(*one, "--calbench-replay", *workers).ret == 0
     empty = f"--calbench-store={pytester.path / 'empty'}"

@@ -93,13 +93,13 @@ def test_a_failure_says_who_how_much_where_and_what_to_do(judged):
         [
             "nll got worse by more than the margin -9",
             "*model tiny, task coin, quantizer bnb-nf4, calibrator temperature, seed 42",
-            "*calibrated reference * -> transferred *: Δ = *, 96% interval [[]*, *], n = * test items",
+            "*calibrated reference * -> transferred *: change *, 96% interval [[]*, *], n = * test items",
             "*raw: reference *, quantized *, refitted on the quantized model *",
             "*bins that moved most*",
             "*new mistakes made with confidence 0.9 or more: *",
             "*records: reference *",
             "*candidate *",
-            "*to accept it, give this requirement accepted={'tiny-coin-bnb_nf4-temperature': 'why'}",
+            "*to accept it, give this requirement accepted={'tiny-coin-bnb-nf4-temperature': 'why'}",
         ]
     )
     assert gate["explanation"].startswith("nll got worse")
@@ -117,7 +117,7 @@ def test_a_failure_says_who_how_much_where_and_what_to_do(judged):
 def test_words_that_mean_nothing_are_refused_without_a_traceback(judged, sentence, message):
     result, gates = judged(sentence)
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines([f"tiny-coin-bnb_nf4-temperature: *Error: {message}"])
+    result.stdout.fnmatch_lines([f"tiny-coin-bnb-nf4-temperature: *Error: {message}"])
     assert gates == []
 
 

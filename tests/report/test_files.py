@@ -19,6 +19,7 @@ def test_every_file_is_written(tmp_path):
     paths = write(tmp_path / "report", document([row("fp32", outcome=""), row()]))
     assert {path.name for path in paths} == {
         "comment.md",
+        "evidence.json",
         "leaderboard.csv",
         "leaderboard.md",
         "report.html",
@@ -40,12 +41,34 @@ def test_a_name_is_no_formula_in_a_spreadsheet():
     assert line["model"] == "'=HYPERLINK(1)"
 
 
-def test_a_comment_lists_the_worst_first():
+def test_a_comment_begins_with_the_verdict_and_what_failed():
     rows = merge([row("fp32", outcome=""), row(), row("gptq-int4", outcome="fail")])
     text = comment(rows)
-    assert "1 failed, 0 inconclusive, 1 passed, of 3 cells, by the worst of each cell's gates." in text
-    assert text.index("gptq-int4") < text.index("bnb-nf4")
-    assert "fp32" not in text
+    assert text.startswith("### Calibration after quantization: ❌ 1 of 2 gates failed\n")
+    assert "1 passed, 1 failed, 0 inconclusive" in text
+    assert "gptq-int4" in text
+    assert "bnb-nf4" not in text  # what passes is counted
+
+
+def test_a_comment_says_what_is_open_with_what_decides_and_what_moved_against_the_baseline():
+    still, moved = row(outcome="inconclusive"), row("gptq-int4")
+    still["gates"][0] |= {"items_needed": 2332, "candidate_value": 0.05, "reference_value": 0.047}
+    moved["gates"][0] |= {"reference": "baseline"}
+    text = comment([still, moved])
+    assert "❔ nothing failed, 1 of 2 gates are inconclusive" in text
+    assert "| 0.047 → 0.050 |" in text
+    assert "about 2,332 items would decide it" in text
+    assert text.index("Moved against the baseline") < text.index("m-t-gptq-int4-temperature")
+    moved["gates"][0]["delta"] = 0.0
+    assert "Of 1 gates against the baseline none that passes moved." in comment([moved])
+
+
+def test_a_comment_folds_what_is_accepted():
+    known = row(outcome="fail")
+    known["gates"][0]["accepted"] = "known"
+    text = comment([known, row("gptq-int4")])
+    assert "✅ all 2 gates hold or are accepted (1)" in text
+    assert text.index("<details><summary>1 accepted</summary>") < text.index("| known")
 
 
 def comparison(name, outcome, **changes):
@@ -56,21 +79,24 @@ def comparison(name, outcome, **changes):
 
 
 def test_a_comment_lists_the_failed_gates_on_arrays():
-    found = [comparison("test_fine", "pass"), comparison("test_`broken`", "fail", accepted="known")]
-    text = comment([], comparisons=found)
-    assert "1 failed, 0 inconclusive, 1 passed, of 2 gates on arrays, records and variants." in text
-    assert r"* ❌ test\_\`broken\`: Δ ece = +0.0030 \[-0.0070, +0.0130\], max_increase=0.02, n = 600" in text
-    assert "accepted: known" in text
+    text = comment([], comparisons=[comparison("test_fine", "pass"), comparison("test_`broken`", "fail")])
+    assert re.search(r"\| ❌ +\| test\\_\\`broken\\` +\| ece ", text)
+    assert r"| +0.003 \[-0.007, +0.013\] | +0.02" in text
     assert "test_fine" not in text
-    assert "cells" not in text
-    assert "of 1 cells" in comment([row()], comparisons=found)
 
 
-def test_a_comment_of_a_thousand_failed_arrays_can_be_posted():
-    found = [comparison(f"test_{i}" + "x" * 2000, "fail") for i in range(1000)]
-    text = comment([row() for _ in range(1000)], comparisons=found)
-    assert len(text) < 65_536
-    assert "* 950 more are in report.html." in text
+@pytest.mark.parametrize("name", ["test", "x" * 2000, "é" * 2000])
+def test_a_comment_of_a_thousand_failures_has_at_most_20_rows_and_6_kilobytes(name):
+    outcomes = ("fail", "inconclusive", "pass")
+    rows = [row("gptq-int4", f"c{i}", outcome=outcomes[i % 3], cell=f"{name}{i}") for i in range(1000)]
+    for each in rows[2::3]:
+        each["gates"][0]["reference"] = "baseline"
+    for each in rows[:100:3]:
+        each["gates"][0]["accepted"] = "known"
+    text = comment(rows)
+    assert len(text.encode()) <= 6000
+    assert sum(line.startswith(("| ❌", "| ❔", "| ✅")) for line in text.splitlines()) <= 20
+    assert "more are in report.html." in text
 
 
 def test_the_page_lists_gates_on_arrays(tmp_path):
@@ -81,14 +107,6 @@ def test_the_page_lists_gates_on_arrays(tmp_path):
     assert "<img" not in page
     assert page.index("onerror") < page.index("test_fine: Δ ece = +0.0030")
     assert "[+0.1000, +inf]" in page
-
-
-def test_a_comment_of_a_thousand_cells_cells_can_be_posted():
-    rows = [row("gptq-int4", f"calibrator-{i}", outcome="fail") for i in range(1000)]
-    text = comment(rows)
-    assert len(text) < 65_536
-    left_out = int(re.search(r"(\d+) more cells are in", text)[1])
-    assert text.count("\n| ❌") == 1000 - left_out
 
 
 def test_the_page_ends_only_where_it_should():

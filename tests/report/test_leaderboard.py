@@ -44,7 +44,9 @@ def test_markdown_shows_every_metric_with_interval_and_n():
     ("benefit", "mark"),
     [
         (estimate(0.02), ""),
-        (estimate(-0.001), "▽"),
+        (estimate(-0.001), ""),
+        (estimate(-0.019, -0.05, 0.01), ""),
+        (estimate(-0.021, -0.05, 0.01), "▽"),
         (estimate(-0.05), "▼"),
         (estimate(float("nan")), ""),
     ],
@@ -86,7 +88,15 @@ def test_terminal_leaves_a_gap_where_a_cell_was_not_run():
 def test_an_accepted_failure_is_shown_as_one():
     accepted = row(outcome="fail")
     accepted["gates"][0]["accepted"] = "known"
-    assert "fail (accepted)" in markdown([accepted])
+    assert r"fail: ece +0.003 \> +0.02 (accepted)" in markdown([accepted])
+
+
+def test_a_gate_that_fails_on_another_metric_is_named_beside_a_passing_ece():
+    gated = row()
+    gated["gates"].append({**row(outcome="fail")["gates"][0], "metric": "nll", "delta": 0.461})
+    line = next(line for line in rendered([gated]).splitlines() if "temperature" in line)
+    assert "✓ ✗nll" in line
+    assert r"fail: nll +0.461 \> +0.02" in markdown([gated])
 
 
 def test_a_groups_tasks_have_a_pooled_row():

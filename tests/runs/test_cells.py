@@ -75,7 +75,7 @@ def test_cells_of_one_quantized_model_stand_together():
 
 
 def test_cell_id():
-    assert Cell("smollm2", "tweets", "gptq-int4", "temperature").id == "smollm2-tweets-gptq_int4-temperature"
+    assert Cell("smollm2", "tweets", "gptq-int4", "temperature").id == "smollm2-tweets-gptq-int4-temperature"
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ const hiddenAtFirst = ["regret", "benefit", ...["bits", "mib", "rank"].filter((k
 function accuracyOf(cell) { const i = data.metrics.indexOf("accuracy"); return cell.arms[ARM.raw_candidate][i]?.[0]; }
 function verdictText(cell) {
   const mark = { yes: " ▼ hurts", maybe: " ▽ may hurt" }[cell.hurts] || "";
-  return cell.verdict + (cell.accepted.length ? " (accepted)" : "") + mark;
+  return cell.verdict + (cell.failed.length ? `: ${cell.failed.join("; ")}` : "") + (cell.accepted.length ? " (accepted)" : "") + mark;
 }
 
 function fillSelects() {

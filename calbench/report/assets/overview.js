@@ -34,17 +34,12 @@ function excess(cell) {
 }
 const worstFirst = (a, b) => verdictOrder[a.verdict] - verdictOrder[b.verdict] || excess(b) - excess(a);
 
-function gateText(gate) {
-  const sign = gate.outcome === "fail" ? ">" : "?";
-  return `${gate.metric} ${signed(gate.delta, 3)} ${sign} ${digits(gate.margin, 3)}`;
-}
-
 function worstTable(cells) {
   const named = (c) => element("button", { type: "button", class: "link", onclick: () => openDetail(c) }, `${c.model} · ${c.task} · ${c.quantizer} · ${c.calibrator}`);
   const rows = cells.map((c) => {
     const gate = c.gates.find((g) => g.outcome === c.verdict);
-    const needed = c.verdict === "inconclusive" && gate?.items_needed ? `about ${gate.items_needed.toLocaleString("en")} items decide` : c.accepted[0] || "";
-    return [named(c), element("span", { class: c.verdict }, c.verdict === "fail" ? (c.accepted.length ? "lost (accepted)" : "lost") : "undecided"), gate ? gateText(gate) : "", needed];
+    const needed = gate?.remedy || c.accepted[0] || "";
+    return [named(c), element("span", { class: c.verdict }, c.verdict === "fail" ? (c.accepted.length ? "lost (accepted)" : "lost") : "undecided"), gate ? gate.said : "", needed];
   });
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Worst cells" }, table(["cell", "verdict", "gate", "what decides"], rows, { class: "texts" }));
 }

@@ -59,8 +59,8 @@ function drawDetail(cell, arm) {
 
 function gateParts(cell) {
   if (!cell.gates.length) return [];
-  const rows = cell.gates.map((g) => [g.test, element("span", { class: g.outcome }, g.outcome), g.metric, `${signed(g.delta)} [${signed(g.interval[0])}, ${signed(g.interval[1])}]`, `${signed(g.margin, 3)}${g.relative ? " relative" : ""}`, g.items_needed ? g.items_needed.toLocaleString("en") : "", g.accepted || ""]);
-  return [element("h2", {}, "Gates"), element("div", { class: "scroll", tabindex: "0" }, table(["test", "outcome", "metric", "Δ", "margin", "items needed", "accepted because"], rows))];
+  const rows = cell.gates.map((g) => [g.test, element("span", { class: g.outcome }, g.outcome), g.said, `[${digits(g.interval[0])}, ${digits(g.interval[1])}]`, g.remedy, g.accepted || ""]);
+  return [element("h2", {}, "Gates"), element("div", { class: "scroll", tabindex: "0" }, table(["test", "outcome", "measured, and its limit", "interval", "what decides", "accepted because"], rows))];
 }
 
 function provenanceParts(cell) {

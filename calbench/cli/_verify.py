@@ -1,0 +1,53 @@
+"""``calbench verify``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calbench.cli._application import app
+from calbench.cli._options import AsJson, StoreFolder
+from calbench.cli._output import print_json
+
+
+@app.command()
+def verify(
+    report: Annotated[Path, typer.Argument(help="A report's folder, with its evidence.json.")],
+    store: StoreFolder = None,
+    records: Annotated[
+        list[Path] | None, typer.Option(help="Records from elsewhere, or folders of them; repeatable.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compute every verdict of a report again from stored records, and check its hashes.
+
+    Exit status 0 if all are the same, 1 if one differs, 3 if none does but some could not be computed.
+
+    Example: calbench verify report/
+    """
+    from dataclasses import asdict
+
+    from calbench import report as reports
+    from calbench.runs import read_records
+    from calbench.store import Store
+
+    own = read_records(records).values() if records else ()
+    found = list(reports.verify(report, Store.at(store), records=own))
+    counts = Counter(each.state for each in found)
+    if as_json:
+        print_json({"counts": counts, "findings": [asdict(each) for each in found]})
+    else:
+        whys = Counter((each.state, each.why) for each in found if each.state in ("missing", "open"))
+        for each in found:
+            if each.state == "differs":
+                typer.echo(f"DIFFERS {each.what}: {each.why}")
+        for (state, why), count in whys.items():
+            typer.echo(f"{state} {count}: {why}")
+        typer.echo(
+            f"{counts['same']} the same, {counts['differs']} differ, {counts['missing']} missing,"
+            f" {counts['open']} that stored records cannot tell"
+        )
+    raise typer.Exit(1 if counts["differs"] else 3 if counts["missing"] or counts["open"] else 0)
