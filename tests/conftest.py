@@ -6,11 +6,16 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+# pytester forgets what a run in this process imported, and what datasets registers can be registered once.
+with suppress(ImportError):
+    import datasets as _imported_once  # noqa: F401
 
 pytest_plugins = ["pytester"]
 

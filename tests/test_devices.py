@@ -217,7 +217,10 @@ def test_quantized_weights_are_put_where_models_run_and_not_where_transformers_l
 
     def from_pretrained(_, **options):
         seen.append(options["device_map"])
-        return SimpleNamespace(eval=lambda: None), {"missing_keys": [], "mismatched_keys": []}
+        return SimpleNamespace(eval=lambda: None, named_modules={}.items), {
+            "missing_keys": [],
+            "mismatched_keys": [],
+        }
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
     (tmp_path / "config.json").write_text('{"quantization_config": {"quant_method": "bitsandbytes"}}')

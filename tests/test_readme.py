@@ -44,7 +44,7 @@ def test_own_components_run_with_the_command_shown(pytester: pytest.Pytester, ti
         *command.split()[1:], "--calbench-store", "store", "--calbench-quantizers", "bnb-int8"
     )
     result.assert_outcomes(passed=2)
-    result.stdout.fnmatch_lines(["*my-bert on headlines*", "*base-rates*"])
+    result.stdout.fnmatch_lines(["*my-bert-headlines-bnb-int8-base-rates*"])
 
 
 def test_the_calibrator_takes_at_most_a_dozen_lines():

@@ -160,10 +160,10 @@ def monitor(
     >>> def draw(n, extra):
     ...     p = rng.uniform(0.5, 0.95, n)
     ...     return TopLabelPredictions(range(n), np.minimum(p + extra, 1), rng.random(n) < p)
-    >>> accepted = draw(1000, 0.0)
-    >>> monitor(accepted, draw(800, 0.0)).flags
+    >>> accepted = draw(4000, 0.0)
+    >>> monitor(accepted, draw(4000, 0.0)).flags
     ()
-    >>> monitor(accepted, draw(800, 0.15)).flags
+    >>> monitor(accepted, draw(4000, 0.15)).flags
     ('calibration', 'confidence drift', 'high-confidence mistakes')
     """
     check_level(level)

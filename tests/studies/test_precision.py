@@ -47,7 +47,9 @@ def table(tiny_encoder, tmp_path_factory):
         out, err = capsys.readouterr()
         return caught.value.code, out, err
 
-    return run
+    yield run
+    models.registry._entries.pop("precision-tiny")
+    tasks.registry._entries.pop("precision-coin")
 
 
 @pytest.fixture
