@@ -17,7 +17,13 @@ from calbench.records import Predictions, TopLabelPredictions
 QUICK = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 ALL = metrics.names()
 # Not defined on every data set: what they divide by can be empty, or a likelihood has no maximum.
-PARTIAL = {"auroc_confidence", "calibration_intercept", "calibration_slope", "overconfidence_error_rate"}
+PARTIAL = {
+    "auroc_confidence",
+    "calibration_intercept",
+    "calibration_slope",
+    "overconfidence_error_rate",
+    "selective_risk",
+}
 
 
 @st.composite
