@@ -270,7 +270,7 @@ def test_the_generators_of_all_gpus_are_kept_once_they_are_in_use(cards, monkeyp
 
 @pytest.mark.parametrize(("device", "n_gpus"), [("cpu", 0), ("cuda:1", 1)])
 def test_ray_jobs_are_told_the_kind_of_device_and_given_a_gpu(device, n_gpus, monkeypatch):
-    from calbench.runs.executors import Job, RayExecutor
+    from calbench.runs import Job, RayExecutor
 
     asked = {}
 

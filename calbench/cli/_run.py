@@ -152,7 +152,7 @@ def run(
 
 
 def _run_on_ray(cells: list[Cell], store: str, profile: str, address: str | None) -> None:
-    from calbench.runs.executors import RayExecutor, jobs_of
+    from calbench.runs import RayExecutor, jobs_of
 
     jobs = jobs_of(cells)
     say(f"{len(jobs)} jobs on Ray")

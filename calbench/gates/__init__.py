@@ -3,13 +3,8 @@
 from calbench.gates._arms import Arms, NamedArms, no_arm
 from calbench.gates._bits import order_problem
 from calbench.gates._compare import compare
-from calbench.gates._comparison import (
-    MARGIN,
-    NOTHING,
-    Comparison,
-    Court,
-    Raising,
-)
+from calbench.gates._comparison import MARGIN, NOTHING, Comparison
+from calbench.gates._court import Court, Raising
 from calbench.gates._decision import Decision, Gate
 from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import shown

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
 
-from calbench.errors import GateFailedError, InputError, UnknownNameError
+from calbench.errors import InputError, UnknownNameError
 from calbench.gates._arms import Arms
+from calbench.gates._court import Court, Raising
 from calbench.gates._decision import Decision
 from calbench.gates._explanation import figures, what_moved, where_it_lies
 from calbench.gates._fitted_split import Arm
@@ -31,33 +31,6 @@ from calbench.statistics import (
 
 LEVEL, N_RESAMPLES, MARGIN = 0.95, 2000, 0.02
 NOTHING: Mapping[str, str] = MappingProxyType({})
-
-
-class Court(Protocol):
-    """What becomes of a requirement once it is decided."""
-
-    def asks(self, requirement: Requirement) -> bool:
-        """Whether a requirement is to be decided at all."""
-        ...
-
-    def settle(self, comparison: Comparison, decision: Decision, accepted: Mapping[str, str]) -> None:
-        """Keep the decision, or raise."""
-        ...
-
-
-class Raising:
-    """Outside of a test: what is shown not to hold raises."""
-
-    def asks(self, requirement: Requirement) -> bool:  # noqa: ARG002 (everything is asked)
-        """See :class:`Court`."""
-        return True
-
-    def settle(self, comparison: Comparison, decision: Decision, accepted: Mapping[str, str]) -> None:
-        """See :class:`Court`."""
-        if accepted:
-            raise InputError("accepted= is for tests, which have names; leave it out here")
-        if decision.outcome == "fail":
-            raise GateFailedError(comparison.explain(decision))
 
 
 @dataclass(frozen=True, eq=False)

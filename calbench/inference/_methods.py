@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from calbench import devices
 from calbench.errors import InputError
-from calbench.models import ModelSource
+from calbench.models import ModelSource, embedding_of
 from calbench.records import Float32
 
 _POSITION_TABLES = ("position_embeddings", "embed_positions", "wpe")
@@ -149,11 +149,3 @@ def device_of(module: Any) -> Any:
     """Return where the model's input belongs; parts of a dispatched model may lie elsewhere."""
     embedding = embedding_of(module)
     return next(module.parameters() if embedding is None else embedding.parameters()).device
-
-
-def embedding_of(module: Any) -> Any:
-    """Return the table of token embeddings, or None: CANINE, which reads characters, has none."""
-    try:
-        return module.get_input_embeddings()
-    except NotImplementedError:
-        return None

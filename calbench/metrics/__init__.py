@@ -36,6 +36,7 @@ from calbench.metrics._drift import (
     precision_split,
     split_rate,
 )
+from calbench.metrics._function import MetricFunction
 from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._proper_scores import (
     accuracy,
@@ -43,16 +44,7 @@ from calbench.metrics._proper_scores import (
     negative_log_likelihood,
     top_label_brier_score,
 )
-from calbench.metrics._registration import (
-    Metric,
-    MetricFunction,
-    evaluate,
-    formula,
-    get,
-    metric,
-    names,
-    registry,
-)
+from calbench.metrics._registration import Metric, evaluate, formula, get, metric, names, registry
 from calbench.metrics._reliability import ReliabilityBins
 from calbench.metrics._rounding import (
     ShiftByNorm,

@@ -7,13 +7,14 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from calbench.errors import InputError
 from calbench.metrics._absolute_sums import AbsoluteSums
+from calbench.metrics._function import MetricFunction, P
 from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._weighted import Statistic, point
 from calbench.records import Float64, Predictions, TopLabelPredictions
@@ -28,29 +29,6 @@ CONFIDENCE = "probability of the predicted class (the first of ties), float64"
 Vectorized = Callable[..., Statistic]
 # (outcomes, **options of the function) -> the metric as sums of absolute values
 ToAbsoluteSums = Callable[..., AbsoluteSums | None]
-
-P = ParamSpec("P")
-
-
-class MetricFunction(Protocol[P]):
-    """A metric of one model's answers: ``(probs, labels, *, ..., sample_weight=None) -> float``."""
-
-    __name__: str
-
-    @overload
-    def __call__(
-        self, probs: npt.ArrayLike, labels: npt.ArrayLike, /, *args: P.args, **options: P.kwargs
-    ) -> float: ...
-
-    @overload
-    def __call__(
-        self,
-        probs: npt.ArrayLike,
-        labels: npt.ArrayLike,
-        *,
-        sample_weight: npt.ArrayLike | None = None,
-        **options: object,
-    ) -> float: ...
 
 
 @dataclass(frozen=True)

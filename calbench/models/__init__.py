@@ -1,5 +1,6 @@
 """Where models come from."""
 
+from calbench.models._embedding import embedding_of
 from calbench.models._gguf import GgufHeader, read_header
 from calbench.models._named import declared, get, is_candidate, is_place, named
 from calbench.models._quiet import quiet
@@ -25,6 +26,7 @@ __all__ = [
     "GgufHeader",
     "ModelSource",
     "declared",
+    "embedding_of",
     "get",
     "has_credentials",
     "is_address",

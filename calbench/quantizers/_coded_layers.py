@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from calbench.quantizers._layers import CodedLinear
+from calbench.quantizers._layers import RoundingLinear
 from calbench.quantizers._protocol import WeightFormat
 
 Scaling = Literal["channel", "tensor"]
@@ -21,7 +21,7 @@ E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 _MX_GROUP, _NV_GROUP = 32, 16
 
 
-class Int8Linear(CodedLinear):
+class Int8Linear(RoundingLinear):
     """Symmetric 8-bit integers ``codes`` and a float32 ``scale`` per row."""
 
     codes: torch.Tensor
@@ -51,7 +51,7 @@ class Int8Linear(CodedLinear):
         return (codes * scale).to(x.dtype)
 
 
-class Fp8Linear(CodedLinear):
+class Fp8Linear(RoundingLinear):
     """8-bit floats ``codes`` and a float32 ``scale`` per row, or one for all."""
 
     codes: torch.Tensor
@@ -75,7 +75,7 @@ class Fp8Linear(CodedLinear):
         return (codes.float() * scale).to(x.dtype)
 
 
-class Mxfp4Linear(CodedLinear):
+class Mxfp4Linear(RoundingLinear):
     """4-bit floats, two to a byte, and for 32 of them the exponent of a power of two."""
 
     codes: torch.Tensor
@@ -99,7 +99,7 @@ class Mxfp4Linear(CodedLinear):
         return _scaled(_values(codes), torch.exp2(exponents), _MX_GROUP).to(x.dtype)
 
 
-class Nvfp4Linear(CodedLinear):
+class Nvfp4Linear(RoundingLinear):
     """4-bit floats, two to a byte; an E4M3 scale for 16 of them, and a float32 one for the tensor."""
 
     codes: torch.Tensor

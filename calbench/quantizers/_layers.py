@@ -83,8 +83,6 @@ class CodedLinear(DequantizedLinear):
         All that the weight is stored in. A buffer ``column_scale`` ``(in_features,)`` says that the
         columns were multiplied before they were rounded; inputs are divided by the same, so that
         the layer's weight is what :meth:`decode` gives, divided.
-    rounds_inputs
-        Whether :meth:`round_inputs` is applied to what the layer reads, at each call.
     """
 
     def __init__(
@@ -92,8 +90,6 @@ class CodedLinear(DequantizedLinear):
         layer: nn.Module,
         format: WeightFormat,  # noqa: A002 (the field's name)
         tensors: Mapping[str, torch.Tensor],
-        *,
-        rounds_inputs: bool = False,
     ) -> None:
         shape: Any = layer
         super().__init__(
@@ -104,7 +100,6 @@ class CodedLinear(DequantizedLinear):
             bias=shape.bias,
         )
         self.format = format
-        self.rounds_inputs = rounds_inputs
         for name, tensor in tensors.items():
             self.register_buffer(name, tensor.contiguous())
 
@@ -118,9 +113,32 @@ class CodedLinear(DequantizedLinear):
         scale: torch.Tensor | None = self._buffers.get("column_scale")
         return weight if scale is None else weight / scale
 
+
+class RoundingLinear(CodedLinear):
+    """A coded layer whose format has a rule for inputs too.
+
+    Parameters
+    ----------
+    layer, format, tensors
+        As for :class:`CodedLinear`.
+    rounds_inputs
+        Whether :meth:`round_inputs` is applied to what the layer reads, at each call.
+    """
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        format: WeightFormat,  # noqa: A002 (the field's name)
+        tensors: Mapping[str, torch.Tensor],
+        *,
+        rounds_inputs: bool,
+    ) -> None:
+        super().__init__(layer, format, tensors)
+        self.rounds_inputs = rounds_inputs
+
+    @abstractmethod
     def round_inputs(self, x: torch.Tensor) -> torch.Tensor:
         """Round inputs ``(..., in_features)``, each token by itself."""
-        raise NotImplementedError(f"{type(self).__name__} does not round its inputs")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Compute the layer's output, in the input's type."""

@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from calbench.errors import InputError, QuantizationError
+from calbench.models import embedding_of
 from calbench.registry import unknown
 
 if TYPE_CHECKING:
@@ -226,8 +227,7 @@ def _inside(name: str, parent: str) -> bool:
 
 
 def _is_tied(model: nn.Module, layer: nn.Linear) -> bool:
-    embedding = getattr(model, "get_input_embeddings", lambda: None)()
-    return embedding is not None and getattr(embedding, "weight", None) is layer.weight
+    return getattr(embedding_of(model), "weight", None) is layer.weight
 
 
 def _without_heads(model: nn.Module, layers: dict[str, nn.Linear]) -> set[str]:

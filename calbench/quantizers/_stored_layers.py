@@ -9,7 +9,7 @@ import torch
 
 from calbench.errors import InputError
 from calbench.quantizers._availability import backend
-from calbench.quantizers._layers import CodedLinear
+from calbench.quantizers._layers import CodedLinear, RoundingLinear
 from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._vllm_folders import format_of_scheme
 
@@ -17,7 +17,7 @@ from calbench.quantizers._vllm_folders import format_of_scheme
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 
 
-class CompressedLinear(CodedLinear):
+class CompressedLinear(RoundingLinear):
     """A layer of compressed-tensors, decoded and its inputs rounded by that package.
 
     Parameters
@@ -62,7 +62,7 @@ class CompressedLinear(CodedLinear):
         return rounded.to(x.dtype)
 
 
-class SquareFp8Linear(CodedLinear):
+class SquareFp8Linear(RoundingLinear):
     """E4M3 weights and a float32 scale for each square; inputs in E4M3 too, by 128 columns of a token."""
 
     qweight: torch.Tensor

@@ -16,8 +16,9 @@ from calbench.records._arrays import (
 )
 from calbench.records._columns import ColumnFile, joined, open_columns, parts_of
 from calbench.records._content import Kind, head_of, kind_of_content, reading
+from calbench.records._joining import one_record
 from calbench.records._names import ColumnNames, ConfidenceKind
-from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions, one_record
+from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
 from calbench.records._reading import kind_of, read_record, record_of, text_columns
 from calbench.records._rows import labels_of
 from calbench.records._spellings import cells

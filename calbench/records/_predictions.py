@@ -329,37 +329,6 @@ AnyRecord = Predictions | TopLabelPredictions
 _Record = TypeVar("_Record", Predictions, TopLabelPredictions)
 
 
-def one_record(parts: Sequence[AnyRecord]) -> AnyRecord:
-    """Return records of different items of one task as one, with the first one's metadata.
-
-    Raises
-    ------
-    InputError
-        They are not of one kind, an item is in two of them, or they name clusters.
-    """
-    first = parts[0]
-    if any(part.cluster_ids is not None for part in parts):
-        raise InputError("records that name clusters are not joined; ask all items of a cluster at once")
-    ids = np.concatenate([part.item_ids for part in parts])
-    if isinstance(first, Predictions):
-        vectors = [part for part in parts if isinstance(part, Predictions)]
-        if len(vectors) == len(parts):
-            width = max(part.n_classes for part in vectors)
-            logits = np.full((len(ids), width), -np.inf, dtype=np.float32)
-            start = 0
-            for part in vectors:
-                logits[start : start + len(part), : part.n_classes] = part.logits
-                start += len(part)
-            return Predictions(ids, logits, np.concatenate([p.labels for p in vectors]), first.metadata)
-    tops = [part for part in parts if isinstance(part, TopLabelPredictions)]
-    if len(tops) != len(parts):
-        raise InputError("some records hold class vectors and others the top answer only; ask all in one way")
-    confidences, correct = (
-        np.concatenate([getattr(part, name) for part in tops]) for name in ("confidences", "correct")
-    )
-    return TopLabelPredictions(ids, confidences, correct, first.metadata)
-
-
 def _taken(record: _Record, item_ids: Iterable[object]) -> _Record:
     """Return rows of a record; what was checked once is not checked again."""
     rows = _rows(record.item_ids, checked_ids(item_ids))

@@ -28,6 +28,7 @@ from calbench.runs._runner import (
     Silence,
     Span,
 )
+from calbench.runs.executors import Failure, Job, RayExecutor, jobs_of, run_job
 
 __all__ = [
     "ALL_ITEMS",
@@ -41,12 +42,15 @@ __all__ = [
     "Availability",
     "Cell",
     "CellLook",
+    "Failure",
     "Grid",
     "ImportedRunner",
     "InferenceRun",
+    "Job",
     "Measured",
     "Profile",
     "Progress",
+    "RayExecutor",
     "ResultCache",
     "Runner",
     "Selection",
@@ -60,10 +64,12 @@ __all__ = [
     "division",
     "estimate_text",
     "grid_of",
+    "jobs_of",
     "n_near_duplicates",
     "quantizer_order",
     "read_records",
     "reference_of",
+    "run_job",
     "served_estimate",
     "unreported",
 ]

@@ -6,7 +6,6 @@ import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Protocol
 
 from calbench import devices, models, quantizers, tasks
@@ -22,12 +21,13 @@ from calbench.gates import (
     transfer_between,
 )
 from calbench.models import ModelSource
-from calbench.quantizers import QuantizationSamples, QuantizedModel, Quantizer, installed_versions
+from calbench.quantizers import QuantizedModel, Quantizer, installed_versions
 from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import Cell, Profile
 from calbench.runs._declarations import REFERENCE
 from calbench.runs._inference_run import InferenceRun, Reported, described, noisy, similar, unreported
+from calbench.runs._opened_model import OpenedModel
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
@@ -36,7 +36,6 @@ from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
 N_PROBE = 16
-MAX_SAMPLE_TOKENS = 256
 Span = tuple[int, int]  # of a task's evaluation items
 
 
@@ -134,7 +133,7 @@ class Runner:
     replay: bool = False
     most_items: int | None = None
     _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
-    _sources: dict[str, _OpenSource] = field(default_factory=dict, repr=False)
+    _sources: dict[str, OpenedModel] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str, Span | None], StoredPredictions | CalbenchError] = field(
         default_factory=dict, repr=False
     )
@@ -256,7 +255,7 @@ class Runner:
                     if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
                         self._score(self.source(model), quantizer, name, build, runtime, span)
 
-    def _load(self, source: _OpenSource, quantizer: Quantizer, task: str) -> QuantizedModel:
+    def _load(self, source: OpenedModel, quantizer: Quantizer, task: str) -> QuantizedModel:
         work = "load" if quantizer.id == REFERENCE else "quantize and prove"
         with self.progress.step(f"{source.model.id} × {quantizer.id}: {work}"):
             probe = source.tokens(tasks.get(source.model.quantization_task or task), N_PROBE)
@@ -271,7 +270,7 @@ class Runner:
 
     def _score(
         self,
-        source: _OpenSource,
+        source: OpenedModel,
         quantizer: str,
         name: str,
         loaded: Reported,
@@ -315,7 +314,7 @@ class Runner:
             "versions": installed_versions(("torch", "transformers", "tokenizers")),
         }
 
-    def _made(self, source: _OpenSource, quantizer: str, task: str) -> dict[str, Any]:
+    def _made(self, source: OpenedModel, quantizer: str, task: str) -> dict[str, Any]:
         method = quantizers.get(quantizer)
         samples = source.samples(task) if method.n_samples else None
         return quantizers.identity(method, source.model, samples=samples, seed=QUANTIZATION_SEED)
@@ -379,10 +378,10 @@ class Runner:
         """Return a runner that asks as much as another profile says, of what it is asked about alone."""
         return replace(self, profile=profile, planned=(), _records={}, _splits={})
 
-    def source(self, model: str) -> _OpenSource:
+    def source(self, model: str) -> OpenedModel:
         """Return a model's resolved source, opened once."""
         if model not in self._sources:
-            self._sources[model] = _OpenSource(models.get(model).resolve(), self.store)
+            self._sources[model] = OpenedModel(models.get(model).resolve(), self.store)
         return self._sources[model]
 
 
@@ -391,60 +390,3 @@ def _request_identity(source: ModelSource, task: Task) -> dict[str, Any]:
     if isinstance(task, Generation) and source.end_tokens:
         return {**request, "end_tokens": list(source.end_tokens)}
     return request
-
-
-@dataclass(eq=False)
-class _OpenSource:
-    """A resolved model source, with what is read from it at most once."""
-
-    model: ModelSource
-    store: Store
-    _samples: dict[str, QuantizationSamples] = field(default_factory=dict)
-
-    @cached_property
-    def tokenizer(self) -> Any:
-        return self.model.load_tokenizer()
-
-    def samples(self, asked: str) -> QuantizationSamples:
-        """What quantizers may read: the quantization part of the task that the model names, or is asked."""
-        name = self.model.quantization_task or asked
-        if name not in self._samples:
-            self._samples[name] = self._samples_of(tasks.get(name))
-        return self._samples[name]
-
-    def _samples_of(self, task: Task) -> QuantizationSamples:
-        texts = self._texts(task, task.partition.quantization)
-        max_length = min(MAX_SAMPLE_TOKENS, self.model.max_length)
-        identity = {
-            "samples": texts,
-            "max_length": max_length,
-            "tokenizer": self.model.tokenizer_hash,
-            "versions": installed_versions(("transformers", "tokenizers")),
-        }
-
-        def tokenize() -> list[list[int]]:
-            return [
-                list(row)
-                for row in QuantizationSamples.from_texts(
-                    self.tokenizer, texts, max_length=max_length
-                ).token_ids
-            ]
-
-        # Kept, so that a run which loads no model need not import a tokenizer either.
-        rows = self.store.remember(identity, tokenize)
-        return QuantizationSamples(tuple(tuple(row) for row in rows))
-
-    def tokens(self, task: Task, n_texts: int) -> list[list[int]]:
-        """Tokens of a task's first quantization samples, as the model would be shown them.
-
-        A task without such samples gives its first evaluation items: a quantizer reads none of these.
-        """
-        items = (task.partition.quantization or task.partition.evaluation)[:n_texts]
-        rows: list[list[int]] = self.tokenizer(
-            self._texts(task, items), truncation=True, max_length=self.model.max_length
-        )["input_ids"]
-        return rows
-
-    def _texts(self, task: Task, items: Sequence[LabelledItem]) -> list[str]:
-        request = task.request(self.model)
-        return [request.sample(item) for item in items]

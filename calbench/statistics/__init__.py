@@ -8,17 +8,16 @@ from calbench.statistics._alarms import (
     expected_false_alarms,
     survivors,
 )
+from calbench.statistics._bootstrap import bootstrap
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
 from calbench.statistics._design import Design
 from calbench.statistics._gate import Change, Outcome, change, check_same_items, outcome_of
+from calbench.statistics._interval_formulas import check_level, percentile_interval
 from calbench.statistics._intervals import (
     Estimate,
     Resampled,
-    bootstrap,
-    check_level,
     difference,
     own_bounds,
-    percentile_interval,
     relative_bounds,
     resample,
 )

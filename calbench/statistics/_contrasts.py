@@ -19,16 +19,8 @@ import numpy as np
 from calbench.errors import InputError
 from calbench.records import Float64
 from calbench.statistics._bounds import Bounds, resampled_bounds, upper_bound
-from calbench.statistics._intervals import (
-    Estimate,
-    Resampled,
-    check_level,
-    check_paired,
-    difference,
-    difference_bounds,
-    holding,
-    sampled_interval,
-)
+from calbench.statistics._interval_formulas import check_level, holding, sampled_interval
+from calbench.statistics._intervals import Estimate, Resampled, check_paired, difference, difference_bounds
 from calbench.statistics._unit_sums import UnitSums
 
 Terms = Sequence[tuple[float, Resampled]]

@@ -14,12 +14,12 @@ from calbench.errors import InputError
 from calbench.metrics import Metric
 from calbench.records import AnyRecord, Predictions
 from calbench.statistics._design import FEWEST_CLUSTERS
+from calbench.statistics._interval_formulas import holding
 from calbench.statistics._intervals import (
     Resampled,
     as_compared,
     check_paired,
     difference_bounds,
-    holding,
     own_bounds,
     relative_bounds,
 )

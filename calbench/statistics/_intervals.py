@@ -9,19 +9,25 @@ from functools import cached_property, partial
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
-from scipy.special import ndtr, ndtri
 
 from calbench.errors import InputError
 from calbench.metrics import AbsoluteSums, Metric, Outcomes, Statistic, evaluate_together, get, unweighted
-from calbench.records import Float64, Predictions, TopLabelPredictions
-from calbench.statistics._blocks import block_values, too_many
+from calbench.records import Float64
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
 from calbench.statistics._design import Design
-from calbench.statistics._resamples import Resamples, resamples_of
+from calbench.statistics._interval_formulas import (
+    bca_interval,
+    check_level,
+    holding,
+    hull,
+    leave_one_out,
+    rate_change_interval,
+    rate_interval,
+    sampled_interval,
+    widening,
+)
+from calbench.statistics._resamples import Resamples
 from calbench.statistics._unit_sums import UnitSums
-
-_MAX_UNDEFINED = 0.05
 
 Method = Literal["percentile", "bca", "bounds"]
 
@@ -234,7 +240,7 @@ def difference_bounds(
     if not candidate.metric.rate or (same and factor == 1):
         return seen
     value = candidate.value - factor * reference.value
-    low, high = _hull(
+    low, high = hull(
         seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design)
     )
     return max(low, -factor), min(high, 1.0)
@@ -263,9 +269,7 @@ def relative_bounds(
 def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]:
     """Return bounds of one model's metric that allow for its bias."""
     check_level(level)
-    if result.n_items == 1 and result.sums is None:
-        return result.metric.range
-    if result.design.too_few:
+    if result.design.too_few or (result.n_items == 1 and result.sums is None):
         return result.metric.range
     if result.sums is not None:
         return absolute_sum_bounds(result.sums, None, level=level, design=result.design)
@@ -278,153 +282,7 @@ def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]
     seen = sampled_interval(result.values, result.design, level)
     if not result.metric.rate:
         return seen
-    return _hull(seen, rate_interval(result.value, level, _effective_size(result)))
-
-
-def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
-    predictions: Predictions | TopLabelPredictions,
-    metrics: Sequence[str | Metric] = ("ece", "nll"),
-    *,
-    n_resamples: int = 2000,
-    level: float = 0.95,
-    method: Method = "percentile",
-    rng: np.random.Generator | Resamples,
-    clusters: Iterable[object] | None = None,
-    strata: Iterable[object] | None = None,
-    sample_weight: npt.ArrayLike | None = None,
-) -> dict[str, Estimate]:
-    """Return metrics of a record with bootstrap confidence intervals.
-
-    Parameters
-    ----------
-    predictions
-        The record; the order of its rows changes nothing.
-    metrics
-        Ids, such as ``"ece[n_bins=20]"``, or metrics.
-    n_resamples
-        Number of resamples to draw, if ``rng`` is a generator. Where items times resamples exceed
-        400 million, random blocks of items are drawn instead of single ones.
-    level
-        Of confidence, between 0 and 1.
-    method
-        ``"percentile"``; ``"bca"``: bias-corrected and accelerated, second-order accurate for
-        smooth metrics, at one more evaluation per item; or ``"bounds"``: for calibration errors,
-        which noise biases upwards, so that the other two miss the truth at small n.
-    rng
-        A generator, or the :class:`Resamples` to share with other estimates.
-    clusters, strata : (n,), optional
-        The sampled unit and the fixed group of each of the record's rows, as in :meth:`Resamples.draw`.
-    sample_weight : (n,), optional
-        What each of the record's rows counts.
-
-    Returns
-    -------
-    dict
-        An :class:`Estimate` by the metrics' ids.
-
-    References
-    ----------
-    B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987).
-
-    Examples
-    --------
-    >>> record = TopLabelPredictions(range(4), [0.9, 0.8, 0.7, 0.6], [True, True, False, True])
-    >>> estimate = bootstrap(record, ["accuracy"], rng=np.random.default_rng(0))["accuracy"]
-    >>> estimate.value, estimate.interval
-    (0.75, (0.25, 1.0))
-    """
-    if isinstance(metrics, str):
-        raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
-    items = Outcomes.from_record(predictions)
-    alone = clusters is None and strata is None and sample_weight is None
-    if alone and isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
-        if method == "bca":
-            raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
-        results = _resampled_blocks(metrics, items, n_resamples, rng)
-    else:
-        if method == "bca" and not alone:
-            raise InputError("method='bca' takes no clusters, strata or weights; use 'percentile'")
-        draw = resamples_of(
-            predictions, rng, n_resamples, clusters=clusters, strata=strata, sample_weight=sample_weight
-        )
-        results = resample(metrics, items, draw)
-    return {name: result.estimate(level, method=method, items=items) for name, result in results.items()}
-
-
-def _resampled_blocks(
-    metrics: Iterable[str | Metric], items: Outcomes, n_resamples: int, rng: np.random.Generator
-) -> dict[str, Resampled]:
-    """Evaluate metrics on resampled blocks, the same ones for every metric."""
-    chosen = [get(metric) for metric in metrics]
-    statistics = {metric.id: metric.weighted(items) for metric in chosen}
-    values = block_values(statistics, len(items), n_resamples=n_resamples, rng=rng)
-    return {
-        metric.id: Resampled(
-            metric,
-            unweighted(statistics[metric.id], len(items)),
-            partial(values.__getitem__, metric.id),
-            len(items),
-            n_resamples,
-            Design(len(items)),
-            metric.absolute_sums(items),
-        )
-        for metric in chosen
-    }
-
-
-def rate_interval(value: float, level: float, n_items: float) -> tuple[float, float]:
-    """Return Wilson's interval of a share: all of ten items right is no proof of 1.
-
-    References
-    ----------
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
-    """
-    z = float(ndtri((1 + level) / 2))
-    n = n_items + z**2
-    centre = (n_items * value + z**2 / 2) / n
-    half = z / n * np.sqrt(n_items * value * (1 - value) + z**2 / 4)
-    return max(float(centre - half), 0.0), min(float(centre + half), 1.0)
-
-
-def rate_change_interval(
-    value: float, differences: Float64, level: float, n_items: int, design: Design | None = None
-) -> tuple[float, float]:
-    """Return Agresti and Min's interval of a paired difference of shares: half an item in each cell.
-
-    One share may have been multiplied by a factor before.
-
-    Parameters
-    ----------
-    value
-        The difference.
-    differences
-        On the resamples; their variance says how many items differ.
-    design
-        How they were drawn: a cluster counts as one item.
-
-    References
-    ----------
-    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
-    Statistics in Medicine 24 (2005).
-    """
-    z = float(ndtri((1 + level) / 2)) if design is None else design.quantile((1 + level) / 2)
-    n_items = n_items if design is None else design.n_units
-    n = n_items + 2
-    differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
-    centre = n_items * value / n
-    half = z * np.sqrt(max(differing / n - centre**2, 0.0) / n)
-    return float(centre - half), float(centre + half)
-
-
-def _hull(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
-    return min(a[0], b[0]), max(a[1], b[1])
-
-
-def holding(interval: tuple[float, float], value: float) -> tuple[float, float]:
-    """Return the interval that also holds the value itself, where that is defined."""
-    if not np.isfinite(value):
-        return interval
-    return min(interval[0], value), max(interval[1], value)
+    return hull(seen, rate_interval(result.value, level, _effective_size(result)))
 
 
 def _anything(metric: Metric, factor: float) -> tuple[float, float]:
@@ -440,98 +298,6 @@ def _effective_size(result: Resampled) -> float:
     spread = float(np.nanvar(result.values))
     alone = result.value * (1 - result.value)
     return min(alone / spread, result.n_items) if spread > 0 and alone > 0 else result.design.n_units
-
-
-def widening(design: Design, level: float) -> float:
-    """By how much an interval from resampled units must be wider: few of them vary less than they should."""
-    if design.clusters is None:
-        return 1.0
-    share = (1 + level) / 2
-    return (
-        design.quantile(share) / float(ndtri(share)) * float(np.sqrt(design.n_units / (design.n_units - 1)))
-    )
-
-
-def sampled_interval(values: Float64, design: Design, level: float) -> tuple[float, float]:
-    """Return the percentile interval; of clusters, which are few, Student's with their standard error."""
-    if design.clusters is None:
-        return percentile_interval(values, level)
-    check_level(level)
-    defined = _defined(values)
-    half = float(defined.std()) * widening(design, level) * float(ndtri((1 + level) / 2))
-    return float(defined.mean()) - half, float(defined.mean()) + half
-
-
-def percentile_interval(values: Float64, level: float = 0.95) -> tuple[float, float]:
-    """Return the central interval that holds a share ``level`` of the resampled values."""
-    tail = (1 - check_level(level)) / 2
-    defined = _defined(values)
-    if np.isinf(defined).any():  # interpolation would turn an infinite bound into NaN
-        low, high = np.quantile(defined, [tail, 1 - tail], method="nearest")
-    else:
-        low, high = np.quantile(defined, [tail, 1 - tail])
-    return float(low), float(high)
-
-
-def _defined(values: Float64) -> Float64:
-    """Leave out resamples on which the metric is not defined, if they are few."""
-    undefined = np.isnan(values)
-    if undefined.mean() > _MAX_UNDEFINED:
-        raise InputError(
-            f"the metric is not defined on {undefined.mean():.0%} of the resamples (say, they hold no wrong"
-            " answer, or none above the threshold); an interval needs more items"
-        )
-    return np.asarray(values[~undefined])
-
-
-def bca_interval(
-    value: float, values: Float64, jackknife: Float64, level: float = 0.95
-) -> tuple[float, float]:
-    """Return Efron's bias-corrected and accelerated interval.
-
-    Parameters
-    ----------
-    value
-        The estimate on all items.
-    values : (n_resamples,)
-        On the resamples.
-    jackknife : (n,)
-        With each item left out in turn.
-    """
-    tail = (1 - check_level(level)) / 2
-    defined = _defined(values)
-    below = ((defined < value).sum() + (defined == value).sum() / 2) / len(defined)
-    if not 0 < below < 1:  # all resamples on one side: nothing to correct with
-        return percentile_interval(defined, level)
-    bias = ndtri(below)
-    deviations = jackknife.mean() - jackknife
-    spread = (deviations**2).sum()
-    acceleration = (deviations**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
-    z = bias + ndtri([tail, 1 - tail])
-    low, high = np.quantile(defined, ndtr(bias + z / (1 - acceleration * z)))
-    return float(low), float(high)
-
-
-def leave_one_out(statistic: Statistic, n_items: int) -> Float64:
-    """Return the statistic with each item left out in turn, ``(n,)``."""
-    if n_items < 2:
-        raise InputError("an interval of one item cannot be accelerated; use method='percentile'")
-    step = max(1, 4_000_000 // n_items)
-
-    parts = []
-    for start in range(0, n_items, step):
-        width = min(step, n_items - start)
-        weights = np.ones((n_items, width))
-        weights[np.arange(start, start + width), np.arange(width)] = 0.0
-        parts.append(statistic(weights))
-    return np.concatenate(parts)
-
-
-def check_level(level: float) -> float:
-    """Return the level, or refuse what is not between 0 and 1."""
-    if not 0 < level < 1:
-        raise InputError(f"level={level}; use a share between 0 and 1, such as 0.95")
-    return level
 
 
 def check_paired(candidate: Resampled, reference: Resampled) -> None:

@@ -13,7 +13,8 @@ from calbench.errors import InputError
 from calbench.records import Float64
 from calbench.statistics._alarms import RESAMPLES_IN_TAIL, normal_tail
 from calbench.statistics._contrasts import SMALLEST_P, smallest_p
-from calbench.statistics._intervals import Resampled, check_level, check_paired, difference_bounds
+from calbench.statistics._interval_formulas import check_level
+from calbench.statistics._intervals import Resampled, check_paired, difference_bounds
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from calbench import models, tasks
 from calbench.gates import transfer
 from calbench.models import ModelSource
-from calbench.records import one_record
+from calbench.records import Predictions, one_record
 from calbench.runs import Cell, Profile, Runner, cell_looks
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
@@ -96,3 +97,13 @@ def test_a_look_adds_test_items_and_changes_no_fit(tmp_path):
         assert after.estimate(metric).value == expected.estimate(metric).value
     assert made.transfer(CELL).comparison.estimate("ece") == before.estimate("ece")
     assert not first.spans
+
+
+def test_what_people_gave_is_kept_when_parts_of_a_task_are_joined():
+    two = Predictions(["a", "b"], [[1, 0], [0, 2]], [0, 1], label_distribution=[[0.9, 0.1], [0.4, 0.6]])
+    three = Predictions(["c"], [[1, 0, 2]], [2], label_distribution=[[0.2, 0.3, 0.5]])
+    joined = one_record([two, three])
+    assert joined.label_distribution.tolist() == [[0.9, 0.1, 0], [0.4, 0.6, 0], [0.2, 0.3, 0.5]]
+    assert np.isneginf(joined.logits[:2, 2]).all()
+    unrated = one_record([two, Predictions(["c"], [[1, 0]], [0])])
+    assert unrated.label_distribution is None

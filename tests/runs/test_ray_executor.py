@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from calbench.errors import BackendUnavailableError
-from calbench.runs import Cell
-from calbench.runs.executors import Failure, Job, RayExecutor, jobs_of, run_job
+from calbench.runs import Cell, Failure, Job, RayExecutor, jobs_of, run_job
 from calbench.store import Store
 
 JOBS = [Job("tiny-ray", quantizer, task) for quantizer in ("fp32", "bf16") for task in ("one", "two")]
@@ -82,7 +81,7 @@ def test_a_cluster_that_loses_a_node_makes_the_same_records(declared, tmp_path, 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     # In a process of its own: this one has looked for declarations before.
     code = (
-        "from calbench.runs.executors import Job, run_job\n"
+        "from calbench.runs import Job, run_job\n"
         f"for job in {[(job.model, job.quantizer, job.task) for job in JOBS]}:\n"
         f"    print(run_job(Job(*job), store={str(tmp_path / 'alone')!r}, profile='quick'))"
     )

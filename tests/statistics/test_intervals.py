@@ -16,7 +16,7 @@ from calbench.statistics import (
     resample,
     resamples_for,
 )
-from calbench.statistics._intervals import bca_interval, leave_one_out
+from calbench.statistics._interval_formulas import bca_interval, leave_one_out
 
 EVERY = [name for name in metrics.names() if metrics.get(name).needs == "top-label"]
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from calbench.errors import InputError, QuantizationError
+from calbench.models import embedding_of
 from calbench.quantizers._layers import put
 from calbench.quantizers._samples import QuantizationSamples
 from calbench.quantizers._selection import blocks, check_group_size
@@ -164,11 +165,11 @@ def _moments(hessian: Hessian, weight: torch.Tensor) -> torch.Tensor:
 
 def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
     """Pad samples on the right, texts of like length together."""
-    try:
-        embedding: Any = model.get_input_embeddings()  # type: ignore[operator]
+    embedding = embedding_of(model)
+    if embedding is None:  # any number will do
+        embedding, vocabulary = model, 1 << 31
+    else:
         vocabulary = int(embedding.num_embeddings)
-    except NotImplementedError:  # CANINE reads characters and hashes them: any number will do
-        embedding, vocabulary = next(model.modules()), 1 << 31
     rows = sorted(samples.token_ids, key=len)
     largest = max(map(max, rows))
     if largest >= vocabulary:
