@@ -6,23 +6,18 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from calbench.errors import InputError, ServerError
 from calbench.runtimes._chat import BIAS, INSTRUCTION, TOP, ChatServer
 from calbench.runtimes._http import RefusedError
-from calbench.runtimes._self_test import SAME, SUM, TEXTS, Check, Outcome, SelfTest, in_turn
+from calbench.runtimes._self_test import SAME, SUM, TEXTS, Outcome, SelfTest, UnderWay, in_turn
 
 
 @dataclass(eq=False)
-class _Test:
+class _Test(UnderWay):
     server: ChatServer
-    checks: list[Check] = field(default_factory=list)
-    noise: float = 0.0
-
-    def note(self, name: str, outcome: Outcome, what: str) -> None:
-        self.checks.append(Check(name, outcome, what))
 
 
 def chat_tested(server: ChatServer, facts: Mapping[str, Any]) -> tuple[ChatServer, SelfTest]:

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from calbench.errors import InputError, ServerError
 from calbench.runtimes._http import UnreachableError
@@ -70,17 +70,22 @@ class SelfTest:
         }
 
 
-@dataclass(eq=False)
-class _Test:
-    """A self-test under way."""
+@dataclass(eq=False, kw_only=True)
+class UnderWay:
+    """What a self-test found so far, and by how much repeats differed."""
 
-    server: OpenAIServer | LlamaServer
-    tokenizer: Any
     checks: list[Check] = field(default_factory=list)
     noise: float = 0.0
 
     def note(self, name: str, outcome: Outcome, what: str) -> None:
+        """Keep what one step found."""
         self.checks.append(Check(name, outcome, what))
+
+
+@dataclass(eq=False)
+class _Test(UnderWay):
+    server: OpenAIServer | LlamaServer
+    tokenizer: Any
 
     def prompts(self) -> list[list[int]]:
         rows: list[list[int]] = self.tokenizer(list(TEXTS))["input_ids"]
@@ -118,13 +123,7 @@ def tested(
     return test.server, SelfTest(tuple(test.checks), {**facts, **how}, test.noise)
 
 
-class _UnderWay(Protocol):
-    checks: list[Check]
-
-    def note(self, name: str, outcome: Outcome, what: str) -> None: ...
-
-
-Tested = TypeVar("Tested", bound=_UnderWay)
+Tested = TypeVar("Tested", bound=UnderWay)
 
 
 def in_turn(test: Tested, steps: Iterable[tuple[str, Callable[[Tested], None]]]) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from calbench.errors import ServerError
 from calbench.runtimes._http import UnreachableError
-from calbench.runtimes._self_test import SAME, Check, Outcome, SelfTest, in_turn
+from calbench.runtimes._self_test import SAME, Outcome, SelfTest, UnderWay, in_turn
 from calbench.runtimes._systemone import SystemOneServer, probs_of
 
 _STATE = "Customer: my card was charged twice for one order, and I want one payment back by Friday."
@@ -29,13 +29,8 @@ _QUESTIONS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(eq=False)
-class _Test:
+class _Test(UnderWay):
     server: SystemOneServer
-    checks: list[Check] = field(default_factory=list)
-    noise: float = 0.0
-
-    def note(self, name: str, outcome: Outcome, what: str) -> None:
-        self.checks.append(Check(name, outcome, what))
 
     @property
     def kinds(self) -> list[str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.tasks._chat import Chat, ChatSetting, chat_of
-from calbench.tasks._items import Dataset, Item, LabelledItem, Partition, filled
+from calbench.tasks._items import HoldsItems, Item, LabelledItem, filled
 
 
 @dataclass(frozen=True)
-class SequenceClassification:
+class SequenceClassification(HoldsItems):
     """A task whose items are texts and whose answers are classes.
 
     A model with a classification head answers with that head. A causal language model is shown
@@ -65,15 +64,10 @@ class SequenceClassification:
         """Accuracy of guessing."""
         return 1 / len(self.classes)
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The items, checked and deduplicated."""
-        return Dataset.of(self.load(), len(self.classes), source=f"task {self.id!r}")
-
-    @cached_property
-    def partition(self) -> Partition:
-        """The items' disjoint parts."""
-        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
+    @property
+    def n_answers(self) -> int:
+        """See :class:`~calbench.tasks._items.HoldsItems`."""
+        return len(self.classes)
 
     def request(self, source: ModelSource) -> ClassificationRequest:
         """Return how this model is asked.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
-from calbench.tasks._items import Dataset, Item, LabelledItem, Partition
+from calbench.tasks._items import HoldsItems, Item, LabelledItem
 
 Kind = Literal["choice", "score", "noul"]
 Order = Literal["given", "reversed", "shuffled"]
@@ -22,7 +21,7 @@ MAX_LEVELS = 10
 
 
 @dataclass(frozen=True)
-class Decision:
+class Decision(HoldsItems):
     """A task whose items are states, and whose answers a decision server gives as class probabilities.
 
     Parameters
@@ -86,15 +85,10 @@ class Decision:
         """Accuracy of guessing."""
         return 1 / len(self.classes)
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The states, checked and deduplicated."""
-        return Dataset.of(self.load(), len(self.classes), source=f"task {self.id!r}")
-
-    @cached_property
-    def partition(self) -> Partition:
-        """The states' disjoint parts."""
-        return self.dataset.partition(n_training=0, n_quantization=self.n_quantization)
+    @property
+    def n_answers(self) -> int:
+        """See :class:`~calbench.tasks._items.HoldsItems`."""
+        return len(self.classes)
 
     def request(self, source: ModelSource) -> DecisionRequest:
         """Return how the model is asked; raises :class:`UnanswerableError` if it is no decision server."""

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.tasks._chat import Chat, ChatSetting, chat_of
-from calbench.tasks._items import Dataset, LabelledItem, Partition
+from calbench.tasks._items import HoldsItems, LabelledItem
 
 Confidence = Literal["sequence", "p-true", "self-reported"]
 
@@ -54,7 +54,7 @@ class OpenQuestion:
 
 
 @dataclass(frozen=True)
-class Generation:
+class Generation(HoldsItems):
     """A task whose items are open questions, for causal language models.
 
     Parameters
@@ -100,15 +100,15 @@ class Generation:
         if self.n_shots < 0 or self.max_new_tokens < 1:
             raise InputError(f"task {self.id!r}: n_shots must be 0 or more and max_new_tokens 1 or more")
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The questions, checked and deduplicated."""
-        return Dataset.of(self.load(), 1, source=f"task {self.id!r}")
+    @property
+    def n_answers(self) -> int:
+        """See :class:`~calbench.tasks._items.HoldsItems`."""
+        return 1
 
-    @cached_property
-    def partition(self) -> Partition:
-        """The questions' disjoint parts; answered examples are not asked."""
-        return self.dataset.partition(n_training=self.n_shots, n_quantization=self.n_quantization)
+    @property
+    def n_training(self) -> int:
+        """How many questions are shown as answered."""
+        return self.n_shots
 
     @cached_property
     def chance(self) -> float:

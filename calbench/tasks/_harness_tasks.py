@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -78,10 +78,10 @@ class HarnessGeneration(Generation):
     chat: bool = False
     multiturn: bool = True
 
-    @cached_property
-    def partition(self) -> Any:
-        """The questions' disjoint parts; examples come from the harness's own split."""
-        return self.dataset.partition(n_training=0, n_quantization=self.n_quantization)
+    @property
+    def n_training(self) -> int:
+        """None: examples come from the harness's own split."""
+        return 0
 
     def metrics(self, items: Sequence[LabelledItem], answers: Sequence[str]) -> dict[str, float]:
         """Return the harness's own metrics of the answers, after the first of its filters."""

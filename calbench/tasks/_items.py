@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol, TypeVar
@@ -202,6 +203,34 @@ class Partition:
     training: tuple[LabelledItem, ...]
     quantization: tuple[LabelledItem, ...]
     evaluation: tuple[LabelledItem, ...]
+
+
+class HoldsItems(ABC):
+    """What all kinds of tasks share: items that are loaded when they are first needed, and their parts."""
+
+    id: str
+    load: Callable[[], Sequence[LabelledItem]]
+    n_quantization: int
+
+    @property
+    @abstractmethod
+    def n_answers(self) -> int:
+        """How many classes or options an item may have; a label is below that."""
+
+    @property
+    def n_training(self) -> int:
+        """How many items are set aside to be trained on, or to be shown as answered."""
+        return 0
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The items, checked and deduplicated."""
+        return Dataset.of(self.load(), self.n_answers, source=f"task {self.id!r}")
+
+    @cached_property
+    def partition(self) -> Partition:
+        """The items' disjoint parts."""
+        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
 
 
 def clusters_of(items: Sequence[LabelledItem]) -> dict[str, str] | None:

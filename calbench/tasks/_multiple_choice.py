@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from calbench.errors import InputError, UnanswerableError
 from calbench.models import ModelSource
 from calbench.tasks._chat import Chat, ChatSetting, chat_of
-from calbench.tasks._items import Dataset, LabelledItem, Partition, filled, normalized
+from calbench.tasks._items import HoldsItems, LabelledItem, filled, normalized
 
 Rule = Literal["letter", "sum", "mean-per-token", "mean-per-byte"]
 Overlong = Literal["truncate", "refuse"]
@@ -57,7 +57,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class MultipleChoice:
+class MultipleChoice(HoldsItems):
     """A task whose items are questions with options, for causal language models.
 
     Parameters
@@ -119,20 +119,15 @@ class MultipleChoice:
         if self.n_shots < 0:
             raise InputError(f"task {self.id!r}: n_shots is {self.n_shots}; give 0 or more")
 
-    @cached_property
-    def dataset(self) -> Dataset:
-        """The questions, checked and deduplicated."""
-        return Dataset.of(self.load(), len(LETTERS), source=f"task {self.id!r}")
+    @property
+    def n_answers(self) -> int:
+        """See :class:`~calbench.tasks._items.HoldsItems`."""
+        return len(LETTERS)
 
     @property
     def n_training(self) -> int:
         """How many questions are set aside to be shown as answered."""
         return self.n_shots if self.load_shots is None else 0
-
-    @cached_property
-    def partition(self) -> Partition:
-        """The questions' disjoint parts; answered examples are not asked."""
-        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
