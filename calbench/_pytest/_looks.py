@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
-from calbench.gates import Comparison, Requirement
+from calbench.gates import OUT_OF_ITEMS, Comparison, Requirement
 from calbench.pytest_options import flag_of
 from calbench.runs import CellLook, ImportedRunner, cell_looks
 from calbench.statistics import Look
@@ -68,7 +68,7 @@ class CellLooks:
         """See :class:`calbench.gates.Looks`."""
         there, most = self.taken[-1].there, self.planned[-1].n
         if most >= there:
-            return f"out of items: the task has {there:,} test items, and all were asked"
+            return f"{OUT_OF_ITEMS}: the task has {there:,} test items, and all were asked"
         return f"{there:,} test items are there: {flag_of('items')}=N or =all asks more of them"
 
     @cached_property

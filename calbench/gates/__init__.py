@@ -19,7 +19,7 @@ from calbench.gates._fitted_split import (
     split_items,
     takes_confidences,
 )
-from calbench.gates._looks import Looks
+from calbench.gates._looks import OUT_OF_ITEMS, Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
 from calbench.gates._transfer import (
@@ -36,6 +36,7 @@ __all__ = [
     "CALIBRATION_SHARE",
     "MARGIN",
     "NOTHING",
+    "OUT_OF_ITEMS",
     "SEED",
     "TRANSFER_ARMS",
     "TRANSFER_CONTRASTS",

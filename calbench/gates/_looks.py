@@ -19,6 +19,9 @@ from calbench.statistics import Look, sequential_p_value
 if TYPE_CHECKING:
     from calbench.gates._comparison import Comparison
 
+# How the reason begins where a task has no further items.
+OUT_OF_ITEMS = "out of items"
+
 
 class Looks(Protocol):
     """Gives a comparison of the same arms on more and more items."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calbench.escaping import printable
+from calbench.gates import OUT_OF_ITEMS
 
 _PAIRS = (("transferred", "calibrated_reference"), ("candidate", "reference"), ("transferred", "baseline"))
 _ALONE = ("at_most", "at_least")
@@ -99,7 +100,11 @@ class Judged:
             return "more items, or another limit"
         if needed > MAX_ITEMS:
             return "no number of items in reach; choose another limit"
-        return f"about {needed:,} items would decide it"
+        stopped = str(self.gate.get("stopped") or "")
+        if stopped.startswith(OUT_OF_ITEMS):
+            return f"{OUT_OF_ITEMS}; about {needed:,} would decide it"
+        more = " (--calbench-items=all asks more)" if "--calbench-items" in stopped else ""
+        return f"about {needed:,} items would decide it{more}"
 
 
 def judged(

@@ -68,7 +68,8 @@ def markdown(rows: Sequence[Row]) -> str:
         " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
         " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
         " quantizer, and between which ranks comparisons with each other one leave it. `verdict` is the"
-        " worst outcome of all gates of the cell, whatever their metric.",
+        " worst outcome of all gates of the cell, whatever their metric, and n the test items that undecided"
+        " ones went on to ask; the numbers beside it are those of the items that every cell was asked.",
         "",
     ]
     for (model, task), group in _by_model_and_task(rows):
@@ -213,7 +214,9 @@ def verdict_text(row: Row) -> str:
     accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
     broken = "; ".join(each.figure() for each in judged([row]) if each.outcome == "fail")
     said = f"fail: {markdown_text(broken)}" if broken else verdict(row)
-    return " ".join(filter(None, (said, accepted, _HURTS[hurts(row)])))
+    most = max((gate["n"] for gate in row["gates"]), default=0)
+    further = f"at n = {most:,}" if most > row["n_test"] else ""
+    return " ".join(filter(None, (said, further, accepted, _HURTS[hurts(row)])))
 
 
 def _title(metric: str) -> str:
