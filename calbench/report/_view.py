@@ -43,7 +43,7 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ranking(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Return one ranking without what stands in ``leaderboard.md`` only: every pair, and tasks as a sample."""
+    """Return a ranking without what only ``leaderboard.md`` and ``results.json`` hold."""
     kept = ("id", "rank", "interval", "first", "value", "wins", "ties", "losses", "ece", "accuracy")
     rows = {
         metric: [{name: _number(row[name]) for name in kept} for row in ranked]

@@ -53,7 +53,7 @@ def write_page(folder, n_calibrators):
 
 
 def ranked(names):
-    """Return a ranking by NLL, as results hold it, in which each of the names shares its rank with the next."""
+    """Return a ranking by NLL, as results hold it, in which each name may change places with the next."""
     counts = {"first": 0.0, "wins": 3, "ties": 20, "losses": 7, "ece": 0.05, "accuracy": 0.8}
     rows = [
         {"id": name, "rank": i, "interval": [i, min(i + 1, len(names))], "value": 0.3 + i / 100, **counts}
