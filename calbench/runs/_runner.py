@@ -36,7 +36,9 @@ from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
 N_PROBE = 16
-Span = tuple[int, int]  # of a task's evaluation items
+Span = (
+    tuple[int, int] | tuple[int, int, int]
+)  # of a task's evaluation items: from, before, and every how many
 
 
 class Advance(Protocol):
