@@ -128,8 +128,8 @@ def _judged(
             parts.setdefault(_task_of(item), []).append(item)
     n_tasks = len(parts) - 1
     for task, items in parts.items():
-        sides = (record.take(items) for record in (both.reference, both.candidate))
-        compared = gates.compare(*sides, n_resamples=n_resamples, seed=seed)
+        reference, candidate = both.reference.take(items), both.candidate.take(items)
+        compared = gates.compare(reference, candidate, n_resamples=n_resamples, seed=seed)
         level = 1 - (1 - compared.level) / n_tasks if task else compared.level
         for name, limit in limits.items():
             yield Judged(task, compared.decide(name, level=level, **limit))  # type: ignore[arg-type]
