@@ -36,9 +36,8 @@ from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
 N_PROBE = 16
-Span = (
-    tuple[int, int] | tuple[int, int, int]
-)  # of a task's evaluation items: from, before, and every how many
+Span = tuple[int, int]  # of a task's evaluation items: from, and before
+Part = Span | tuple[int, int, int]  # or every how many of them
 
 
 class Advance(Protocol):

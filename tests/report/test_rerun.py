@@ -56,8 +56,10 @@ def test_predictions_that_the_model_never_made_differ(stored):
 
 
 def test_what_is_within_the_noise_of_batches_is_the_same(stored):
-    noisy = {**stored.record.provenance, "noise_floor": 0.001}
-    assert [f.state for f in rerun(stored.folder, kept_instead(stored, 0.003), 5)] == ["differs"]
+    """In float32; arithmetic that rounds activations may be off by a step."""
+    plain = {**stored.record.provenance, "quantization": {"kernel": "torch linear, float32 compute"}}
+    noisy = {**plain, "noise_floor": 0.001}
+    assert [f.state for f in rerun(stored.folder, kept_instead(stored, 0.003, plain), 5)] == ["differs"]
     other = stored.folder / "other"
     other.rename(stored.folder / "first")
     assert [f.state for f in rerun(stored.folder, kept_instead(stored, 0.003, noisy), 5)] == ["same"]
