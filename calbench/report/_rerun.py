@@ -28,8 +28,8 @@ def rerun(folder: Path, store: Store, n_items: int, *, progress: Progress | None
 
     Each model is loaded, and quantized, anew. Its identity must be that of the record but for which items
     were asked, its answers the same, and its logits within the tolerance: four times the record's noise
-    floor (how far batches move a logit), or 1e-4 of the largest logit where that is more; 1e-2 of it where the
-    kernel does not compute in float32, since a rounding step is taken or not.
+    floor (how far batches move a logit), or 1e-4 of the largest logit where that is more; 1e-2 of it where
+    the kernel does not compute in float32, since a rounding step is taken or not.
 
     Parameters
     ----------
