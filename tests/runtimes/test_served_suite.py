@@ -16,7 +16,6 @@ pytest.importorskip("torch", reason="models need torch")
 pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
 
 from calbench.runtimes import LlamaOptions, serving
-from tests.runtimes.test_systemone import servers  # noqa: F401 (a fixture)
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
@@ -82,24 +81,20 @@ options = { billing = "Invoices and refunds", tech = "Errors of the app", other 
 """
 
 
-def test_a_decision_model_is_judged_by_the_suite(servers, tmp_path):  # noqa: F811
+def test_a_decision_model_is_judged_by_the_suite(servers, tmp_path):
     rows = [
         f"Ticket {n}: my card was charged {n} times.,{('billing', 'tech', 'other')[n % 3]}"
         for n in range(400)
     ]
     (tmp_path / "tickets.csv").write_text("\n".join(["text,team", *rows]))
+    clean, moved = (f"{servers[fault]}/v1/systemone#mock" for fault in ("", "order-leaks"))
     results, output = judged(
         tmp_path,
-        f'[models.triage-model]\nserved.bf16 = "{servers[""]}/v1/systemone#mock"\nserved.q4 ='
-        f' "{servers["order-leaks"]}/v1/systemone#mock"\nreference = "bf16"\ndefault_tasks = ["triage"]\n{TRIAGE}',
+        f'[models.triage-model]\nserved.bf16 = "{clean}"\nserved.q4 = "{moved}"\nreference = "bf16"\n'
+        f'default_tasks = ["triage"]\n{TRIAGE}',
     )
-    by_order = {
-        gate["comparison"]: gate["outcome"]
-        for gate in results["comparisons"]
-        for gate in gate.get("gates", [gate])
-    }
-    assert len(by_order) == 2, output
     assert {row["quantizer"] for row in results["cells"]} == {"bf16", "q4"}, output
+    assert "6 passed" in output, output  # two of them compare orders of options
 
 
 def test_the_commands_of_the_documentation_run(llama, tmp_path):
