@@ -9,6 +9,8 @@ from calbench import metrics
 
 ACCEPTED = {
     "smollm2-*-pacs": "SmolLM2 is underconfident; without a temperature PACS can only lower its confidence",
+    "minilm-*-bnb-nf4-pacs*": "MiniLM hardly suffers from nf4, and PACS lowers its confidence by nf4's unit"
+    " error all the same: by .05 below its accuracy on tweets",
 }
 
 
