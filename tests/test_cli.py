@@ -96,6 +96,41 @@ def test_compare_prints_a_table_for_a_pull_request(run, files):
     assert code == 0
 
 
+@pytest.fixture
+def by_task(tmp_path):
+    """Two records of which only the items of task ``b`` got worse."""
+    paths = []
+    ids = [f"{'a' if n < 300 else 'b'}/{n}" for n in range(600)]
+    for name, scale in (("fp32", 1.0), ("int4", 4.0)):
+        scales = np.where(np.arange(600) < 300, 1.0, scale)[:, None]
+        paths.append(tmp_path / f"{name}.parquet")
+        Predictions(ids, scales * TRUE, LABELS).write(paths[-1])
+    return paths
+
+
+def test_compare_gates_each_task_besides(run, by_task):
+    options = ("--metric", "nll,brier", "--by", "task", "--margin", "0.02")
+    code, out, _ = run("compare", *by_task, *options, "--json")
+    found = {(gate["task"], gate["metric"]): gate for gate in json.loads(out)["gates"]}
+    assert code == 1
+    assert [found[place]["outcome"] for place in (("", "nll"), ("a", "nll"), ("b", "nll"))] == [
+        "fail",
+        "pass",
+        "fail",
+    ]
+    assert (found["a", "brier"]["n"], found["", "brier"]["n"]) == (300, 600)
+    assert found["a", "nll"]["level"] == pytest.approx(0.975)  # two tasks share one false alarm
+    _, out, _ = run("compare", *by_task, *options)
+    assert "\nb, at 97.50%: fail: nll reference" in out
+    _, out, _ = run("compare", *by_task, *options, "--markdown")
+    assert [row.split("|")[1].strip() for row in out.splitlines()[2:]] == ["all", "all", "a", "a", "b", "b"]
+
+
+def test_compare_by_task_needs_items_that_name_theirs(run, files):
+    code, _, err = run("compare", files["fp32"], files["int4"], "--by", "task")
+    assert (code, "'i0' does not name its task" in err) == (2, True)
+
+
 @pytest.mark.parametrize(("option", "code"), [((), 3), (("--inconclusive", "pass"), 0)])
 def test_compare_exits_3_when_it_cannot_tell(run, files, tmp_path, option, code):
     for name in ("fp32", "int4"):

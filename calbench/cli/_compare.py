@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +23,25 @@ from calbench.cli._options import (
     status_of,
 )
 from calbench.cli._output import print_json, say
+from calbench.errors import InputError
 
 if TYPE_CHECKING:
     from calbench.gates import Decision
+    from calbench.interchange import Paired
+
+
+class By(str, Enum):
+    """What items are compared within, besides all together."""
+
+    task = "task"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision, and the task whose items it is about; ``""`` for all of them."""
+
+    task: str
+    decision: Decision
 
 
 @app.command()
@@ -36,6 +55,9 @@ def compare(
     inconclusive: Inconclusive = Undecided.report,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
+    by: Annotated[
+        By | None, typer.Option(help="Gate each task besides: what stands before the / of an item's id.")
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a pull request.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,39 +68,44 @@ def compare(
 
     Example: calbench compare fp32.parquet int4.parquet --metric ece,nll --margin 0.02
 
-    Example: calbench compare fp16/ int4/ --metric nll --json   (folders of lm-eval samples)
+    Example: calbench compare fp16/ int4/ --metric nll --by task   (folders of lm-eval samples)
     """
     from dataclasses import asdict
 
-    from calbench import gates
+    from calbench.escaping import printable
     from calbench.metrics import get, precision_split
     from calbench.selection import split_patterns
 
     both = pair.both
-    compared = gates.compare(both.reference, both.candidate, n_resamples=n_resamples, seed=seed)
-    decisions = []
+    limits = {}
     for name in split_patterns(metric):
         worse = "decrease" if get(name).direction == "higher" else "increase"
-        limit = {f"max_{'relative_' if relative else ''}{worse}": margin}
-        decisions.append(compared.decide(name, **limit))  # type: ignore[arg-type]
+        limits[name] = {f"max_{'relative_' if relative else ''}{worse}": margin}
+    judged = list(_judged(both, limits, by, n_resamples=n_resamples, seed=seed))
     split = precision_split(both.candidate, both.reference)
     if as_json:
         print_json(
             {
                 "reference": str(pair.reference),
                 "candidate": str(pair.candidate),
-                "gates": [decision.to_plain(test="calbench compare") for decision in decisions],
+                "gates": [
+                    {**each.decision.to_plain(test="calbench compare"), **({"task": each.task} if by else {})}
+                    for each in judged
+                ],
                 "precision_split": asdict(split),
                 "only_reference": list(both.only_reference),
                 "only_candidate": list(both.only_candidate),
             }
         )
     elif markdown:
-        typer.echo(_markdown(decisions))
+        typer.echo(_markdown(judged))
     else:
         typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
-        for decision in decisions:
-            typer.echo(_line(decision))
+        for each in judged:
+            typer.echo(
+                (f"{printable(each.task)}, at {each.decision.change.level:.2%}: " if each.task else "")
+                + _line(each.decision)
+            )
         flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
         typer.echo(
             f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
@@ -86,26 +113,61 @@ def compare(
         )
         for note in both.notes:
             say(f"note: {note}")
-    raise typer.Exit(status_of((d.outcome for d in decisions), inconclusive))
+    raise typer.Exit(status_of((each.decision.outcome for each in judged), inconclusive))
 
 
-def _markdown(decisions: list[Decision]) -> str:
+def _judged(
+    both: Paired, limits: dict[str, dict[str, float]], by: By | None, *, n_resamples: int, seed: int
+) -> Iterator[Judged]:
+    """Yield the gates of all items, then those of the tasks, which share one chance of a false alarm."""
+    from calbench import gates
+
+    parts: dict[str, list[str]] = {"": both.reference.item_ids.tolist()}
+    if by is By.task:
+        for item in parts[""]:
+            parts.setdefault(_task_of(item), []).append(item)
+    n_tasks = len(parts) - 1
+    for task, items in parts.items():
+        reference, candidate = both.reference.take(items), both.candidate.take(items)
+        compared = gates.compare(reference, candidate, n_resamples=n_resamples, seed=seed)
+        level = 1 - (1 - compared.level) / n_tasks if task else compared.level
+        for name, limit in limits.items():
+            yield Judged(task, compared.decide(name, level=level, **limit))  # type: ignore[arg-type]
+
+
+def _task_of(item: str) -> str:
+    task, slash, _ = item.rpartition("/")
+    if not slash:
+        raise InputError(
+            f"the item {item!r} does not name its task; --by task reads ids such as arc_easy/17,"
+            " which the logs of lm-evaluation-harness have"
+        )
+    return task
+
+
+def _markdown(judged: list[Judged]) -> str:
     """Return a row a metric, for a comment on a pull request."""
     from tabulate import tabulate
 
+    from calbench.escaping import markdown_text
+
+    by_task = any(each.task for each in judged)
     rows = [
         {
+            **({"task": markdown_text(each.task) or "all"} if by_task else {}),
             "metric": d.change.metric,
             "reference": f"{d.change.reference_value:.4f}",
             "candidate": f"{d.change.candidate_value:.4f}",
-            f"change [{d.change.level:.0%} interval]": "{:+.4f} [{:+.4f}, {:+.4f}]".format(
-                d.change.value, *d.change.interval
+            ("change [interval]" if by_task else f"change [{d.change.level:.0%} interval]"): (
+                "{:+.4f} [{:+.4f}, {:+.4f}]".format(d.change.value, *d.change.interval)
             ),
+            **({"level": f"{d.change.level:.2%}"} if by_task else {}),
             "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
             "n": f"{d.change.n:,}",
             "verdict": d.outcome,
         }
-        for d in decisions
+        for each in judged
+        for d in [each.decision]
     ]
     text: str = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return text

@@ -13,6 +13,7 @@ from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
 from calbench.report._rankings import rankings, rankings_markdown
 from calbench.report._records import ImportedCells, cells_of_records
+from calbench.report._rerun import rerun
 from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
 from calbench.report._verification import Finding, verify
@@ -48,6 +49,7 @@ __all__ = [
     "rankings",
     "rankings_markdown",
     "read_results",
+    "rerun",
     "row_of",
     "schema",
     "summary",
