@@ -124,3 +124,9 @@ def test_two_servers_of_one_host_have_keys_of_their_own(monkeypatch):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InputError, match="cannot read the address"):
         Address.parse(text)
+
+
+def test_a_key_in_an_address_is_not_shown():
+    with pytest.raises(InputError) as refused:
+        Address.parse("http://me:hush@host/v1?key=sk-1#m")
+    assert "'http://host/v1?...#m'" in str(refused.value)
