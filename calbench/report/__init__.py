@@ -9,6 +9,10 @@ from calbench.report._files import write
 from calbench.report._html import html_page
 from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
+from calbench.report._plots import pareto as draw_pareto
+from calbench.report._plots import reliability as draw_reliability
+from calbench.report._plots import shift as draw_shift
+from calbench.report._plots import transfer_matrix as draw_transfer_matrix
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
 from calbench.report._rankings import rankings, rankings_markdown
@@ -36,6 +40,10 @@ __all__ = [
     "comment",
     "csv_table",
     "document",
+    "draw_pareto",
+    "draw_reliability",
+    "draw_shift",
+    "draw_transfer_matrix",
     "evidence",
     "failed",
     "gate_lines",
