@@ -23,8 +23,8 @@ PAGE = Path(__file__).parents[1] / "docs" / "reference" / "names.md"
 HEAD = """# Every public name
 
 One line each, from the docstrings. `help(name)` in Python and the site's pages say the rest: shapes, units,
-ranges, errors and sources. What begins with an underscore is not public. Each metric's range, and when to use it
-and when not, stands in [Which metric](../metrics.md).
+ranges, errors and sources. What begins with an underscore is not public. Each metric's range, and when to use
+it and when not, stands in [Which metric](../metrics.md).
 """
 
 
@@ -59,7 +59,7 @@ def section(face: ModuleType) -> Iterator[str]:
     yield f"{first_line(face)}\n"
     yield "| name | what it is |"
     yield "|---|---|"
-    for name in sorted(set(face.__all__) - {"__version__"}, key=str.casefold):
+    for name in sorted(set(face.__all__) - {"__version__"}, key=lambda name: (name.casefold(), name)):
         yield f"| `{name}{arguments_of(getattr(face, name))}` | {what(getattr(face, name))} |"
     yield ""
 
