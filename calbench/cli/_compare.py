@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,17 +30,22 @@ if TYPE_CHECKING:
     from calbench.interchange import Paired
 
 
+# A part of fewer items never passes: that all of 20 stayed as they were still allows one change in seven.
+FEWEST_TO_PASS = 20
+
+
 class By(str, Enum):
     """What items are compared within, besides all together."""
 
     task = "task"
+    label = "class"
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A decision, and the task whose items it is about; ``""`` for all of them."""
+    """A decision, and the task or class whose items it is about; ``""`` for all of them."""
 
-    task: str
+    group: str
     decision: Decision
 
 
@@ -56,7 +61,11 @@ def compare(
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
     by: Annotated[
-        By | None, typer.Option(help="Gate each task besides: what stands before the / of an item's id.")
+        By | None,
+        typer.Option(
+            help="Gate each part besides: each task (what stands before the / of an item's id), or the"
+            " items of each right class."
+        ),
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a pull request.")] = False,
     as_json: AsJson = False,
@@ -72,7 +81,6 @@ def compare(
     """
     from dataclasses import asdict
 
-    from calbench.escaping import printable
     from calbench.metrics import get, precision_split
     from calbench.selection import split_patterns
 
@@ -89,7 +97,10 @@ def compare(
                 "reference": str(pair.reference),
                 "candidate": str(pair.candidate),
                 "gates": [
-                    {**each.decision.to_plain(test="calbench compare"), **({"task": each.task} if by else {})}
+                    {
+                        **each.decision.to_plain(test="calbench compare"),
+                        **({by.value: each.group} if by else {}),
+                    }
                     for each in judged
                 ],
                 "precision_split": asdict(split),
@@ -98,14 +109,11 @@ def compare(
             }
         )
     elif markdown:
-        typer.echo(_markdown(judged))
+        typer.echo(_markdown(judged, by))
     else:
         typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
         for each in judged:
-            typer.echo(
-                (f"{printable(each.task)}, at {each.decision.change.level:.2%}: " if each.task else "")
-                + _line(each.decision)
-            )
+            typer.echo(_part(each, by) + _line(each.decision))
         flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
         typer.echo(
             f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
@@ -119,20 +127,38 @@ def compare(
 def _judged(
     both: Paired, limits: dict[str, dict[str, float]], by: By | None, *, n_resamples: int, seed: int
 ) -> Iterator[Judged]:
-    """Yield the gates of all items, then those of the tasks, which share one chance of a false alarm."""
+    """Yield the gates of all items, then those of their parts, which share one chance of a false alarm."""
     from calbench import gates
 
-    parts: dict[str, list[str]] = {"": both.reference.item_ids.tolist()}
-    if by is By.task:
-        for item in parts[""]:
-            parts.setdefault(_task_of(item), []).append(item)
-    n_tasks = len(parts) - 1
-    for task, items in parts.items():
-        reference, candidate = both.reference.take(items), both.candidate.take(items)
+    items = both.reference.item_ids.tolist()
+    parts: dict[str, list[str]] = {"": items}
+    for item, group in zip(items, _groups(both, by), strict=False):
+        parts.setdefault(group, []).append(item)
+    n_parts = len(parts) - 1
+    for group, members in parts.items():
+        reference, candidate = both.reference.take(members), both.candidate.take(members)
         compared = gates.compare(reference, candidate, n_resamples=n_resamples, seed=seed)
-        level = 1 - (1 - compared.level) / n_tasks if task else compared.level
+        level = 1 - (1 - compared.level) / n_parts if group else compared.level
         for name, limit in limits.items():
-            yield Judged(task, compared.decide(name, level=level, **limit))  # type: ignore[arg-type]
+            decision = compared.decide(name, level=level, **limit)  # type: ignore[arg-type]
+            if group and decision.outcome == "pass" and len(members) < FEWEST_TO_PASS:
+                decision = replace(decision, outcome="inconclusive", items_needed=FEWEST_TO_PASS)
+            yield Judged(group, decision)
+
+
+def _groups(both: Paired, by: By | None) -> list[str]:
+    """Return each item's task or right class; nothing where items are only compared together."""
+    if by is None:
+        return []
+    if by is By.task:
+        return [_task_of(item) for item in both.reference.item_ids.tolist()]
+    labels = getattr(both.reference, "labels", None)
+    if labels is None:
+        raise InputError(
+            "these records hold confidences of the top answer and no classes; --by class reads records with"
+            " the probabilities of every class and a label"
+        )
+    return [str(label) for label in labels.tolist()]
 
 
 def _task_of(item: str) -> str:
@@ -145,23 +171,22 @@ def _task_of(item: str) -> str:
     return task
 
 
-def _markdown(judged: list[Judged]) -> str:
+def _markdown(judged: list[Judged], by: By | None) -> str:
     """Return a row a metric, for a comment on a pull request."""
     from tabulate import tabulate
 
     from calbench.escaping import markdown_text
 
-    by_task = any(each.task for each in judged)
     rows = [
         {
-            **({"task": markdown_text(each.task) or "all"} if by_task else {}),
+            **({by.value: markdown_text(each.group) or "all"} if by else {}),
             "metric": d.change.metric,
             "reference": f"{d.change.reference_value:.4f}",
             "candidate": f"{d.change.candidate_value:.4f}",
-            ("change [interval]" if by_task else f"change [{d.change.level:.0%} interval]"): (
+            ("change [interval]" if by else f"change [{d.change.level:.0%} interval]"): (
                 "{:+.4f} [{:+.4f}, {:+.4f}]".format(d.change.value, *d.change.interval)
             ),
-            **({"level": f"{d.change.level:.2%}"} if by_task else {}),
+            **({"level": f"{d.change.level:.2%}"} if by else {}),
             "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
             "n": f"{d.change.n:,}",
             "verdict": d.outcome,
@@ -171,6 +196,16 @@ def _markdown(judged: list[Judged]) -> str:
     ]
     text: str = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return text
+
+
+def _part(judged: Judged, by: By | None) -> str:
+    """Say which items a line is about, and at which level; nothing of all items."""
+    from calbench.escaping import printable
+
+    if not judged.group:
+        return ""
+    named = f"class {judged.group}" if by is By.label else printable(judged.group)
+    return f"{named}, at {judged.decision.change.level:.2%}: "
 
 
 def _line(decision: Decision) -> str:
