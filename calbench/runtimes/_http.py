@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from calbench.errors import BackendUnavailableError, ServerError
+from calbench.errors import BackendUnavailableError, CalbenchError, ServerError
 from calbench.models import Address
 from calbench.runtimes._access import addresses_of, hidden, is_near, key_for
 
@@ -30,6 +31,19 @@ class RefusedError(ServerError):
 
 class UnreachableError(ServerError):
     """No whole answer came, however often the server was asked."""
+
+
+@contextmanager
+def as_documented(where: str) -> Iterator[None]:
+    """Raise :class:`ServerError` where an answer is read that has another shape than is documented."""
+    try:
+        yield
+    except CalbenchError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ServerError(
+            f"{where}: an answer has another shape than is documented ({type(error).__name__}: {error})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -79,7 +93,7 @@ class Client:
             raise BackendUnavailableError(
                 "servers are asked with httpx; pip install 'calbench[served]'"
             ) from None
-        from calbench.runtimes._deadline import transport
+        from calbench.runtimes._deadline import limited
 
         near = is_near(self.address.host)
         self.key = self.key or key_for(self.address)
@@ -92,16 +106,15 @@ class Client:
             extensions = {"sni_hostname": self.address.host}
             root = Address(self.address.scheme, pinned, self.address.port, "", "").root
         self._root, self._extensions = root, extensions
-        self._client = httpx.Client(
+        made = httpx.Client(
             headers=headers,
             auth=None if self.key else self.address.credentials,
             timeout=httpx.Timeout(self.patience.seconds, connect=self.patience.connect_seconds),
-            transport=transport(
-                httpx.Limits(max_connections=64, max_keepalive_connections=64), trust_env=not near
-            ),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
             follow_redirects=False,
             trust_env=not near,
         )
+        self._client = limited(made)
 
     def close(self) -> None:
         """End all connections."""
@@ -190,7 +203,7 @@ class Client:
             )
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if status >= 400:
             said = _message(value) or _gist(text)

@@ -40,7 +40,7 @@ function detailParts(cell) {
       known ? figure("plot-reliability", "Accuracy against confidence in 15 bins; the band is Wilson's 95% interval of a bin's accuracy, a marker's size the number of items, hollow where fewer than 10.", "Reliability diagram") : null,
       known ? figure("plot-histogram", "How many items each bin holds.", "Histogram of confidences") : null,
       pair && !cell.reference ? figure("plot-pair", `Raw confidence of both models on ${pair.points.length / 3} of ${pair.n} test items; ${pair.flips} of all answers flip.`, "Confidence at full precision against quantized") : null,
-      figure("plot-differences", "Degradation: lost in transfer. Regret: what refitting would gain. Benefit: gained over no calibrator.", "Degradation, regret and benefit with their intervals")),
+      figure("plot-differences", "Degradation (Δ): what was lost in transfer. Regret: what refitting would gain. Benefit: gained over no calibrator.", "Degradation, regret and benefit with their intervals")),
     known ? element("details", {}, element("summary", {}, "The diagram as a table"), element("div", { id: "bins-table" })) : null,
     ...provenanceParts(cell),
   ].filter(Boolean);
