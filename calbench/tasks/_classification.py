@@ -34,7 +34,7 @@ class SequenceClassification(HoldsItems):
     n_training
         Items set aside because embedded models were fine-tuned on them.
     n_quantization
-        Items set aside for quantizers to read.
+        Items set aside for quantizers to read; a tenth, at most 128, where it is left out.
     chat
         Whether a causal LM is asked in turns, by its tokenizer's chat template; a text is the system
         prompt. None leaves it to the model.
@@ -46,7 +46,7 @@ class SequenceClassification(HoldsItems):
     prompt: str | None = None
     label_words: tuple[str, ...] = ()
     n_training: int = 0
-    n_quantization: int = 128
+    n_quantization: int | None = None
     chat: ChatSetting | None = None
 
     def __post_init__(self) -> None:

@@ -160,7 +160,7 @@ def _classification(table: Table) -> Task:
         load,
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
-        n_quantization=given.get("n_quantization", 128),
+        n_quantization=given.get("n_quantization"),
         chat=given.get("chat"),
     )
 

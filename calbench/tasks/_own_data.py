@@ -11,11 +11,11 @@ from calbench.errors import InputError
 from calbench.models import ModelSource
 from calbench.tasks._configured import task_of
 from calbench.tasks._data import DataSource
+from calbench.tasks._items import quantization_share
 from calbench.tasks._registry import registry
 
 _TEXT = ("text", "sentence", "body", "input", "content")
 _LABEL = ("label", "category", "class", "target")
-_MAX_QUANTIZATION = 128
 _PROMPT = "{text}\nLabel:"
 
 
@@ -52,7 +52,7 @@ def own_data(
         "text": found_text,
         "label": found_label,
         "classes": list(model.classes or words),
-        "n_quantization": min(_MAX_QUANTIZATION, len(source.rows) // 10) if sets_aside else 0,
+        "n_quantization": quantization_share(len(source.rows)) if sets_aside else 0,
     }
     if model.architecture == "causal-lm":
         return {**declared, "prompt": _PROMPT, "label_words": [f" {word}" for word in words]}
