@@ -25,10 +25,14 @@ _HEADS = {"lm_head", "classifier", "pre_classifier", "score", "classification_he
 
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """All linear layers, by dotted name, in the model's order."""
+    """All linear layers, by dotted name, in order; none that does more, as Llama 4's routers do."""
     from torch import nn
 
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
+    }
 
 
 def blocks(model: nn.Module) -> dict[str, nn.Module]:

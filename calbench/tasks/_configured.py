@@ -64,6 +64,7 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "prompt": str,
     "label_words": list,
     "chat": (bool, str),
+    "output": str,
 }
 _DECISION: dict[str, Any] = _SOURCE | {
     "state": str,
@@ -162,6 +163,7 @@ def _classification(table: Table) -> Task:
         label_words=tuple(given.get("label_words", ())),
         n_quantization=given.get("n_quantization"),
         chat=given.get("chat"),
+        output=given.get("output", ""),
     )
 
 

@@ -47,7 +47,7 @@ recurrent_gemma rwkv step3p7
 ALL = [*SHORT, *((name, "head") for name in HEADS), *((name, "causal") for name in CAUSAL)]
 QUANTIZERS = (
     "gptq-int4[group_size=16,n_samples=8]",
-    "awq-int4[group_size=16]",
+    "awq-int4[group_size=16,n_samples=8]",
     "hqq-int4[group_size=16]",
     "bnb-nf4",
 )
@@ -114,7 +114,7 @@ def test_the_proofs_coverage_of_every_type_is_what_a_count_of_bytes_gives(
 
 def check_coverage(source, quantizer):
     """What the float file holds and the quantized model no longer does, of all but embeddings and heads."""
-    samples = samples_of(source, 64 if "awq" in quantizer else 8)
+    samples = samples_of(source)
     made = quantize(get(quantizer), source, samples=samples, probe=samples.token_ids[:2])
     with safe_open(source.folder / "model.safetensors", "pt") as file:
         sizes = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118

@@ -55,6 +55,7 @@ _VISION = {
     "vision_use_head": False,
 }
 _ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+_SCALED = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 128}
 _ZAMBA = {
     "num_hidden_layers": 4,
     "layers_block_type": ["mamba", "hybrid"] * 2,
@@ -72,7 +73,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
-    "dots3_note_text": {"per_layer_config": {}, "shared_experts_intermediate_size": 64},
+    "dots3_note_text": {"per_layer_config": {}, "shared_experts_intermediate_size": 64, "head_dim": 32},
     "esmc": {"num_key_value_heads": 4},
     "funnel": {"block_sizes": [2], "block_repeats": [1], "d_head": 16, "d_inner": 128},
     "gemma3": {"vision_config": _VISION, "mm_tokens_per_image": 4},
@@ -89,7 +90,7 @@ _OWN: dict[str, dict[str, Any]] = {
     "lilt": {"channel_shrink_ratio": 4, "hidden_size": 96},
     "luke": {"entity_vocab_size": VOCABULARY, "entity_emb_size": 64},
     "mamba2": {"num_heads": 8, "head_dim": 16},
-    "mistral4": {"qk_head_dim": 32, "head_dim": 16, "rope_parameters": _ROPE},
+    "mistral4": {"qk_head_dim": 32, "head_dim": 16, "rope_parameters": _ROPE | _SCALED},
     "perceiver": {
         "num_latents": 8,
         "d_latents": 64,
