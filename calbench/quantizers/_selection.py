@@ -31,8 +31,15 @@ def linears(model: nn.Module) -> dict[str, nn.Linear]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and type(module).forward is nn.Linear.forward
+        if isinstance(module, nn.Linear) and not _does_more(type(module))
     }
+
+
+def _does_more(kind: type[nn.Linear]) -> bool:
+    """Whether an architecture gave its linear layer a forward pass of its own; backends may."""
+    from torch import nn
+
+    return kind.__module__.startswith("transformers.models.") and kind.forward is not nn.Linear.forward
 
 
 def blocks(model: nn.Module) -> dict[str, nn.Module]:

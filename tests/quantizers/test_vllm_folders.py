@@ -185,7 +185,7 @@ def test_a_folder_of_another_model_is_refused(encoder, decoder, probe, tmp_path)
         quantize(get(f"checkpoint[folder={folder}]"), decoder, probe=probe)
 
 
-@pytest.mark.parametrize("method", ["mxfp4", "torchao", "modelopt"])
+@pytest.mark.parametrize("method", ["mxfp4", "modelopt"])
 def test_what_a_cpu_cannot_read_says_what_to_take_instead(method, decoder, tmp_path):
     folder = with_settings(decoder, tmp_path / "saved", {"quant_method": method})
     with pytest.raises(InputError, match=f"{method!r}, which cannot be read here.*take the"):
