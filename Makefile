@@ -76,6 +76,7 @@ check: install
 	$(BIN)/codespell
 	$(BIN)/pylint calbench
 	$(BIN)/python scripts/update_readme.py --check
+	$(BIN)/python scripts/update_reference.py --check
 
 # The documentation's site, in site/; a link that leads nowhere or a name that is gone is an error.
 docs: install

@@ -85,8 +85,8 @@ def main() -> None:
     rows = []
     for way, counts in outcomes.items():
         decided = counts["pass"] + counts["fail"]
-        each = asked[way] / decided if decided else float("inf")
-        rows.append({"asked": way, **counts, "items": asked[way], "items per decided gate": round(each)})
+        each = round(asked[way] / decided) if decided else None
+        rows.append({"asked": way, **counts, "items": asked[way], "items per decided gate": each})
     print(tabulate(rows, headers="keys", tablefmt="github"))
 
 

@@ -1,9 +1,10 @@
 """The same weights in torch, in llama.cpp's child process and behind an address: how far apart are they?
 
 SmolLM2's float weights and the Q4_1 file that they were decoded from; 200 PIQA items (log-likelihoods of
-options) and 300 tweets (of label words). Needs calbench[llama.cpp]. Four minutes a part on 2 cores:
+options) and 300 tweets (of label words). ``served`` is told torch's own tokens, ``served-own`` those of the
+server's tokenizer. Needs calbench[llama.cpp]. Four minutes a part on 2 cores:
 
-    python benchmarks/runtime_parity.py torch child served shipped
+    python benchmarks/runtime_parity.py torch child served served-own shipped
 """
 
 from __future__ import annotations
@@ -45,12 +46,13 @@ def parts(wanted, folder):
     write_gguf(source, module, file)
     if "child" in wanted:
         yield "child", ask(LlamaCppRuntime(file, tokenizer, source), source)
-    if "served" in wanted:
-        with (
-            serving(file, LlamaOptions(slots=16, context=512)) as server,
-            connected(server.client.address, key=server.client.key) as found,
-        ):
-            yield "served", ask(found.runtime(source), source)
+    for name, told in {"served": tokenizer, "served-own": None}.items():
+        if name in wanted:
+            with (
+                serving(file, LlamaOptions(slots=16, context=512)) as server,
+                connected(server.client.address, tokenizer=told, key=server.client.key) as found,
+            ):
+                yield name, ask(found.runtime(source), source)
     if "shipped" in wanted:
         yield "shipped", ask(LlamaCppRuntime(Path(source.gguf), tokenizer, source), source)
 
@@ -61,7 +63,7 @@ def main() -> None:
         for name, answers in parts(sys.argv[1:], folder):
             found[name] = answers
             for task, (logits, labels, _) in answers.items():
-                print(f"{name:<8} {task:<15} accuracy {np.mean(logits.argmax(1) == labels):.4f}", flush=True)
+                print(f"{name:<10} {task:<15} accuracy {np.mean(logits.argmax(1) == labels):.4f}", flush=True)
     for name in found:
         for task in ASKED if name != "torch" and "torch" in found else ():
             (ours, labels, ids), (theirs, _, _) = found["torch"][task], found[name][task]

@@ -16,6 +16,7 @@ from typing import Any
 
 from calbench import metrics
 from calbench.cache import replacing
+from calbench.gates import GATE_METRIC
 from calbench.report import read_results, summary, write_json
 from calbench.runs import PROFILES, Grid, Selection
 
@@ -62,7 +63,7 @@ def brief(rows: Sequence[Mapping[str, Any]]) -> str:
         if row["task"] == TASK and row["quantizer"] in BRIEF_ROWS:
             arms = row["arms"]["calibrated_reference"], row["arms"]["transferred"]
             before, after = (arm["ece"]["value"] for arm in arms)
-            outcomes = {gate["outcome"] for gate in row["gates"] if gate["metric"] == "ece"}
+            outcomes = {gate["outcome"] for gate in row["gates"] if gate["metric"] == GATE_METRIC}
             worst = next((o for o in ("fail", "inconclusive", "pass") if o in outcomes), "")
             shown = [row["model"], row["quantizer"], f"{before:.3f}", f"{after:.3f}", WORDS.get(worst, "")]
             lines.append(f"| {' | '.join(shown)} |")

@@ -96,6 +96,63 @@ def test_compare_prints_a_table_for_a_pull_request(run, files):
     assert code == 0
 
 
+@pytest.fixture
+def by_task(tmp_path):
+    """Two records of which only the items of task ``b`` got worse."""
+    paths = []
+    ids = [f"{'a' if n < 300 else 'b'}/{n}" for n in range(600)]
+    for name, scale in (("fp32", 1.0), ("int4", 4.0)):
+        scales = np.where(np.arange(600) < 300, 1.0, scale)[:, None]
+        paths.append(tmp_path / f"{name}.parquet")
+        Predictions(ids, scales * TRUE, LABELS).write(paths[-1])
+    return paths
+
+
+def test_compare_gates_each_task_besides(run, by_task):
+    options = ("--metric", "nll,brier", "--by", "task", "--margin", "0.02")
+    code, out, _ = run("compare", *by_task, *options, "--json")
+    found = {(gate["task"], gate["metric"]): gate for gate in json.loads(out)["gates"]}
+    assert code == 1
+    assert [found[place]["outcome"] for place in (("", "nll"), ("a", "nll"), ("b", "nll"))] == [
+        "fail",
+        "pass",
+        "fail",
+    ]
+    assert (found["a", "brier"]["n"], found["", "brier"]["n"]) == (300, 600)
+    assert found["a", "nll"]["level"] == pytest.approx(0.975)  # two tasks share one false alarm
+    _, out, _ = run("compare", *by_task, *options)
+    assert "\nb, at 97.50%: fail: nll reference" in out
+    _, out, _ = run("compare", *by_task, *options, "--markdown")
+    assert [row.split("|")[1].strip() for row in out.splitlines()[2:]] == ["all", "all", "a", "a", "b", "b"]
+
+
+def test_compare_by_task_needs_items_that_name_theirs(run, files):
+    code, _, err = run("compare", files["fp32"], files["int4"], "--by", "task")
+    assert (code, "'i0' does not name its task" in err) == (2, True)
+
+
+def test_compare_by_class_finds_the_one_that_broke_and_calls_a_small_one_undecided(run, tmp_path):
+    rng = np.random.default_rng(5)
+    labels = np.repeat([0, 1, 2], [1000, 100, 4])
+    logits = rng.normal(size=(len(labels), 3))
+    logits[np.arange(len(labels)), labels] += 3
+    broken = logits + np.where(labels[:, None] == 1, [3.0, -1.0, 0.0], 0.0)  # of 9% of the items
+    paths = [tmp_path / f"{name}.parquet" for name in ("fp32", "int4")]
+    for path, each in zip(paths, (logits, broken), strict=True):
+        Predictions([f"i{n}" for n in range(len(labels))], each, labels).write(path)
+    _, out, _ = run("compare", *paths, "--metric", "accuracy", "--by", "class", "--margin", "0.1")
+    found = [re.search("(pass|fail|inconclusive): accuracy", line)[1] for line in out.splitlines()[1:5]]
+    assert found == ["pass", "pass", "fail", "inconclusive"]
+
+
+def test_compare_by_class_needs_classes(run, tmp_path):
+    paths = [tmp_path / f"{name}.csv" for name in ("a", "b")]
+    for path in paths:
+        path.write_text("item_id,confidence,correct\n" + "".join(f"i{n},0.7,1\n" for n in range(40)))
+    code, _, err = run("compare", *paths, "--by", "class")
+    assert (code, "--by class reads records with the probabilities of every class" in err) == (2, True)
+
+
 @pytest.mark.parametrize(("option", "code"), [((), 3), (("--inconclusive", "pass"), 0)])
 def test_compare_exits_3_when_it_cannot_tell(run, files, tmp_path, option, code):
     for name in ("fp32", "int4"):

@@ -22,6 +22,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _rank,
     _recommend,
     _report,
+    _route,
     _run,
     _sensitivity,
     _setup,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +23,30 @@ from calbench.cli._options import (
     status_of,
 )
 from calbench.cli._output import print_json, say
+from calbench.errors import InputError
 
 if TYPE_CHECKING:
     from calbench.gates import Decision
+    from calbench.interchange import Paired
+
+
+# A part of fewer items never passes: that all of 20 stayed as they were still allows one change in seven.
+FEWEST_TO_PASS = 20
+
+
+class By(str, Enum):
+    """What items are compared within, besides all together."""
+
+    task = "task"
+    label = "class"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A decision, and the task or class whose items it is about; ``""`` for all of them."""
+
+    group: str
+    decision: Decision
 
 
 @app.command()
@@ -36,6 +60,13 @@ def compare(
     inconclusive: Inconclusive = Undecided.report,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
+    by: Annotated[
+        By | None,
+        typer.Option(
+            help="Gate each part besides: each task (what stands before the / of an item's id), or the"
+            " items of each right class."
+        ),
+    ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a pull request.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -46,39 +77,43 @@ def compare(
 
     Example: calbench compare fp32.parquet int4.parquet --metric ece,nll --margin 0.02
 
-    Example: calbench compare fp16/ int4/ --metric nll --json   (folders of lm-eval samples)
+    Example: calbench compare fp16/ int4/ --metric nll --by task   (folders of lm-eval samples)
     """
     from dataclasses import asdict
 
-    from calbench import gates
     from calbench.metrics import get, precision_split
     from calbench.selection import split_patterns
 
     both = pair.both
-    compared = gates.compare(both.reference, both.candidate, n_resamples=n_resamples, seed=seed)
-    decisions = []
+    limits = {}
     for name in split_patterns(metric):
         worse = "decrease" if get(name).direction == "higher" else "increase"
-        limit = {f"max_{'relative_' if relative else ''}{worse}": margin}
-        decisions.append(compared.decide(name, **limit))  # type: ignore[arg-type]
+        limits[name] = {f"max_{'relative_' if relative else ''}{worse}": margin}
+    judged = list(_judged(both, limits, by, n_resamples=n_resamples, seed=seed))
     split = precision_split(both.candidate, both.reference)
     if as_json:
         print_json(
             {
                 "reference": str(pair.reference),
                 "candidate": str(pair.candidate),
-                "gates": [decision.to_plain(test="calbench compare") for decision in decisions],
+                "gates": [
+                    {
+                        **each.decision.to_plain(test="calbench compare"),
+                        **({by.value: each.group} if by else {}),
+                    }
+                    for each in judged
+                ],
                 "precision_split": asdict(split),
                 "only_reference": list(both.only_reference),
                 "only_candidate": list(both.only_candidate),
             }
         )
     elif markdown:
-        typer.echo(_markdown(decisions))
+        typer.echo(_markdown(judged, by))
     else:
         typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
-        for decision in decisions:
-            typer.echo(_line(decision))
+        for each in judged:
+            typer.echo(_part(each, by) + _line(each.decision))
         flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
         typer.echo(
             f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
@@ -86,29 +121,91 @@ def compare(
         )
         for note in both.notes:
             say(f"note: {note}")
-    raise typer.Exit(status_of((d.outcome for d in decisions), inconclusive))
+    raise typer.Exit(status_of((each.decision.outcome for each in judged), inconclusive))
 
 
-def _markdown(decisions: list[Decision]) -> str:
+def _judged(
+    both: Paired, limits: dict[str, dict[str, float]], by: By | None, *, n_resamples: int, seed: int
+) -> Iterator[Judged]:
+    """Yield the gates of all items, then those of their parts, which share one chance of a false alarm."""
+    from calbench import gates
+
+    items = both.reference.item_ids.tolist()
+    parts: dict[str, list[str]] = {"": items}
+    for item, group in zip(items, _groups(both, by), strict=False):
+        parts.setdefault(group, []).append(item)
+    n_parts = len(parts) - 1
+    for group, members in parts.items():
+        reference, candidate = both.reference.take(members), both.candidate.take(members)
+        compared = gates.compare(reference, candidate, n_resamples=n_resamples, seed=seed)
+        level = 1 - (1 - compared.level) / n_parts if group else compared.level
+        for name, limit in limits.items():
+            decision = compared.decide(name, level=level, **limit)  # type: ignore[arg-type]
+            if group and decision.outcome == "pass" and len(members) < FEWEST_TO_PASS:
+                decision = replace(decision, outcome="inconclusive", items_needed=FEWEST_TO_PASS)
+            yield Judged(group, decision)
+
+
+def _groups(both: Paired, by: By | None) -> list[str]:
+    """Return each item's task or right class; nothing where items are only compared together."""
+    if by is None:
+        return []
+    if by is By.task:
+        return [_task_of(item) for item in both.reference.item_ids.tolist()]
+    labels = getattr(both.reference, "labels", None)
+    if labels is None:
+        raise InputError(
+            "these records hold confidences of the top answer and no classes; --by class reads records with"
+            " the probabilities of every class and a label"
+        )
+    return [str(label) for label in labels.tolist()]
+
+
+def _task_of(item: str) -> str:
+    task, slash, _ = item.rpartition("/")
+    if not slash:
+        raise InputError(
+            f"the item {item!r} does not name its task; --by task reads ids such as arc_easy/17,"
+            " which the logs of lm-evaluation-harness have"
+        )
+    return task
+
+
+def _markdown(judged: list[Judged], by: By | None) -> str:
     """Return a row a metric, for a comment on a pull request."""
     from tabulate import tabulate
 
+    from calbench.escaping import markdown_text
+
     rows = [
         {
+            **({by.value: markdown_text(each.group) or "all"} if by else {}),
             "metric": d.change.metric,
             "reference": f"{d.change.reference_value:.4f}",
             "candidate": f"{d.change.candidate_value:.4f}",
-            f"change [{d.change.level:.0%} interval]": "{:+.4f} [{:+.4f}, {:+.4f}]".format(
-                d.change.value, *d.change.interval
+            ("change [interval]" if by else f"change [{d.change.level:.0%} interval]"): (
+                "{:+.4f} [{:+.4f}, {:+.4f}]".format(d.change.value, *d.change.interval)
             ),
+            **({"level": f"{d.change.level:.2%}"} if by else {}),
             "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
             "n": f"{d.change.n:,}",
             "verdict": d.outcome,
         }
-        for d in decisions
+        for each in judged
+        for d in [each.decision]
     ]
     text: str = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return text
+
+
+def _part(judged: Judged, by: By | None) -> str:
+    """Say which items a line is about, and at which level; nothing of all items."""
+    from calbench.escaping import printable
+
+    if not judged.group:
+        return ""
+    named = f"class {judged.group}" if by is By.label else printable(judged.group)
+    return f"{named}, at {judged.decision.change.level:.2%}: "
 
 
 def _line(decision: Decision) -> str:

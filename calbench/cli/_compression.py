@@ -67,6 +67,8 @@ def wanted(
 def limits_of(given: Iterable[str]) -> Mapping[str, float]:
     """Read ``ece=0.02`` and the like; what is not named keeps its default.
 
+    A calibration error that is named stands in place of the one that is judged by default.
+
     Raises
     ------
     InputError
@@ -74,19 +76,23 @@ def limits_of(given: Iterable[str]) -> Mapping[str, float]:
     UnknownNameError
         No metric has the id.
     """
+    from calbench.gates import GATE_METRIC
     from calbench.metrics import get
     from calbench.studies import LIMITS
 
-    limits = dict(LIMITS)
+    named = {}
     for text in given:
         metric, _, value = text.rpartition("=")
         try:
-            limits[get(metric).id] = float(value)
+            named[get(metric).id] = float(value)
         except ValueError:
             raise InputError(
                 f"cannot read the limit {text!r}; write METRIC=NUMBER, such as ece=0.02"
             ) from None
-    return limits
+    kept = dict(LIMITS)
+    if any(name.startswith("ece") for name in named):
+        del kept[GATE_METRIC]
+    return {**kept, **named}
 
 
 def division_line(runner: Runner, model: str, task: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._options import AsJson, StoreFolder
+from calbench.cli._options import AsJson, Device, StoreFolder
 from calbench.cli._output import print_json
 
 
@@ -20,22 +20,38 @@ def verify(
     records: Annotated[
         list[Path] | None, typer.Option(help="Records from elsewhere, or folders of them; repeatable.")
     ] = None,
+    rerun: Annotated[
+        int, typer.Option(min=0, help="Ask the models again for this many items of each record.")
+    ] = 0,
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
     """Compute every verdict of a report again from stored records, and check its hashes.
 
+    With --rerun the models are loaded and quantized anew, and asked for a few items of each record: what is
+    stored must be what they say.
+
     Exit status 0 if all are the same, 1 if one differs, 3 if none does but some could not be computed.
 
     Example: calbench verify report/
+
+    Example: calbench verify report/ --rerun 50
     """
     from dataclasses import asdict
 
+    from rich.console import Console
+
+    from calbench import devices
     from calbench import report as reports
     from calbench.runs import read_records
     from calbench.store import Store
 
     own = read_records(records).values() if records else ()
     found = list(reports.verify(report, Store.at(store), records=own))
+    if rerun:
+        devices.choose(device)
+        progress = reports.TerminalProgress(Console(stderr=True))
+        found += reports.rerun(report, Store.at(store), rerun, progress=progress)
     counts = Counter(each.state for each in found)
     if as_json:
         print_json({"counts": counts, "findings": [asdict(each) for each in found]})

@@ -3,7 +3,7 @@
 from calbench.gates._arms import Arms, NamedArms, no_arm
 from calbench.gates._bits import order_problem
 from calbench.gates._compare import compare
-from calbench.gates._comparison import MARGIN, NOTHING, Comparison
+from calbench.gates._comparison import GATE_METRIC, MARGIN, NOTHING, Comparison
 from calbench.gates._court import Court, Raising
 from calbench.gates._decision import Decision, Gate
 from calbench.gates._evaluate import evaluate
@@ -34,6 +34,7 @@ from calbench.gates._transfer import (
 
 __all__ = [
     "CALIBRATION_SHARE",
+    "GATE_METRIC",
     "MARGIN",
     "NOTHING",
     "OUT_OF_ITEMS",

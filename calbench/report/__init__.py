@@ -9,10 +9,15 @@ from calbench.report._files import write
 from calbench.report._html import html_page
 from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
+from calbench.report._plots import pareto as draw_pareto
+from calbench.report._plots import reliability as draw_reliability
+from calbench.report._plots import shift as draw_shift
+from calbench.report._plots import transfer_matrix as draw_transfer_matrix
 from calbench.report._precision import precision_json, precision_markdown
 from calbench.report._progress import TerminalProgress
 from calbench.report._rankings import rankings, rankings_markdown
 from calbench.report._records import ImportedCells, cells_of_records
+from calbench.report._rerun import rerun
 from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
 from calbench.report._verification import Finding, verify
@@ -35,6 +40,10 @@ __all__ = [
     "comment",
     "csv_table",
     "document",
+    "draw_pareto",
+    "draw_reliability",
+    "draw_shift",
+    "draw_transfer_matrix",
     "evidence",
     "failed",
     "gate_lines",
@@ -48,6 +57,7 @@ __all__ = [
     "rankings",
     "rankings_markdown",
     "read_results",
+    "rerun",
     "row_of",
     "schema",
     "summary",

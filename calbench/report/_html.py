@@ -13,7 +13,7 @@ from markupsafe import Markup
 from calbench.report._comparisons import as_comparisons, counted, gate_lines, worst_first
 from calbench.report._view import page_data
 
-_SCRIPTS = ("elements.js", "leaderboard.js", "overview.js", "charts.js", "views.js", "main.js")
+_SCRIPTS = ("elements.js", "leaderboard.js", "overview.js", "rankings.js", "charts.js", "views.js", "main.js")
 PLOTLY_VERSION = "4.1.1"
 
 

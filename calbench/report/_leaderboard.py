@@ -63,10 +63,10 @@ def markdown(rows: Sequence[Row]) -> str:
     """Return the whole leaderboard as markdown, one table per model and task."""
     lines = ["# Leaderboard", "", *(part for legend in _legends(rows) for part in (legend, ""))]
     lines += [
-        "`Δ ECE` is the transferred calibrator's ECE minus that of the calibrated reference, on the"
-        " same items; `regret` is what refitting on the quantized model would gain; intervals are paired"
-        " bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales included;"
-        " MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
+        "`Δ ECE` is the degradation: the transferred calibrator's ECE minus that of the calibrated reference,"
+        " on the same items; `regret` is what refitting on the quantized model would gain; intervals are"
+        " paired bootstrap intervals. Bits are stored bits per weight of the quantized layers, scales"
+        " included; MiB is the whole model in memory. `rank` is the place by ECE among the calibrators of one"
         " quantizer, and between which ranks comparisons with each other one leave it. `verdict` is the"
         " worst outcome of all gates of the cell, whatever their metric, and n the test items that undecided"
         " ones went on to ask; the numbers beside it are those of the items that every cell was asked.",

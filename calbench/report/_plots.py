@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import numpy as np
 
@@ -21,8 +23,38 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".svg", ".png", ".pdf")
 _Z = 1.959963984540054  # of a 95% interval
+_FEW = 10  # a bin with fewer items says next to nothing, and is drawn hollow, as on the page
+_ACCENT, _FAIL, _SOFT, _LINE = "#1f5fbf", "#c0262d", "#58606e", "#d5d9e0"  # of the page in assets/report.css
+_STYLE: dict[Any, Any] = {
+    "axes.edgecolor": _LINE,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _LINE,
+    "grid.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+_CYCLE = (_ACCENT, _FAIL, "#1a7f37", "#8a5a00", "#7a3fb0", _SOFT)
+_Given = ParamSpec("_Given")
 
 
+def _styled(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
+    """Give a picture the colours and lines of the report's page, whatever the user's own settings."""
+
+    @wraps(draw)
+    def styled(*args: _Given.args, **kwargs: _Given.kwargs) -> Figure:
+        try:
+            from matplotlib import rc_context, rcsetup
+        except ImportError:
+            raise BackendUnavailableError("pictures need matplotlib; pip install 'calbench[plot]'") from None
+        with rc_context({**_STYLE, "axes.prop_cycle": rcsetup.cycler(color=_CYCLE)}):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
 def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure:
     """Draw accuracy against confidence in equal-width bins, with Wilson's 95% band, over a histogram.
 
@@ -35,14 +67,23 @@ def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure
     """
     figure = _figure(5.5, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0, 1], [0, 1], color="0.5", linestyle=":", label="perfect")
+    upper.plot([0, 1], [0, 1], color=_SOFT, linestyle=":", label="perfect")
     for name, record in records.items():
         items = Outcomes.from_record(record)
         bins = ReliabilityBins.of(items.confidences, items.correct, n_bins=n_bins)
         held = bins.weights > 0
         low, high = wilson(bins.accuracies[held], bins.weights[held])
         label = f"{_literal(name)} (ECE {evaluate(f'ece[n_bins={n_bins}]', items):.3f}, n = {len(items):,})"
-        (line,) = upper.plot(bins.mean_confidences[held], bins.accuracies[held], marker="o", label=label)
+        (line,) = upper.plot(bins.mean_confidences[held], bins.accuracies[held], label=label)
+        few = bins.weights[held] < _FEW
+        upper.scatter(
+            bins.mean_confidences[held],
+            bins.accuracies[held],
+            s=30,
+            zorder=3,
+            edgecolors=line.get_color(),
+            facecolors=["none" if hollow else line.get_color() for hollow in few],
+        )
         upper.fill_between(bins.mean_confidences[held], low, high, color=line.get_color(), alpha=0.18)
         lower.stairs(bins.weights, bins.edges, color=line.get_color(), fill=len(records) == 1)
     upper.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
@@ -51,6 +92,7 @@ def reliability(records: Mapping[str, AnyRecord], *, n_bins: int = 15) -> Figure
     return figure
 
 
+@_styled
 def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
     """Draw each item's confidence at full precision against the quantized one; flipped answers marked.
 
@@ -65,10 +107,10 @@ def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
     flips = flipped(first, second)
     figure = _figure(5.5, 5.2)
     axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="0.5", linestyle=":")
+    axes.plot([0, 1], [0, 1], color=_SOFT, linestyle=":")
     for chosen, marker, color, name in (
-        (~flips, "o", "C0", "same answer"),
-        (flips, "x", "C3", "answer flipped"),
+        (~flips, "o", _ACCENT, "same answer"),
+        (flips, "x", _FAIL, "answer flipped"),
     ):
         label = f"{name} ({chosen.sum():,})"
         axes.scatter(
@@ -88,6 +130,7 @@ def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
     return figure
 
 
+@_styled
 def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_bytes") -> Figure:
     """Draw size against the metric after the transferred calibrator, coloured by accuracy.
 
@@ -143,6 +186,7 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_
     return figure
 
 
+@_styled
 def transfer_matrix(rows: Sequence[Row], *, metric: str = "ece", difference: str = "degradation") -> Figure:
     """Draw what transfer lost (or refitting would gain) by calibrator and quantizer; red is worse.
 
@@ -189,6 +233,7 @@ def _heat_map(
     figure = _figure(1.6 + 1.1 * len(across), 1.6 + 0.42 * len(down))
     axes = figure.subplots()
     limit = max(float(np.nanmax(np.abs(values))), 1e-9)
+    axes.grid(visible=False)
     axes.imshow(values, cmap=colours, vmin=-limit, vmax=limit, aspect="auto")
     axes.set_xticks(range(len(across)), [_literal(name) for name in across], rotation=30, ha="right")
     axes.set_yticks(range(len(down)), [_literal(name) for name in down])
@@ -246,11 +291,17 @@ def check_suffix(path: Path) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise BackendUnavailableError("pictures need matplotlib; pip install 'calbench[plot]'") from None
-    return Figure(figsize=(width, height), layout="constrained")
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        """One that a notebook shows without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            target = BytesIO()
+            self.savefig(target, format="png", dpi=100)
+            return target.getvalue()
+
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def _literal(text: str) -> str:

@@ -90,7 +90,7 @@ def _calibrated_cells(row: PrecisionRow) -> list[dict[str, str]]:
             "calibrator": calibrator,
             "transferred ECE": _with_interval(parts["transferred"]["ece"]),
             "refitted ECE": _with_interval(parts["refitted"]["ece"]),
-            "lost in transfer": _with_interval(parts["degradation"]["ece"], "+"),
+            "Δ ECE": _with_interval(parts["degradation"]["ece"], "+"),
             "transferred NLL": _with_interval(parts["transferred"]["nll"])
             if "nll" in parts["refitted"]
             else "",

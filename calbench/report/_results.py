@@ -16,7 +16,7 @@ from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
 from calbench.escaping import plain_json
-from calbench.gates import MARGIN, TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
+from calbench.gates import GATE_METRIC, MARGIN, TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
 from calbench.metrics import get as get_metric
 from calbench.report._diagrams import confidence_pairs, packed_resamples, reliability
 from calbench.report._ranks import METRIC as RANKED_BY
@@ -106,7 +106,9 @@ def hurts(row: Row) -> str:
     if benefit["interval"][1] < 0:
         return "yes"
     margins = [
-        gate["margin"] for gate in row["gates"] if gate["metric"] == "ece" and gate["limit"] == "max_increase"
+        gate["margin"]
+        for gate in row["gates"]
+        if gate["metric"] in ("ece", GATE_METRIC) and gate["limit"] == "max_increase"
     ]
     return "maybe" if -benefit["value"] > max([MARGIN, *margins]) else ""
 

@@ -36,8 +36,22 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
         "arms": list(TRANSFER_ARMS),
         "differences": list(DIFFERENCES),
         "cells": [_cell(cell, metrics) for cell in cells],
+        "rankings": {kind: _ranking(table) for kind, table in document.get("rankings", {}).items()},
         "pairs": {key: _points(pair, share) for key, pair in pairs.items()},
         "records": document["records"],
+    }
+
+
+def _ranking(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a ranking without what only ``leaderboard.md`` and ``results.json`` hold."""
+    kept = ("id", "rank", "interval", "first", "value", "wins", "ties", "losses", "ece", "accuracy")
+    rows = {
+        metric: [{name: _number(row[name]) for name in kept} for row in ranked]
+        for metric, ranked in table["metrics"].items()
+    }
+    return {
+        **{name: table[name] for name in ("against", "n_cells", "left_out", "flattered")},
+        "metrics": rows,
     }
 
 

@@ -15,7 +15,7 @@ from calbench.runs._cells import (
 from calbench.runs._declarations import REFERENCE, Turns, declared_source, reference_of
 from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
-from calbench.runs._inference_run import InferenceRun, n_near_duplicates, unreported
+from calbench.runs._inference_run import NOISE_PROMISED, InferenceRun, n_near_duplicates, unreported
 from calbench.runs._looks import CellLook, cell_looks
 from calbench.runs._result_cache import ResultCache, about
 from calbench.runs._runner import (
@@ -34,6 +34,7 @@ __all__ = [
     "ALL_ITEMS",
     "AXES",
     "DEFAULT_MODELS",
+    "NOISE_PROMISED",
     "N_PROBE",
     "PROFILES",
     "QUANTIZATION_SEED",

@@ -103,7 +103,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
-            asks_on=("sequence-classification",),
+            asks_on=("sequence-classification", "causal-lm"),
         ),
         Profile("full"),
     )

@@ -36,7 +36,8 @@ from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
 N_PROBE = 16
-Span = tuple[int, int]  # of a task's evaluation items
+Span = tuple[int, int]  # of a task's evaluation items: from, and before
+Part = Span | tuple[int, int, int]  # or every how many of them
 
 
 class Advance(Protocol):
@@ -134,7 +135,7 @@ class Runner:
     most_items: int | None = None
     _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, OpenedModel] = field(default_factory=dict, repr=False)
-    _records: dict[tuple[str, str, str, Span | None], StoredPredictions | CalbenchError] = field(
+    _records: dict[tuple[str, str, str, Part | None], StoredPredictions | CalbenchError] = field(
         default_factory=dict, repr=False
     )
     _splits: dict[tuple[Any, ...], FittedSplit] = field(default_factory=dict, repr=False)
@@ -172,7 +173,7 @@ class Runner:
         epsilons = sides[0].epsilon, sides[1].epsilon
         return Measured(cell, seed, comparison, reference, candidate, ranked, epsilons)
 
-    def record(self, model: str, quantizer: str, task: str, *, span: Span | None = None) -> StoredPredictions:
+    def record(self, model: str, quantizer: str, task: str, *, span: Part | None = None) -> StoredPredictions:
         """Return the stored predictions of a quantized model on a task, making them if need be.
 
         Of the items that the profile asks; or of a later part of the task's items, from the first of
@@ -190,7 +191,7 @@ class Runner:
             raise found
         return found
 
-    def _stored_or_made(self, model: str, quantizer: str, task: str, span: Span | None) -> StoredPredictions:
+    def _stored_or_made(self, model: str, quantizer: str, task: str, span: Part | None) -> StoredPredictions:
         identity = self.identity(model, quantizer, task, span=span)
         found = self.store.get(identity)
         if found is None:
@@ -211,7 +212,7 @@ class Runner:
             found, predictions=described(found.predictions, self.items(self.source(model).model, asked, span))
         )
 
-    def _compute(self, model: str, quantizer: str, task: str, span: Span | None) -> None:
+    def _compute(self, model: str, quantizer: str, task: str, span: Part | None) -> None:
         """Load a model once and ask it every planned task that has no record yet, or a part of this one."""
         planned = (c.task for c in self.planned if (c.model, c.quantizer) == (model, quantizer))
         if quantizer == self.source(model).model.reference:
@@ -246,7 +247,7 @@ class Runner:
             self._builds[place] = served_build(source, quantizer, self.store, replay=self.replay)
         return self._builds[place]
 
-    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str], span: Span | None) -> None:
+    def _ask_server(self, model: str, quantizer: str, wanted: Iterable[str], span: Part | None) -> None:
         build = self._served(model, quantizer)
         assert build is not None  # noqa: S101 (the caller looked)
         with build.runtime() as runtime:
@@ -275,7 +276,7 @@ class Runner:
         name: str,
         loaded: Reported,
         runtime: Runtime,
-        span: Span | None,
+        span: Part | None,
     ) -> None:
         task = tasks.get(name)
         tokenizer = None if source.model.builds else source.tokenizer
@@ -297,7 +298,7 @@ class Runner:
             runtime=runtime,
         )
 
-    def identity(self, model: str, quantizer: str, task: str, *, span: Span | None = None) -> dict[str, Any]:
+    def identity(self, model: str, quantizer: str, task: str, *, span: Part | None = None) -> dict[str, Any]:
         """All that could change the predictions; known before anything is loaded."""
         source, asked = self.source(model), tasks.get(task)
         build = self._served(model, quantizer)
@@ -319,7 +320,7 @@ class Runner:
         samples = source.samples(task) if method.n_samples else None
         return quantizers.identity(method, source.model, samples=samples, seed=QUANTIZATION_SEED)
 
-    def items(self, source: ModelSource, task: Task, span: Span | None = None) -> tuple[LabelledItem, ...]:
+    def items(self, source: ModelSource, task: Task, span: Part | None = None) -> tuple[LabelledItem, ...]:
         """Return the items of a task that this profile asks a model, calibration and test together."""
         evaluation = task.partition.evaluation
         if span is not None:

@@ -83,12 +83,13 @@ def check_host(address: Address, *, declared: bool) -> None:
 def key_for(address: Address) -> str | None:
     """Return the API key for a server, or None.
 
-    ``CALBENCH_API_KEY_`` with the host in capitals (``CALBENCH_API_KEY_GPU1``,
-    ``CALBENCH_API_KEY_API_EXAMPLE_COM``) comes before ``CALBENCH_API_KEY``. Over plain http a key is sent
-    to this machine and to private networks only.
+    ``CALBENCH_API_KEY_`` with host and port in capitals (``CALBENCH_API_KEY_GPU1_8000``) comes before that
+    with the host (``CALBENCH_API_KEY_API_EXAMPLE_COM``), and that before ``CALBENCH_API_KEY``. Over plain
+    http a key is sent to this machine and to private networks only.
     """
     own = f"{KEYS}_{re.sub('[^A-Z0-9]', '_', address.host.upper())}"
-    key = os.environ.get(own) or os.environ.get(KEYS)
+    names = (f"{own}_{address.port}", own, KEYS)
+    key = next(filter(None, map(os.environ.get, names)), None)
     return key if key and (address.scheme == "https" or is_near(address.host)) else None
 
 

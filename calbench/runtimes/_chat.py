@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from calbench.errors import InputError, ServerError, UnanswerableError
 from calbench.inference import Request
 from calbench.models import ModelSource
 from calbench.runtimes._http import Client
-from calbench.runtimes._openai import NEUTRAL, finite
+from calbench.runtimes._openai import NEUTRAL, check_model, finite, name_in
 from calbench.runtimes._protocol import Prepared
 from calbench.tasks import ChoiceRequest, ClassificationRequest, LabelledItem, Question
 
@@ -45,6 +45,8 @@ class ChatServer:
         How many likely tokens the server tells.
     forcing
         What ``logit_bias`` does.
+    served
+        As the server calls what answers; another name in the middle of a run is refused.
     """
 
     client: Client
@@ -52,6 +54,7 @@ class ChatServer:
     tokenizer: Any = None
     top: int = TOP
     forcing: Forcing = "none"
+    served: str | None = None
     name: str = "chat"
 
     def likeliest(self, content: str, n: int | None = None, **sampling: Any) -> list[tuple[str, float]]:
@@ -73,6 +76,10 @@ class ChatServer:
         usage = self._ask(content, {"max_tokens": 1}).get("usage")
         counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
         return counted if isinstance(counted, int) else None
+
+    def known(self, content: str) -> ChatServer:
+        """Return the same, which knows by what name the server calls what answers."""
+        return replace(self, served=name_in(self._ask(content, {"max_tokens": 1})))
 
     def log_probs(self, content: str, words: Sequence[str]) -> list[float]:
         """Return the log-probability that an answer begins with each word, all of them up to one number.
@@ -154,6 +161,7 @@ class ChatServer:
         messages = [{"role": "user", "content": content}]
         body = {"model": self.model, "messages": messages, **NEUTRAL, **options}
         answer = self.client.post("./chat/completions", body)
+        check_model(answer, self.served)
         return answer if isinstance(answer, dict) else {}
 
 

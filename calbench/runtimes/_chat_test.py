@@ -12,7 +12,17 @@ from typing import Any
 from calbench.errors import InputError, ServerError
 from calbench.runtimes._chat import BIAS, INSTRUCTION, TOP, ChatServer
 from calbench.runtimes._http import RefusedError
-from calbench.runtimes._self_test import SAME, SUM, TEXTS, Outcome, SelfTest, UnderWay, in_turn
+from calbench.runtimes._self_test import (
+    SAME,
+    SUM,
+    TEXTS,
+    Outcome,
+    SelfTest,
+    UnderWay,
+    in_a_crowd,
+    in_turn,
+    note_crowd,
+)
 
 
 @dataclass(eq=False)
@@ -27,14 +37,18 @@ def chat_tested(server: ChatServer, facts: Mapping[str, Any]) -> tuple[ChatServe
         ("log-probabilities", _top),
         ("prompt tokens", _tokens),
         ("repeats", _repeats),
+        ("at once", _at_once),
         ("raw log-probabilities", _raw),
         ("sum", _sum),
         ("context", _context),
         ("forcing", _forcing),
     )
     in_turn(test, steps)
+    if not test.refused:
+        test.server = test.server.known(TEXTS[0])
     found = test.server
     how = {
+        "served": found.served,
         "instruction": hashlib.sha256(INSTRUCTION.encode()).hexdigest()[:16],
         "top": found.top,
         "forcing": found.forcing,
@@ -91,6 +105,10 @@ def _repeats(test: _Test) -> None:
         raise ServerError(f"the same message gives log-probabilities that differ by {test.noise:.3g} nat")
     outcome: Outcome = "ok" if test.noise == 0 else "noted"
     test.note("repeats", outcome, f"largest difference between repeats: {test.noise:.2g} nat")
+
+
+def _at_once(test: _Test) -> None:
+    note_crowd(test, max(_apart(*pair) for pair in in_a_crowd(test.server.likeliest, TEXTS)))
 
 
 def _raw(test: _Test) -> None:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from calbench.errors import InputError
+from calbench.errors import InputError, ServerError
 from calbench.models import CHAT, DECISIONS, Address, ModelSource
 from calbench.runtimes._access import check_host
 from calbench.runtimes._chat import ChatServer
 from calbench.runtimes._chat_test import chat_tested
-from calbench.runtimes._http import Client, Patience
+from calbench.runtimes._http import Client, Patience, as_documented
 from calbench.runtimes._llama_server import LlamaServer
 from calbench.runtimes._openai import OpenAIServer
-from calbench.runtimes._self_test import SelfTest, require, tested
+from calbench.runtimes._self_test import SelfTest, require
 from calbench.runtimes._served_runtime import Prepare, ServedRuntime
 from calbench.runtimes._systemone import SystemOneServer
 from calbench.runtimes._systemone_test import systemone_tested
+from calbench.runtimes._token_test import tested
 from calbench.runtimes._tokens import Tokenised
 
 N_AT_ONCE = 8
@@ -40,6 +41,8 @@ class Connection:
         Tokens that a request may have; None if the server does not say.
     n_at_once
         Requests in flight.
+    who
+        What the server told of itself without a prompt; empty if it is asked for that with each answer.
     """
 
     server: Server
@@ -47,12 +50,23 @@ class Connection:
     test: SelfTest
     context: int | None
     n_at_once: int
+    who: Mapping[str, Any] = field(default_factory=dict)
 
     def runtime(self, source: ModelSource) -> ServedRuntime:
         """Return the runtime; raises :class:`InputError` if the self-test refuses the server."""
         require(self.test, str(self.test.facts["address"]))
         told = {"self_test": self.test.to_dict()}
-        return ServedRuntime(self.server.name, self._prepare(source), self.n_at_once, told)
+        return ServedRuntime(
+            self.server.name, self._prepare(source), self.n_at_once, told, self.check_unchanged
+        )
+
+    def check_unchanged(self) -> None:
+        """Raise :class:`ServerError` if a server is another one than was put to the test."""
+        now = _who(self.server.client).facts if self.who else {}
+        changed = [name for name, fact in self.who.items() if now.get(name) != fact]
+        if changed:
+            told = ", ".join(f"{name} was {self.who[name]!r} and is {now.get(name)!r}" for name in changed)
+            raise ServerError(f"{self.server.client.address} changed since the self-test: {told}; run again")
 
     def _prepare(self, source: ModelSource) -> Prepare:
         server = self.server
@@ -154,52 +168,82 @@ def reconnected(connection: Connection) -> Iterator[Connection]:
 
 
 def _found(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
-    props = client.optional("/props")
-    model, listed = _model(client)
-    facts: dict[str, Any] = {"address": str(client.address), "model": model}
-    if _is_llama(props):
-        llama, more = _llama(client, props, listed)
-        tokenizer = tokenizer or ServerTokenizer(llama, int(more["weights"]["n_vocab"] or 0))
-        server, test = tested(llama, tokenizer, facts | {"runtime": "llama-server", **more})
-        context = (props.get("default_generation_settings") or {}).get("n_ctx")
-        return Connection(server, tokenizer, test, context, min(n_at_once, llama.slots))
+    who = _who(client)
+    facts = {"address": str(client.address), **who.facts}
+    if who.slots:
+        llama = LlamaServer(client)
+        tokenizer = tokenizer or who.tokenizer(llama)
+        server, test = tested(llama, tokenizer, facts | {"runtime": "llama-server"})
+        return Connection(server, tokenizer, test, who.context, min(n_at_once, who.slots), who.facts)
     if tokenizer is None:
         raise InputError(
             f"{client.address}: this server's tokenizer cannot be asked for; name the base model's in"
             " calbench.toml: tokenizer = 'org/name'"
         )
-    facts |= {"runtime": "openai", "build": _build(client), "root": listed.get("root")}
-    server, test = tested(OpenAIServer(client, model), tokenizer, facts)
-    return Connection(server, tokenizer, test, listed.get("max_model_len"), n_at_once)
-
-
-def _is_llama(props: Any) -> bool:
-    return isinstance(props, dict) and "default_generation_settings" in props
-
-
-def _llama(client: Client, props: Any, listed: dict[str, Any]) -> tuple[LlamaServer, dict[str, Any]]:
-    """Return llama-server, and what it tells of itself."""
-    meta = listed.get("meta") or {}
-    return LlamaServer(client, slots=int(props.get("total_slots") or 1)), {
-        "build": props.get("build_info"),
-        "template": _hash(props.get("chat_template")),
-        "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
-    }
+    asked = OpenAIServer(client, who.facts["model"])
+    server, test = tested(asked, tokenizer, facts | {"runtime": "openai"})
+    return Connection(server, tokenizer, test, who.context, n_at_once, who.facts)
 
 
 def _chat(client: Client, tokenizer: Any, n_at_once: int) -> Connection:
+    who = _who(client)
+    facts = {"address": _at(client, CHAT), **who.facts, "runtime": "chat"}
+    if who.slots:
+        tokenizer = tokenizer or who.tokenizer(LlamaServer(client))
+        n_at_once = min(n_at_once, who.slots)
+    server, test = chat_tested(ChatServer(client, who.facts["model"], tokenizer), facts)
+    return Connection(server, tokenizer, test, None, n_at_once, who.facts)
+
+
+@dataclass(frozen=True)
+class _Who:
+    """Who answers, as far as a server tells without a prompt.
+
+    Attributes
+    ----------
+    facts
+        Part of a record's identity.
+    slots
+        Of llama-server; 0 for others.
+    context
+        Tokens that a request may have; None if the server does not say.
+    """
+
+    facts: Mapping[str, Any]
+    slots: int
+    context: int | None
+
+    def tokenizer(self, llama: LlamaServer) -> ServerTokenizer:
+        """Return llama-server's own tokenizer."""
+        size = self.facts["weights"]["n_vocab"]
+        if not size:
+            raise InputError(
+                f"{llama.client.address}: this llama-server does not tell the size of its vocabulary; take a"
+                " newer one, or name the base model's tokenizer in calbench.toml: tokenizer = 'org/name'"
+            )
+        return ServerTokenizer(llama, int(size))
+
+
+def _who(client: Client) -> _Who:
     props = client.optional("/props")
     model, listed = _model(client)
-    facts: dict[str, Any] = {"address": _at(client, CHAT), "model": model, "runtime": "chat"}
-    if _is_llama(props):
-        llama, more = _llama(client, props, listed)
-        facts |= more
-        tokenizer = tokenizer or ServerTokenizer(llama, int(more["weights"]["n_vocab"] or 0))
-        n_at_once = min(n_at_once, llama.slots)
-    else:
-        facts["build"] = _build(client)
-    server, test = chat_tested(ChatServer(client, model, tokenizer), facts)
-    return Connection(server, tokenizer, test, None, n_at_once)
+    with as_documented(client.address.base):
+        if not (isinstance(props, dict) and "default_generation_settings" in props):
+            facts = {"model": model, "build": _build(client), "root": listed.get("root")}
+            return _Who(facts, 0, _count(listed.get("max_model_len")))
+        meta = listed.get("meta") or {}
+        facts = {
+            "model": model,
+            "build": props.get("build_info"),
+            "template": _hash(props.get("chat_template")),
+            "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
+        }
+        context = (props["default_generation_settings"] or {}).get("n_ctx")
+        return _Who(facts, int(props.get("total_slots") or 1), _count(context))
+
+
+def _count(told: Any) -> int | None:
+    return int(told) if told else None
 
 
 def _at(client: Client, endpoint: str) -> str:

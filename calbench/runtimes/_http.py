@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from calbench.errors import BackendUnavailableError, ServerError
+from calbench.errors import BackendUnavailableError, CalbenchError, ServerError
 from calbench.models import Address
 from calbench.runtimes._access import addresses_of, hidden, is_near, key_for
 
@@ -30,6 +31,19 @@ class RefusedError(ServerError):
 
 class UnreachableError(ServerError):
     """No whole answer came, however often the server was asked."""
+
+
+@contextmanager
+def as_documented(where: str) -> Iterator[None]:
+    """Raise :class:`ServerError` where an answer is read that has another shape than is documented."""
+    try:
+        yield
+    except CalbenchError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ServerError(
+            f"{where}: an answer has another shape than is documented ({type(error).__name__}: {error})"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -190,7 +204,7 @@ class Client:
             )
         try:
             value = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             value = None
         if status >= 400:
             said = _message(value) or _gist(text)

@@ -153,7 +153,7 @@ def serving(path: Path, options: LlamaOptions | None = None) -> Iterator[LlamaSe
         try:
             client = Client(_address(child, path, log), Patience(seconds=600.0, n_tries=2), key=key)
             try:
-                yield LlamaServer(client, slots=options.slots, name="llama.cpp")
+                yield LlamaServer(client, name="llama.cpp")
             except ServerError as error:
                 if child.poll() is None:
                     raise

@@ -7,29 +7,15 @@ ids makes one request walk a whole continuation; where a server's grammars know 
 
 from __future__ import annotations
 
-import itertools
-import math
-import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from calbench.errors import ServerError
 from calbench.runtimes._http import Client, RefusedError
+from calbench.runtimes._openai import check_count, finite
 
 FORCED = 1000.0
-
-
-class _OwnSlot(threading.local):
-    """A number for each thread, in the order in which they come."""
-
-    _next = itertools.count()
-
-    def __init__(self) -> None:
-        self._number = next(self._next)
-
-    def number(self, n_slots: int) -> int:
-        return self._number % n_slots
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,23 +28,17 @@ class LlamaServer:
         Of the server.
     by_grammar
         Whether continuations are walked by a grammar of token ids, in one request each.
-    slots
-        How many the server has; 0 leaves the choice to it. Each of our threads keeps to one of them, so
-        that a context is read once for all its continuations.
     """
 
     client: Client
     by_grammar: bool = True
-    slots: int = 0
     name: str = "llama-server"
-    _own: _OwnSlot = field(default_factory=_OwnSlot, repr=False)
 
     def log_probs(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
         """Return the log-probability of each token of a continuation."""
         if self.by_grammar and len(continuation) > 1:
-            grammar = "root ::= " + " ".join(f"<[{token}]>" for token in continuation)
             try:
-                return self._generated(context, continuation, {"grammar": grammar})
+                return self.walked(context, continuation)
             except ServerError as error:  # pieces of characters make the grammar fail
                 if "grammar" not in str(error):
                     raise
@@ -67,10 +47,15 @@ class LlamaServer:
             for i, token in enumerate(continuation)
         ]
 
+    def walked(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
+        """Return the same by a grammar of token ids, in one request."""
+        grammar = "root ::= " + " ".join(f"<[{token}]>" for token in continuation)
+        return self._generated(context, continuation, {"grammar": grammar})
+
     def likeliest(self, context: Sequence[int], n: int, **sampling: Any) -> list[tuple[str, float]]:
         """Return the likeliest next tokens, as their ids in words."""
         answer = self._complete(context, {"n_predict": 1, "n_probs": n, **sampling})
-        return [(str(one["id"]), _number(one)) for one in _steps(answer)[0]["top_logprobs"]]
+        return [(str(one["id"]), _number(one)) for one in _steps(answer, context)[0]["top_logprobs"]]
 
     def n_tokens(self, prompt: str | Sequence[int]) -> int:
         """Return how many prompt tokens the server counts."""
@@ -86,7 +71,7 @@ class LlamaServer:
     def _generated(
         self, context: Sequence[int], wanted: Sequence[int], forced: Mapping[str, Any]
     ) -> list[float]:
-        steps = _steps(self._complete(context, {"n_predict": len(wanted), "n_probs": 1, **forced}))
+        steps = _steps(self._complete(context, {"n_predict": len(wanted), "n_probs": 1, **forced}), context)
         given = [int(step.get("id", -1)) for step in steps]
         if given != list(wanted):
             raise RefusedError(
@@ -104,13 +89,15 @@ class LlamaServer:
                 "temperature": 0.0,
                 "cache_prompt": True,
                 "post_sampling_probs": False,
-                "id_slot": self._own.number(self.slots) if self.slots else -1,
+                # A request that names a slot and waits for it gets wrong numbers after the first token
+                # (build 11549): the server chooses, and finds the one that holds the context's beginning.
+                "id_slot": -1,
                 **options,
             },
         )
 
 
-def _steps(answer: Any) -> list[dict[str, Any]]:
+def _steps(answer: Any, context: Sequence[int]) -> list[dict[str, Any]]:
     steps = answer.get("completion_probabilities") if isinstance(answer, dict) else None
     if not isinstance(steps, list) or not steps or not all(isinstance(step, dict) for step in steps):
         raise ServerError("llama-server sent no completion_probabilities; is it older than January 2025?")
@@ -118,11 +105,9 @@ def _steps(answer: Any) -> list[dict[str, Any]]:
         raise ServerError(
             "the server cut the prompt: its context is too small; start it with a larger --ctx-size"
         )
+    check_count(answer.get("tokens_evaluated"), len(context))
     return steps
 
 
 def _number(step: Mapping[str, Any]) -> float:
-    value = step.get("logprob")
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise ServerError(f"the log-probability of token {step.get('id')} is {value!r}, no finite number")
-    return float(value)
+    return finite(step.get("logprob"), step.get("id"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from calbench.errors import ServerError
@@ -40,12 +40,15 @@ class OpenAIServer:
     own_bos
         The token that the server puts before token ids of ours; None if it adds nothing. It is left out
         of what is sent.
+    served
+        As the server calls what answers; another name in the middle of a run is refused.
     """
 
     client: Client
     model: str
     way: Way = "prompt_logprobs"
     own_bos: int | None = None
+    served: str | None = None
     name: str = "openai"
 
     def log_probs(self, context: Sequence[int], continuation: Sequence[int]) -> list[float]:
@@ -55,7 +58,9 @@ class OpenAIServer:
     def prompt_log_probs(self, tokens: Sequence[int], **sampling: Any) -> list[float]:
         """Return the log-probability of each token of a prompt; that of the first one is NaN."""
         asked = {"prompt_logprobs": 1} if self.way == "prompt_logprobs" else {"echo": True, "logprobs": 1}
-        choice = _choice(self._complete(tokens, {"max_tokens": 1, **asked, **sampling}))
+        answer = self._complete(tokens, {"max_tokens": 1, **asked, **sampling})
+        check_count(_counted(answer), len(tokens))
+        choice = _choice(answer)
         read = _by_id if self.way == "prompt_logprobs" else _in_a_row
         return read(choice, tokens)
 
@@ -75,18 +80,29 @@ class OpenAIServer:
 
     def n_tokens(self, prompt: str | Sequence[int]) -> int:
         """Return how many prompt tokens the server counts."""
-        answer = self._complete(prompt, {"max_tokens": 1})
-        usage = answer.get("usage") if isinstance(answer, dict) else None
-        if not isinstance(usage, dict) or not isinstance(usage.get("prompt_tokens"), int):
+        counted = _counted(self._complete(prompt, {"max_tokens": 1}))
+        if counted is None:
             raise ServerError("the server sends no usage.prompt_tokens, so that nothing tells a doubled BOS")
-        return int(usage["prompt_tokens"])
+        return counted
+
+    def known(self, prompt: str) -> OpenAIServer:
+        """Return the same, which knows by what name the server calls what answers."""
+        return replace(self, served=name_in(self._complete(prompt, {"max_tokens": 1})))
 
     def _complete(self, prompt: str | Sequence[int], options: Mapping[str, Any]) -> Any:
         sent: str | list[int] = prompt if isinstance(prompt, str) else list(prompt)
         if self.own_bos is not None and sent[:1] == [self.own_bos]:
             sent = sent[1:]
         body = {"model": self.model, "prompt": sent, **NEUTRAL, **options}
-        return self.client.post("./completions", body)
+        answer = self.client.post("./completions", body)
+        check_model(answer, self.served)
+        return answer
+
+
+def _counted(answer: Any) -> int | None:
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    counted = usage.get("prompt_tokens") if isinstance(usage, dict) else None
+    return counted if isinstance(counted, int) else None
 
 
 def _choice(answer: Any) -> dict[str, Any]:
@@ -119,6 +135,31 @@ def _in_a_row(choice: Mapping[str, Any], tokens: Sequence[int]) -> list[float]:
         )
     known = [finite(v, t) for v, t in zip(values[1 : len(tokens)], tokens[1:], strict=True)]
     return [math.nan, *known]
+
+
+def check_count(counted: Any, n_sent: int) -> None:
+    """Raise :class:`ServerError` if a server read another number of prompt tokens than was sent.
+
+    It cut the prompt, or this is the answer to somebody else.
+    """
+    if counted is not None and counted != n_sent:
+        raise ServerError(f"{n_sent} prompt tokens were sent, and the answer is to {counted!r}")
+
+
+def check_model(answer: Any, served: str | None) -> None:
+    """Raise :class:`ServerError` if another model answers than in the self-test."""
+    name = name_in(answer)
+    if None not in (served, name) and name != served:
+        raise ServerError(
+            f"the server called itself {served!r} in the self-test and {name!r} now: another model answers;"
+            " run again"
+        )
+
+
+def name_in(answer: Any) -> str | None:
+    """Return by what name an answer's model calls itself."""
+    name = answer.get("model") if isinstance(answer, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def finite(value: Any, token: Any) -> float:

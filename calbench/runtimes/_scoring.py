@@ -15,6 +15,7 @@ import numpy as np
 from calbench.errors import InputError, ServerError
 from calbench.inference import Scored, Shards
 from calbench.records import Float32
+from calbench.runtimes._http import as_documented
 from calbench.runtimes._protocol import Prepared
 from calbench.tasks import LabelledItem
 
@@ -31,8 +32,9 @@ def ask_all(
     n_at_once: int,
     shards: Shards,
     on_progress: Callable[..., None],
+    check_unchanged: Callable[[], None] = lambda: None,
 ) -> Scored:
-    """Ask every item that no finished part answers.
+    """Ask every item that no finished part answers; before one is kept, ask who it was that answered.
 
     Raises
     ------
@@ -58,6 +60,7 @@ def ask_all(
             values = found
             if values is None:
                 values = _answers(under_way.next(), prepared, items, part)
+                check_unchanged()
                 shards.put(name, values)
                 meter.spent(sum(prepared.sizes[row] for row in part))
             for row, value in zip(part, values, strict=True):
@@ -120,7 +123,8 @@ def _answers(
     values = np.full((len(part), prepared.width), -np.inf, dtype=np.float32)
     for place, (row, future) in enumerate(zip(part, futures, strict=True)):
         try:
-            answer = future.result()
+            with as_documented(prepared.engine):
+                answer = future.result()
             _check(answer)
         except (ServerError, InputError) as error:
             raise (InputError if isinstance(error, InputError) else ServerError)(

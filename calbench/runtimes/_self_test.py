@@ -1,21 +1,14 @@
-"""What a server is asked before the first item: are its log-probabilities what they seem?
-
-Nothing here knows the right numbers: a fault is found where two ways of asking for one number disagree.
-"""
+"""What self-tests of all kinds of servers share: what was found out, step by step, and what is refused."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from calbench.errors import InputError, ServerError
-from calbench.runtimes._http import UnreachableError
-from calbench.runtimes._llama_server import LlamaServer
-from calbench.runtimes._openai import OpenAIServer
+from calbench.runtimes._http import UnreachableError, as_documented
 
 Outcome = Literal["ok", "noted", "refused"]
 TEXTS = (
@@ -25,6 +18,9 @@ TEXTS = (
 )
 # Kernels of one server differ by batch; a temperature of 2 or a shift moves log-probabilities by whole nats.
 SAME = 0.05
+# Batches are computed otherwise than lone requests; answers that were mixed up differ by whole nats.
+IN_A_CROWD = 0.5
+N_IN_A_CROWD = 4
 SUM = 1e-3
 
 
@@ -77,290 +73,52 @@ class UnderWay:
     checks: list[Check] = field(default_factory=list)
     noise: float = 0.0
 
+    @property
+    def refused(self) -> bool:
+        """Whether a step refused the server."""
+        return any(check.outcome == "refused" for check in self.checks)
+
     def note(self, name: str, outcome: Outcome, what: str) -> None:
         """Keep what one step found."""
         self.checks.append(Check(name, outcome, what))
 
 
-@dataclass(eq=False)
-class _Test(UnderWay):
-    server: OpenAIServer | LlamaServer
-    tokenizer: Any
-
-    def prompts(self) -> list[list[int]]:
-        rows: list[list[int]] = self.tokenizer(list(TEXTS))["input_ids"]
-        return [list(row) for row in rows]
-
-
-def tested(
-    server: OpenAIServer | LlamaServer, tokenizer: Any, facts: Mapping[str, Any]
-) -> tuple[OpenAIServer | LlamaServer, SelfTest]:
-    """Put a server that is told tokens to the test; returns it with the way of asking that was found.
-
-    Parameters
-    ----------
-    server
-        Whose way of asking is settled.
-    tokenizer
-        With which items will be tokenised.
-    facts
-        Who answers.
-    """
-    test = _Test(server, tokenizer)
-    steps: list[tuple[str, Callable[[_Test], None]]] = [
-        ("prompt tokens", _count),
-        ("echo", _echo),
-        ("repeats", _repeats),
-        ("raw log-probabilities", _raw),
-        ("sum", _sum),
-        ("floor", _floor),
-        ("context", _context),
-        ("place", _place),
-    ]
-    in_turn(test, steps)
-    vocabulary = hashlib.sha256(json.dumps([test.prompts(), _special(tokenizer)]).encode()).hexdigest()
-    how = {"tokenizer": vocabulary, "way": _way(test.server)}
-    return test.server, SelfTest(tuple(test.checks), {**facts, **how}, test.noise)
-
-
 Tested = TypeVar("Tested", bound=UnderWay)
+Answer = TypeVar("Answer")
 
 
 def in_turn(test: Tested, steps: Iterable[tuple[str, Callable[[Tested], None]]]) -> None:
     """Ask a server one thing after the other, until one refuses it."""
     for name, step in steps:
         try:
-            step(test)
+            with as_documented(name):
+                step(test)
         except UnreachableError:  # it may be trusted when it is there again
             raise
         except ServerError as error:
             test.note(name, "refused", str(error))
-        if any(check.outcome == "refused" for check in test.checks):
+        if test.refused:
             return
 
 
-def _way(server: OpenAIServer | LlamaServer) -> str:
-    if isinstance(server, LlamaServer):
-        return "grammar" if server.by_grammar else "logit_bias"
-    return server.way if server.own_bos is None else f"{server.way}, without BOS"
+def in_a_crowd(ask: Callable[[Any], Answer], inputs: Sequence[Any]) -> list[tuple[Answer, Answer]]:
+    """Ask one after the other, then all of them several times at once; returns pairs of such answers."""
+    alone = [ask(one) for one in inputs]
+    with ThreadPoolExecutor(N_IN_A_CROWD) as pool:
+        crowd = list(pool.map(ask, [*inputs] * N_IN_A_CROWD))
+    return list(zip(alone * N_IN_A_CROWD, crowd, strict=True))
 
 
-def _special(tokenizer: Any) -> list[Any]:
-    return [getattr(tokenizer, "bos_token_id", None), getattr(tokenizer, "eos_token_id", None)]
-
-
-def _count(test: _Test) -> None:
-    """A server that adds a BOS of its own to ours, or has another tokenizer, counts otherwise."""
-    for text, tokens in zip(TEXTS, test.prompts(), strict=True):
-        of_ids, of_text = test.server.n_tokens(tokens), test.server.n_tokens(text)
-        if of_ids == len(tokens) + 1:
-            _settle_bos(test, tokens)
-        elif of_ids != len(tokens):
-            test.note("prompt tokens", "refused", f"{len(tokens)} token ids are counted as {of_ids}")
-            return
-        if abs(of_text - len(tokens)) > 1:
-            test.note(
-                "prompt tokens",
-                "refused",
-                f"the text {text[:24]!r}... is {of_text} tokens to the server and {len(tokens)} to the"
-                " tokenizer here: name the tokenizer that belongs to the model",
-            )
-            return
-    own = isinstance(test.server, OpenAIServer) and test.server.own_bos is not None
-    how = "the server adds a BOS of its own, so ours is left out" if own else "as many as were sent"
-    test.note("prompt tokens", "noted" if own else "ok", how)
-
-
-def _settle_bos(test: _Test, tokens: Sequence[int]) -> None:
-    bos = getattr(test.tokenizer, "bos_token_id", None)
-    if bos is None or tokens[0] != bos or not isinstance(test.server, OpenAIServer):
+def note_crowd(test: UnderWay, apart: float, *, limit: float = IN_A_CROWD) -> None:
+    """Keep by how much answers differ if several are asked for at once; refuse answers to something else."""
+    test.noise = max(test.noise, apart)
+    if apart > limit:
         raise ServerError(
-            "the server adds a token to prompts of token ids, where the model's tokenizer adds none; switch"
-            " that off (add_special_tokens, add_bos_token)"
+            f"asked for several answers at once, the server gives others than one by one ({apart:.3g} apart):"
+            " it mixes them up, or several models answer"
         )
-    test.server = OpenAIServer(test.server.client, test.server.model, test.server.way, own_bos=bos)
-
-
-def _echo(test: _Test) -> None:
-    if isinstance(test.server, LlamaServer):
-        _force(test)
-        return
-    problems = []
-    for way in ("prompt_logprobs", "echo"):
-        server = OpenAIServer(test.server.client, test.server.model, way, test.server.own_bos)
-        try:
-            server.prompt_log_probs(test.prompts()[0])
-        except UnreachableError:
-            raise
-        except ServerError as error:
-            problems.append(f"{way}: {error}")
-            continue
-        test.server = server
-        test.note("echo", "ok", f"log-probabilities of a prompt by {way}")
-        return
-    raise ServerError(
-        f"the server gives no log-probabilities of a prompt ({'; '.join(problems)}); vLLM and SGLang do, and"
-        " llama-server is asked in a way of its own"
-    )
-
-
-def _force(test: _Test) -> None:
-    assert isinstance(test.server, LlamaServer)  # noqa: S101 (the caller looked)
-    tokens = test.prompts()[0]
-    context, option = tokens[:-2], tokens[-2:]
-    forced = LlamaServer(test.server.client, by_grammar=False, slots=test.server.slots, name=test.server.name)
-    wanted = forced.log_probs(context, option)
-    try:
-        walked = test.server.log_probs(context, option)
-    except ServerError as error:
-        test.server = forced
-        test.note("forcing", "noted", f"one request a token, for grammars of token ids fail: {error}")
-        return
-    if _difference(walked, wanted) > SAME:
-        raise ServerError(f"a token's log-probability is {wanted} when forced and {walked} by a grammar")
-    test.note("forcing", "ok", "a grammar of token ids walks a whole continuation")
-
-
-def _log_probs(test: _Test, tokens: Sequence[int], **sampling: Any) -> list[float]:
-    if isinstance(test.server, OpenAIServer):
-        return test.server.prompt_log_probs(tokens, **sampling)[1:]
-    return test.server.log_probs(tokens[:-2], tokens[-2:])
-
-
-def _repeats(test: _Test) -> None:
-    for tokens in test.prompts():
-        first = _log_probs(test, tokens)
-        again = [_log_probs(test, tokens) for _ in range(2)]
-        test.noise = max(test.noise, *(_difference(first, other) for other in again))
-    if test.noise > SAME:
-        raise ServerError(
-            f"the same prompt gives log-probabilities that differ by {test.noise:.3g} nat; switch off what"
-            " makes them differ (prefix caching, speculative decoding, several replicas of different builds)"
-        )
-    outcome: Outcome = "ok" if test.noise == 0 else "noted"
-    test.note("repeats", outcome, f"largest difference between repeats, cached too: {test.noise:.2g} nat")
-
-
-def _raw(test: _Test) -> None:
-    """Raw log-probabilities know no temperature, and no penalty."""
-    flag = "--logprobs-mode raw_logprobs (vLLM) or --return-original-logprob (SGLang)"
-    for tokens in test.prompts():
-        settings: dict[str, dict[str, Any]] = {"a temperature": {"temperature": 2.0}}
-        if isinstance(test.server, OpenAIServer):
-            penalties = {"frequency_penalty": 1.5, "presence_penalty": 1.5}
-            settings["a penalty"] = {**penalties, "repetition_penalty": 1.5}
-            plain = test.server.prompt_log_probs(tokens)[1:]
-            for what, sampling in settings.items():
-                if _difference(plain, test.server.prompt_log_probs(tokens, **sampling)[1:]) > SAME:
-                    raise ServerError(
-                        f"log-probabilities of a prompt change with {what}; start it with {flag}"
-                    )
-        for what, sampling in settings.items():
-            changed = _values(test.server.likeliest(tokens, 5, **sampling))
-            if _difference(_values(test.server.likeliest(tokens, 5)), changed) > SAME:
-                test.note(
-                    "generated log-probabilities",
-                    "noted",
-                    f"they change with {what}; only those of prompts are read, which do not ({flag})",
-                )
-                if isinstance(test.server, LlamaServer):
-                    raise ServerError(f"log-probabilities change with {what}; send post_sampling_probs false")
-                test.note(
-                    "raw log-probabilities", "ok", "of prompts: they know no temperature and no penalty"
-                )
-                return
-    test.note("raw log-probabilities", "ok", "the same at two temperatures and with penalties")
-
-
-def _sum(test: _Test) -> None:
-    tokens, size = test.prompts()[0], len(test.tokenizer)
-    limit, total = 0, 0.0
-    for n in (1, 5, 20, 100, size):
-        try:
-            listed = test.server.likeliest(tokens, n)
-        except ServerError:
-            break
-        limit, total = len(listed), math.fsum(math.exp(value) for _, value in listed)
-        if total > 1 + SUM or (limit >= size and total < 1 - SUM):
-            raise ServerError(
-                f"the probabilities of the {limit} likeliest tokens sum to {total:.4f}: they are no"
-                " probabilities of the whole vocabulary"
-            )
-        if limit < n or limit >= size:
-            break
-    if limit >= size:
-        test.note("sum", "ok", f"all {limit} tokens sum to {total:.4f}")
-    else:
-        test.note("sum", "noted", f"at most the {limit} likeliest tokens are told (vLLM: --max-logprobs)")
-
-
-def _floor(test: _Test) -> None:
-    """Different tokens that have no business here have different log-probabilities, none of them round."""
-    context = test.prompts()[0]
-    size = len(test.tokenizer)
-    odd = sorted({size // 3 + 7, size // 2 + 5, 2 * size // 3 + 3, size - 9} - set(context))
-    odd = [token for token in odd if 0 < token < size]
-    values = [test.server.log_probs(context, [token])[0] for token in odd]
-    if len(set(values)) < len(values) or min(values) < -500:
-        raise ServerError(
-            f"{len(values)} unlikely tokens have the log-probabilities {[round(v, 3) for v in values]}: what"
-            " is outside of the likeliest ones is floored, not told"
-        )
-    test.note("floor", "ok", "unlikely tokens have log-probabilities of their own")
-
-
-def _context(test: _Test) -> None:
-    """What is said of a token depends on all that comes before it."""
-    first, *_, last = test.prompts()
-    token = last[-1]
-    values = {test.server.log_probs(context, [token])[0] for context in (first, last, last[:-2])}
-    if len(values) < 3:
-        raise ServerError(
-            f"after three contexts one token has the log-probabilities {sorted(values)}: the server does not"
-            " read the context, or cuts it"
-        )
-    test.note("context", "ok", "log-probabilities change with what comes before")
-
-
-def _place(test: _Test) -> None:
-    """The log-probability of a token in a prompt is that with which the same token is generated."""
-    differences = []
-    for tokens in test.prompts():
-        for written, told in test.server.likeliest(tokens, 3):
-            token = _token_of(test, written)
-            if token is not None:
-                differences.append(abs(test.server.log_probs(tokens, [token])[0] - told))
-    if not differences:
-        raise ServerError(
-            "none of the tokens that the server generates is one to the tokenizer here, so that nothing shows"
-            " which log-probability belongs to which token; name the tokenizer that belongs to the model"
-        )
-    worst = max(differences)
-    if worst > SAME:
-        raise ServerError(
-            f"the same token has log-probabilities that differ by {worst:.3g} nat in a prompt and when it is"
-            " generated: they are off by one place, or processed"
-        )
-    test.note("place", "ok", f"in a prompt and generated: {worst:.2g} nat apart at most")
-
-
-def _token_of(test: _Test, written: str) -> int | None:
-    if isinstance(test.server, LlamaServer):
-        return int(written)
-    if written.startswith("token_id:"):
-        return int(written.removeprefix("token_id:"))
-    known = test.tokenizer(written, add_special_tokens=False)["input_ids"]
-    return int(known[0]) if len(known) == 1 else None
-
-
-def _values(listed: Sequence[tuple[str, float]]) -> list[float]:
-    return [value for _, value in listed]
-
-
-def _difference(a: Sequence[float], b: Sequence[float]) -> float:
-    if len(a) != len(b):
-        return math.inf
-    return max((abs(x - y) for x, y in zip(a, b, strict=True)), default=0.0)
+    what = f"largest difference from requests one by one: {apart:.2g}"
+    test.note("at once", "ok" if apart == 0 else "noted", what)
 
 
 def require(test: SelfTest, where: str) -> None:

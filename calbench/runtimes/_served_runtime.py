@@ -28,12 +28,15 @@ class ServedRuntime:
         Requests in flight.
     told
         What to note in a record, such as the self-test.
+    check_unchanged
+        Raises if somebody else answers now.
     """
 
     name: str
     prepare: Prepare
     n_at_once: int = 4
     told: Mapping[str, Any] = field(default_factory=dict)
+    check_unchanged: Callable[[], None] = lambda: None
 
     def score(
         self,
@@ -45,7 +48,14 @@ class ServedRuntime:
     ) -> Scored:
         """Ask every item that no finished part answers."""
         prepared = self.prepare(request, items)
-        return ask_all(prepared, items, n_at_once=self.n_at_once, shards=shards, on_progress=on_progress)
+        return ask_all(
+            prepared,
+            items,
+            n_at_once=self.n_at_once,
+            shards=shards,
+            on_progress=on_progress,
+            check_unchanged=self.check_unchanged,
+        )
 
     def notes(self) -> Mapping[str, Any]:
         """What was told."""

@@ -8,7 +8,15 @@ from typing import Any
 
 from calbench.errors import ServerError
 from calbench.runtimes._http import UnreachableError
-from calbench.runtimes._self_test import SAME, Outcome, SelfTest, UnderWay, in_turn
+from calbench.runtimes._self_test import (
+    SAME,
+    Outcome,
+    SelfTest,
+    UnderWay,
+    in_a_crowd,
+    in_turn,
+    note_crowd,
+)
 from calbench.runtimes._systemone import SystemOneServer, probs_of
 
 _STATE = "Customer: my card was charged twice for one order, and I want one payment back by Friday."
@@ -48,6 +56,7 @@ def systemone_tested(server: SystemOneServer, facts: Mapping[str, Any]) -> tuple
         (
             ("typed questions", _kinds),
             ("repeats", _repeats),
+            ("at once", _at_once),
             ("state", _state),
             ("order of options", _order),
             ("confidence", _confidence),
@@ -84,6 +93,12 @@ def _repeats(test: _Test) -> None:
         raise ServerError(f"the same question gets probabilities that differ by {test.noise:.3g}")
     outcome: Outcome = "ok" if test.noise == 0 else "noted"
     test.note("repeats", outcome, f"largest difference between repeats: {test.noise:.2g}")
+
+
+def _at_once(test: _Test) -> None:
+    asked = [(kind, state) for kind in test.kinds for state in (_STATE, _OTHER)]
+    apart = max(_apart(*pair) for pair in in_a_crowd(lambda one: test.probs(*one), asked))
+    note_crowd(test, apart, limit=SAME)
 
 
 def _state(test: _Test) -> None:

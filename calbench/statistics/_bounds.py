@@ -48,10 +48,10 @@ _WIDTH = 0.75  # c above: narrower follows the bias more closely, wider is less 
 _HEIGHT = np.sqrt(2 / np.pi) * np.sqrt(1 + _WIDTH**2) / _WIDTH
 _SHORT, _SHORT_ALONE = 0.1, 0.45
 # Of the error allowed: what the bounds with fine groups, with coarse ones and group by group get.
-_FINE_SHARE, _COARSE_SHARE, _APART_SHARE = 0.18, 0.14, 0.36
+_FINE_SHARE, _COARSE_SHARE, _APART_SHARE = 0.08, 0.1, 0.36
 _ALONE_SHARE = 0.5  # of a model's own upper bound, with which nothing competes
 # Where corrections are this much of the standard error, the bound keeps to its share; with none it gets most.
-_CORRECTED, _MOST = 0.7, 0.9
+_CORRECTED, _MOST = 0.7, 0.8
 _LAX = 0.05  # 1 - level from where on
 _REST = 0.03  # higher levels keep that of their share: a few items' sums have longer tails than a normal
 _FAR = 1e9  # standard errors

@@ -5,8 +5,8 @@ Looks are taken at :math:`n_k = n_0 2^k \le N` items of one fixed random order. 
 they have in common (a union bound). :math:`N` is fixed before the first look. Who asks beyond it spends a
 reserve: :math:`4 \alpha / 5` is for what was planned, and :math:`2^{-j} \alpha / 5` for the j-th extension.
 
-A look after which less than half of its items would be left to ask is not taken: the next one, at all of
-them, decides more.
+A later look that leaves fewer items to ask than it took is not taken, nor a first one that leaves fewer than
+half as many: the next one, at all of them, decides more.
 
 A look's p-value counts as :math:`p_k N / (n_k - n_{k-1})`; a gate's is the least of its looks', which Holm's
 procedure takes like any other.
@@ -63,7 +63,7 @@ def looks(most: int, *, first: int = FIRST_LOOK, extended: tuple[int, ...] = ())
     Examples
     --------
     >>> [look.n for look in looks(3000)]
-    [500, 1000, 2000, 3000]
+    [500, 1000, 3000]
     >>> [look.n for look in looks(600)]
     [600]
     >>> round(sum(look.share for look in looks(3000)), 9)
@@ -106,7 +106,7 @@ def _between(before: int, last: int, start: int, share: float) -> list[Look]:
     ends = []
     n = start
     while n < last:
-        if 2 * (last - n) >= n:
+        if last - n >= (n / 2 if n == start else n):
             ends.append(n)
         n *= 2
     ends.append(last)

@@ -9,14 +9,14 @@ from types import MappingProxyType
 import numpy as np
 
 from calbench.errors import BackendUnavailableError, CalbenchError
-from calbench.gates import MARGIN, Comparison, Decision, compare, transfer
+from calbench.gates import GATE_METRIC, MARGIN, Comparison, Decision, compare, transfer
 from calbench.metrics import get
 from calbench.runs import REFERENCE, Runner
 from calbench.store import StoredPredictions
 from calbench.studies._precision import MissingRow
 
-# Beside the ECE, which passes a model at chance: accuracy, and a score that both enter.
-LIMITS: Mapping[str, float] = MappingProxyType({"ece": MARGIN, "brier": MARGIN, "accuracy": MARGIN})
+# Beside the calibration error, which passes a model at chance: accuracy, and a score that both enter.
+LIMITS: Mapping[str, float] = MappingProxyType({GATE_METRIC: MARGIN, "brier": MARGIN, "accuracy": MARGIN})
 RAW = "identity"
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import resources
+
 import numpy as np
 import pytest
 
 from calbench import Predictions, TopLabelPredictions
 from calbench.calibrators import softmax
 from calbench.errors import InputError
+from calbench.metrics import ReliabilityBins
 from tests.report.rows import estimate, row
 
 pytest.importorskip("matplotlib")
@@ -29,6 +32,28 @@ def test_a_reliability_diagram_names_each_record_with_its_error():
     labels = sorted({text for text in texts(figure) if "ECE" in text})
     assert len(labels) == 2
     assert labels[0].startswith(r"a\$b\$ (ECE 0.0")
+
+
+def test_a_bin_that_holds_next_to_nothing_is_hollow():
+    figure = plots.reliability({"m": RECORD})
+    (points,) = [
+        c for c in figure.axes[0].collections if len(c.get_facecolors()) > 1 or not len(c.get_facecolors())
+    ]
+    bins = ReliabilityBins.of(RECORD.confidences, RECORD.correct)
+    few = bins.weights[bins.weights > 0] < 10
+    assert 0 < few.sum() < len(few)
+    assert [color[3] == 0 for color in points.get_facecolors()] == few.tolist()
+
+
+def test_a_picture_shows_itself_in_a_notebook_in_the_colours_of_the_page():
+    matplotlib = pytest.importorskip("matplotlib")
+    before = dict(matplotlib.rcParams)
+    figure = plots.shift(RECORD, OTHER)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+    colours = {matplotlib.colors.to_hex(c.get_facecolors()[0]) for c in figure.axes[0].collections}
+    page = (resources.files("calbench.report") / "assets" / "report.css").read_text("utf-8")
+    assert all(colour in page for colour in colours)
+    assert dict(matplotlib.rcParams) == before
 
 
 def test_a_band_holds_its_share():

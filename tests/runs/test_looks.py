@@ -49,8 +49,7 @@ def test_looks_double_over_later_items_and_the_first_is_the_profiles(tmp_path):
     assert counts(cell_looks(runner(tmp_path, 100_000), CELL)) == [
         (40, ()),
         (80, ((70, 110),)),
-        (160, ((70, 110), (110, 190))),
-        (270, ((70, 110), (110, 190), (190, 300))),
+        (270, ((70, 110), (110, 300))),
     ]
 
 

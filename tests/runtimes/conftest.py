@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +121,20 @@ def llama(shipped_file):
 
     with serving(shipped_file, LlamaOptions(threads=1, slots=2, context=512)) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def servers():
+    """The addresses of jevcompat's mock, clean and under each of its faults."""
+    python = Path(__file__).parents[2] / ".venv-jevcompat" / "bin" / "python"
+    if not python.is_file():
+        pytest.skip("jevcompat has an environment of its own: make jevcompat")
+    child = subprocess.Popen(
+        [python, Path(__file__).with_name("jevcompat_servers.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    yield json.loads(child.stdout.readline())
+    child.kill()  # an orderly end waits half a second for each of the servers
+    child.communicate()

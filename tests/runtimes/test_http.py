@@ -107,6 +107,13 @@ def test_a_key_is_never_sent_in_the_clear_to_a_strange_host(monkeypatch):
     assert key_for(Address.parse("https://other.example.com/v1")) == "general"
 
 
+def test_two_servers_of_one_host_have_keys_of_their_own(monkeypatch):
+    monkeypatch.setenv("CALBENCH_API_KEY_127_0_0_1", "the host's")
+    monkeypatch.setenv("CALBENCH_API_KEY_127_0_0_1_8001", "its own")
+    assert key_for(Address.parse("http://127.0.0.1:8001/v1")) == "its own"
+    assert key_for(Address.parse("http://127.0.0.1:8002/v1")) == "the host's"
+
+
 @pytest.mark.parametrize("text", ["http://", "ftp://host/v1", "http://host:port/v1", "http://host/v1?key=1"])
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InputError, match="cannot read the address"):

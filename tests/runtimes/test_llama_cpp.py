@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,15 @@ def test_a_grammar_and_forced_tokens_agree(llama):
     walked = llama.log_probs(context, option)
     forced = [llama.log_probs([*context, *option[:i]], [token])[0] for i, token in enumerate(option)]
     assert walked == pytest.approx(forced, abs=1e-3)
+
+
+def test_more_requests_than_slots_change_no_number(llama):
+    """A request that names a slot, and waits for it, is answered wrongly after its first token."""
+    with ThreadPoolExecutor(6) as pool:
+        rows = [[*range(5 + n, 30), 8060, 42, 339 + n] for n in range(6)]
+        alone = [llama.log_probs(row[:-4], row[-4:]) for row in rows]
+        crowd = list(pool.map(lambda row: llama.log_probs(row[:-4], row[-4:]), rows * 4))
+    assert crowd == [pytest.approx(one, abs=1e-3) for one in alone * 4]
 
 
 def test_a_damaged_file_is_refused_before_native_code_sees_it(shipped_file, tmp_path):

@@ -21,35 +21,80 @@ pytestmark = [pytest.mark.embedded, pytest.mark.slow]
 ROOT = Path(__file__).parents[2]
 
 
-def run(program, arguments, folder, key):
-    environment = {**os.environ, "CALBENCH_API_KEY": key, "PYTHONPATH": str(ROOT)}
+def run(program, arguments, folder, *servers):
+    keys = {f"CALBENCH_API_KEY_127_0_0_1_{s.client.address.port}": s.client.key for s in servers}
+    environment = {**os.environ, **keys, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *program, *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_a_served_build_is_judged_by_the_suite(llama, float_file, tmp_path, monkeypatch):
-    monkeypatch.setattr("calbench.runtimes._llama_cpp.secrets.token_hex", lambda n: llama.client.key)
+def judged(folder, declared, *servers):
+    """Run the suite on what a calbench.toml declares; returns results and output."""
+    (folder / "calbench.toml").write_text(declared)
+    done = run(
+        ["-m", "pytest"],
+        [
+            *(str(ROOT / "suites/test_served.py"), "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"),
+            *("--calbench-profile=quick", "--calbench-store=store", "--calbench-report=report"),
+            "--calbench-inconclusive=pass",
+        ],
+        folder,
+        *servers,
+    )
+    file = folder / "report" / "results.json"
+    assert file.is_file(), done.stdout + done.stderr
+    return json.loads(file.read_text()), done.stdout
+
+
+def test_a_served_build_is_judged_by_the_suite(llama, float_file, tmp_path):
     with serving(float_file, LlamaOptions(threads=1, slots=2, context=512)) as reference:
-        (tmp_path / "calbench.toml").write_text(
-            f'[models.shallow]\nserved.float = "{reference.client.address}"\nserved.q4_1 ='
-            f' "{llama.client.address}"\nreference = "float"\ndefault_tasks = ["tweets"]\nmax_length = 400\n'
-        )
-        done = run(
-            ["-m", "pytest"],
-            [
-                *(str(ROOT / "suites/test_served.py"), "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}"),
-                *("--calbench-profile=quick", "--calbench-store=store", "--calbench-report=report"),
-                "--calbench-inconclusive=pass",
-            ],
+        results, output = judged(
             tmp_path,
-            llama.client.key,
+            f'[models.shallow]\nserved.float = "{reference.client.address}"\nserved.q4_1 ='
+            f' "{llama.client.address}"\nreference = "float"\ndefault_tasks = ["tweets"]\nmax_length = 400\n',
+            llama,
+            reference,
         )
-    results = json.loads((tmp_path / "report" / "results.json").read_text())
-    assert {(row["quantizer"], row["calibrator"]) for row in results["cells"]} == {
-        ("q4_1", "identity"),
-        ("q4_1", "temperature"),
-    }, done.stdout + done.stderr
-    assert "3 passed" in done.stdout or "2 passed, 2 skipped" in done.stdout, done.stdout
+    gates = {
+        (row["quantizer"], row["calibrator"], gate["metric"])
+        for row in results["cells"]
+        for gate in row["gates"]
+    }
+    assert gates == {
+        ("q4_1", "identity", "brier"),
+        ("q4_1", "identity", "accuracy"),
+        ("q4_1", "temperature", "nll"),
+        ("q4_1", "temperature", "selective_risk"),
+        ("float", "temperature", "selective_risk"),
+    }, output
+    assert "shows no options" in output
+
+
+TRIAGE = """
+[tasks.triage]
+kind = "decision"
+file = "tickets.csv"
+state = "text"
+label = "team"
+instructions = "Which team should answer?"
+options = { billing = "Invoices and refunds", tech = "Errors of the app", other = "" }
+"""
+
+
+def test_a_decision_model_is_judged_by_the_suite(servers, tmp_path):
+    rows = [
+        f"Ticket {n}: my card was charged {n} times.,{('billing', 'tech', 'other')[n % 3]}"
+        for n in range(400)
+    ]
+    (tmp_path / "tickets.csv").write_text("\n".join(["text,team", *rows]))
+    clean, moved = (f"{servers[fault]}/v1/systemone#mock" for fault in ("", "order-leaks"))
+    results, output = judged(
+        tmp_path,
+        f'[models.triage-model]\nserved.bf16 = "{clean}"\nserved.q4 = "{moved}"\nreference = "bf16"\n'
+        f'default_tasks = ["triage"]\n{TRIAGE}',
+    )
+    assert {row["quantizer"] for row in results["cells"]} == {"bf16", "q4"}, output
+    assert "6 passed" in output, output  # two of them compare orders of options
 
 
 def test_the_commands_of_the_documentation_run(llama, tmp_path):
@@ -60,5 +105,5 @@ def test_the_commands_of_the_documentation_run(llama, tmp_path):
     for command in commands:
         written = command.replace("http://localhost:8080", str(llama.client.address))
         arguments = shlex.split(written, comments=True)[1:]
-        done = run(["-c", "from calbench.cli import main; main()"], arguments, tmp_path, llama.client.key)
+        done = run(["-c", "from calbench.cli import main; main()"], arguments, tmp_path, llama)
         assert done.returncode == 0, done.stdout + done.stderr

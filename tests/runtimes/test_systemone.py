@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -18,8 +14,6 @@ from calbench.runtimes import Patience, SystemOneServer, connected
 from calbench.runtimes._systemone import check_answer
 from calbench.tasks import Decision, Item, SequenceClassification
 
-ROOT = Path(__file__).parents[2]
-PYTHON = ROOT / ".venv-jevcompat" / "bin" / "python"
 QUICK = Patience(seconds=20.0, n_tries=2, first_pause=0.001)
 SOURCE = ModelSource("d", "causal-lm", "", builds=(("served", "http://127.0.0.1/v1/systemone"),))
 ITEMS = [Item(f"i{n}", f"Ticket {n}: my card was charged twice.", n % 2) for n in range(6)]
@@ -86,21 +80,6 @@ REFUSED = {
     "score-keys-1-based": ("score", "probabilities are given of"),
     "score-sum": ("score", "sum to"),
 }
-
-
-@pytest.fixture(scope="module")
-def servers():
-    if not PYTHON.is_file():
-        pytest.skip("jevcompat has an environment of its own: make jevcompat")
-    child = subprocess.Popen(
-        [PYTHON, Path(__file__).with_name("jevcompat_servers.py")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    yield json.loads(child.stdout.readline())
-    child.kill()  # an orderly end waits half a second for each of the servers
-    child.communicate()
 
 
 def asked(servers, fault, task, monkeypatch=None):

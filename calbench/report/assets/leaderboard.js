@@ -62,9 +62,11 @@ function matching() {
   });
 }
 
+const isFiltered = () => Boolean($("search").value.trim() || FILTERS.some((key) => $(`filter-${key}`).value));
+
 function sorted(cells) {
   const column = columns.find((c) => c.key === state.sort);
-  if (!column) return cells;
+  if (!column) return cells.slice().sort(worstFirst);
   const sign = state.descending ? -1 : 1;
   return cells.map((c, i) => [column.sort(c), i, c]).sort(([a, i], [b, j]) => {
     const missing = (v) => v === null || v === undefined || v === "";
@@ -99,7 +101,7 @@ function tableRow(cell, visible) {
     if (column.class) td.className = column.class(cell);
     if (i === 0) {
       const button = element("button", { type: "button", "aria-label": `Open ${cell.id}` }, column.text(cell));
-      td.append(button);
+      td.append(button, element("span", { class: "whole" }, [cell.task, cell.quantizer, cell.calibrator].join(" · ")));
     } else if (column.estimate) {
       const e = column.estimate(cell);
       if (e) td.append(column.show(e[0]), element("span", { class: "interval" }, interval(e, column.show)));

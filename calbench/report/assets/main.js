@@ -12,6 +12,7 @@ function remember() {
   if ($("search").value) wanted.set("search", $("search").value);
   if (data.metrics[state.metric] !== "ece") wanted.set("metric", data.metrics[state.metric]);
   if (state.sort) wanted.set("sort", (state.descending ? "-" : "") + state.sort);
+  if ($("references").checked) wanted.set("reference", "shown");
   if (opened) wanted.set("cell", opened);
   history.replaceState(null, "", `#${wanted}`);
 }
@@ -20,6 +21,7 @@ function recall() {
   const wanted = new URLSearchParams(location.hash.slice(1));
   for (const key of FILTERS) if (wanted.get(key)) $(`filter-${key}`).value = wanted.get(key);
   $("search").value = wanted.get("search") || "";
+  $("references").checked = wanted.get("reference") === "shown";
   const metric = data.metrics.indexOf(wanted.get("metric") || "");
   if (metric >= 0) $("metric").value = state.metric = metric;
   const sort = wanted.get("sort") || "";
@@ -86,7 +88,8 @@ function moveBetweenRows(event) {
 }
 
 setTheme(savedTheme() || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"), false);
-$("subtitle").textContent = `${data.cells.length.toLocaleString("en")} cells · calbench ${data.calbench} · ${data.created}`;
+$("subtitle").textContent = `${data.cells.length.toLocaleString("en")} cells · calbench ${data.calbench} · ${data.created.slice(0, 16).replace("T", " ")} UTC`;
+$("filters").open = !matchMedia("(max-width: 640px)").matches; // a phone shows results first
 fillSelects();
 listen();
 recall();

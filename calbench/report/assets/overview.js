@@ -10,8 +10,8 @@ function drawOverview() {
   $("tiles").replaceChildren(...[...byQuantizer].map(([name, members]) => tile(name, members)));
   const worst = compared.filter((c) => c.verdict === "fail" || c.verdict === "inconclusive").sort(worstFirst).slice(0, MAX_WORST);
   $("worst").replaceChildren(worst.length ? worstTable(worst) : element("p", { class: "empty" }, "No gate failed, and none is undecided."));
-  $("by-calibrator").replaceChildren(means(compared, "calibrator", ARM.transferred));
-  $("by-quantizer").replaceChildren(means(cells, "quantizer", ARM.raw_candidate));
+  $("by-calibrator").replaceChildren(...rankingParts("calibrators", compared, ARM.transferred));
+  $("by-quantizer").replaceChildren(...rankingParts("quantizers", compared, ARM.transferred));
 }
 
 function tile(name, members) {
@@ -26,13 +26,14 @@ function tile(name, members) {
     size ? element("small", {}, size) : null);
 }
 
-// Failures by how far they are beyond their margin, then what is open by how far it may be.
-function excess(cell) {
+// New failures, then accepted ones, by how far they are beyond their margin; then what is open by how far it may be.
+for (const cell of data.cells) {
   const of = (g) => Math.abs(g.delta) - g.margin;
   const open = cell.gates.filter((g) => g.outcome === cell.verdict && typeof g.delta === "number");
-  return Math.max(-Infinity, ...open.map(of));
+  cell.excess = Math.max(-Infinity, ...open.map(of));
+  cell.place = cell.verdict === "fail" && cell.accepted.length ? 0.5 : verdictOrder[cell.verdict];
 }
-const worstFirst = (a, b) => verdictOrder[a.verdict] - verdictOrder[b.verdict] || excess(b) - excess(a);
+const worstFirst = (a, b) => a.place - b.place || b.excess - a.excess || 0;
 
 function worstTable(cells) {
   const named = (c) => element("button", { type: "button", class: "link", onclick: () => openDetail(c) }, `${c.model} · ${c.task} · ${c.quantizer} · ${c.calibrator}`);

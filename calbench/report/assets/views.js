@@ -26,7 +26,7 @@ function detailParts(cell) {
     ...data.arms.map((arm, i) => [arm.replaceAll("_", " "), ...cell.arms[i].map((e) => estimate(e))]),
     ...data.differences.map((name, i) => [name, ...cell.differences[i].map((e) => estimate(e, signed))]),
   ];
-  const figure = (id, caption, label) => element("figure", {}, element("div", { id, class: "plot", role: "img", "aria-label": label }), element("figcaption", {}, caption));
+  const figure = (id, caption, label) => element("figure", {}, element("div", { id, class: "plot", role: "group", "aria-label": label }), element("figcaption", {}, caption));
   const known = cell.bins.some(Boolean);
   const pair = data.pairs[cell.pair];
   return [
@@ -34,13 +34,13 @@ function detailParts(cell) {
     ...gateParts(cell),
     element("p", {}, `${cell.n.toLocaleString("en")} test items, fitted on ${cell.nc.toLocaleString("en")}; ${(cell.level * 100).toFixed(0)}% intervals; seed ${cell.seed}. Reference: ${cell.origin}.`),
     ...cell.warnings.map((w) => element("p", { class: `warning${/ hurts:/.test(w) ? " hurts" : ""}` }, w)),
-    element("div", { class: "scroll small", tabindex: "0" }, table(["", ...data.metrics], rows)),
+    element("div", { class: "scroll small", tabindex: "0" }, table(["arm or difference", ...data.metrics], rows)),
     known ? element("p", {}, element("label", {}, "Diagrams of ", select)) : element("p", { class: "note" }, "These results were written by an older calbench and hold no diagrams; run again to draw them."),
     element("div", { class: "grid" },
       known ? figure("plot-reliability", "Accuracy against confidence in 15 bins; the band is Wilson's 95% interval of a bin's accuracy, a marker's size the number of items, hollow where fewer than 10.", "Reliability diagram") : null,
       known ? figure("plot-histogram", "How many items each bin holds.", "Histogram of confidences") : null,
       pair && !cell.reference ? figure("plot-pair", `Raw confidence of both models on ${pair.points.length / 3} of ${pair.n} test items; ${pair.flips} of all answers flip.`, "Confidence at full precision against quantized") : null,
-      figure("plot-differences", "Degradation: lost in transfer. Regret: what refitting would gain. Benefit: gained over no calibrator.", "Degradation, regret and benefit with their intervals")),
+      figure("plot-differences", "Degradation (Δ): what was lost in transfer. Regret: what refitting would gain. Benefit: gained over no calibrator.", "Degradation, regret and benefit with their intervals")),
     known ? element("details", {}, element("summary", {}, "The diagram as a table"), element("div", { id: "bins-table" })) : null,
     ...provenanceParts(cell),
   ].filter(Boolean);
@@ -59,8 +59,8 @@ function drawDetail(cell, arm) {
 
 function gateParts(cell) {
   if (!cell.gates.length) return [];
-  const rows = cell.gates.map((g) => [g.test, element("span", { class: g.outcome }, g.outcome), g.said, `[${digits(g.interval[0])}, ${digits(g.interval[1])}]`, g.remedy, g.accepted || ""]);
-  return [element("h2", {}, "Gates"), element("div", { class: "scroll", tabindex: "0" }, table(["test", "outcome", "measured, and its limit", "interval", "what decides", "accepted because"], rows))];
+  const rows = cell.gates.map((g) => [element("span", { class: g.outcome }, g.outcome), g.said, `[${digits(g.interval[0])}, ${digits(g.interval[1])}]`, g.remedy, g.accepted || "", g.test]);
+  return [element("h2", {}, "Gates"), element("div", { class: "scroll", tabindex: "0" }, table(["outcome", "measured, and its limit", "interval", "what decides", "accepted because", "test"], rows, { class: "texts" }))];
 }
 
 function provenanceParts(cell) {
@@ -118,8 +118,9 @@ function drawMatrix() {
   const which = Number($("matrix-value").value);
   const worse = (which === 2 ? -1 : 1) * (data.metrics[state.metric] === "accuracy" ? -1 : 1);
   const cells = matching().filter((c) => !c.reference);
-  const largest = Math.max(0.02, // a smaller change is pale, whatever else there is
-     ...cells.map((c) => Math.abs(c.differences[which][state.metric]?.[0])).filter(Number.isFinite));
+  const sizes = cells.map((c) => Math.abs(c.differences[which][state.metric]?.[0])).filter(Number.isFinite).sort((a, b) => a - b);
+  // One ruined cell must not make all others pale; what is far below a usual margin is pale whatever else there is.
+  const largest = Math.max(0.02, sizes[Math.floor(0.9 * sizes.length)] ?? 0);
   const groups = grouped(cells, (c) => `${c.model} on ${c.task}`);
   $("count").textContent = `${cells.length} transferred cells`;
   $("matrix").replaceChildren(...[...groups].map(([title, members]) => {
@@ -135,11 +136,11 @@ function drawMatrix() {
 function matrixCell(cell, which, worse, largest) {
   const e = cell?.differences[which][state.metric];
   if (!e || typeof e[0] !== "number") return element("td", {}, "");
-  const strength = Math.round(12 + Math.min(1, Math.abs(e[0]) / largest) * 58);
+  const strength = Math.round(14 + Math.min(1, Math.abs(e[0]) / largest) * 56);
   const hue = e[0] * worse > 0 ? "215, 48, 39" : "49, 110, 199";
   const sure = e[1] > 0 || e[2] < 0;
   return element("td", { class: sure ? "sure" : null, style: `background: rgba(${hue}, ${strength / 100})`, title: interval(e, signed).trim() },
-    element("button", { type: "button", "aria-label": `Open ${cell.id}: ${signed(e[0])}`, onclick: () => openDetail(cell) }, signed(e[0], 3)));
+    element("button", { type: "button", "aria-label": `${signed(e[0], 3)}: open ${cell.id}`, onclick: () => openDetail(cell) }, signed(e[0], 3)));
 }
 
 function grouped(cells, key) {
