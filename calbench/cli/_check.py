@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from calbench.studies import Compressed, MissingRow
 
 _N_BINS = 10
+_QUANTIZERS = "bnb-int8,bnb-nf4"
 
 
 @app.command()
@@ -59,7 +60,7 @@ def check(
     reference: Annotated[
         str, typer.Option(help="What a compressed MODEL was made from; MODEL itself if left out.")
     ] = "",
-    quantizers: Annotated[str, typer.Option(help="Ids, globs, 'all', 'not X'.")] = "bnb-int8,bnb-nf4",
+    quantizers: Annotated[str, typer.Option(help="Ids, globs, 'all', 'not X'.")] = _QUANTIZERS,
     calibrator: Annotated[str, typer.Option(help="Fitted on the reference and used after it.")] = "identity",
     max_increase: Annotated[
         list[str] | None, typer.Option(help="How much worse a metric may be, as ece=0.02; repeatable.")
@@ -85,7 +86,7 @@ def check(
     Example: calbench check ./my-bert tickets.csv --text body --label category --write-suite ci
     """
     from calbench import devices
-    from calbench.runs import REFERENCE
+    from calbench.runs import reference_of
     from calbench.studies import Compressed, MissingRow, at_chance
 
     devices.choose(device)
@@ -111,7 +112,7 @@ def check(
         )
     else:
         say(division_line(asked.runner, asked.model, asked.task))
-        if note := at_chance(asked.runner.record(asked.model, REFERENCE, asked.task)):
+        if note := at_chance(asked.runner.record(asked.model, reference_of(asked.model), asked.task)):
             say(f"warning: {note}")
         show(found, missing)
         _show_reliability(found)
@@ -156,6 +157,8 @@ def _named(
     outputs = [name.strip() for name in classes.split(",") if name.strip()]
     model_id = models.named(place, classes=outputs) if models.is_place(place) else models.get(place).id
     source = models.get(model_id)
+    if source.builds and quantizers == _QUANTIZERS:  # its builds stand in their place
+        quantizers = "all"
     candidate = ""
     if compressed and compressed.startswith("a folder"):
         quantizers = f"checkpoint[folder={Path(model).expanduser().resolve()}]"
@@ -219,7 +222,7 @@ def _free_task_id(file: Path) -> str:
 def _rows(
     asked: Wanted, candidate: str, calibrator: str, limits: Mapping[str, float], seed: int
 ) -> list[Compressed | MissingRow]:
-    from calbench.runs import REFERENCE
+    from calbench.runs import reference_of
     from calbench.studies import compressions, judged
 
     if not candidate:
@@ -234,7 +237,7 @@ def _rows(
                 seed=seed,
             )
         )
-    records = (asked.runner.record(name, REFERENCE, asked.task) for name in (asked.model, candidate))
+    records = (asked.runner.record(name, reference_of(name), asked.task) for name in (asked.model, candidate))
     return [
         judged(
             candidate,

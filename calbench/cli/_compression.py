@@ -40,20 +40,22 @@ def wanted(
     from rich.console import Console
 
     from calbench.report import TerminalProgress
-    from calbench.runs import PROFILES, REFERENCE, Cell, Runner, Selection, grid_of
+    from calbench.runs import PROFILES, Cell, Runner, Selection, grid_of, reference_of
     from calbench.store import Store, size_limit
 
     size_limit()  # one that cannot be read is refused before the work
     grid = grid_of(models=model, tasks=task, quantizers=quantizers, calibrators=RAW)
     cells = grid.cells(Selection(), PROFILES[profile])
     pairs = {(cell.model, cell.task) for cell in cells}
-    chosen = tuple(dict.fromkeys(cell.quantizer for cell in cells if cell.quantizer != REFERENCE))
     if len(pairs) != 1:
         raise InputError(f"{model!r} on {task!r} are {len(pairs)} pairs of model and task; name one of each")
-    if not chosen:
-        raise InputError(f"{quantizers!r} picks no quantizer but {REFERENCE}, the reference; name one more")
     ((model_id, task_id),) = pairs
-    reference = Cell(model_id, task_id, REFERENCE, RAW)
+    reference = Cell(model_id, task_id, reference_of(model_id), RAW)
+    chosen = tuple(dict.fromkeys(c.quantizer for c in cells if c.quantizer != reference.quantizer))
+    if not chosen:
+        raise InputError(
+            f"{quantizers!r} picks no quantizer but {reference.quantizer}, the reference; name one more"
+        )
     runner = Runner(
         Store.at(store),
         PROFILES[profile],

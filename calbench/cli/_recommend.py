@@ -55,7 +55,7 @@ def recommend(
     Example: calbench recommend minilm tweets --quantizers "bnb-*,gptq-int4" --budget-mib 60
     """
     from calbench import devices
-    from calbench.runs import REFERENCE
+    from calbench.runs import reference_of
     from calbench.studies import Compressed, MissingRow, at_chance, compressions, recommended
 
     devices.choose(device)
@@ -87,19 +87,25 @@ def recommend(
         )
     else:
         say(division_line(asked.runner, asked.model, asked.task))
-        if note := at_chance(asked.runner.record(asked.model, REFERENCE, asked.task)):
+        if note := at_chance(asked.runner.record(asked.model, reference_of(asked.model), asked.task)):
             say(f"warning: {note}")
         show(sorted(found, key=lambda one: -(one.size_bytes or 0)), missing)
-        typer.echo(_sentence(best.name if best else None, [one.name for one in undecided], budget_mib))
+        sized = not found or any(one.size_bytes is not None for one in found)
+        typer.echo(
+            _sentence(best.name if best else None, [one.name for one in undecided], budget_mib, sized=sized)
+        )
         for one in undecided:
             for line in reasons(one):
                 typer.echo(f"  {line}")
     raise typer.Exit(status_of([outcome], inconclusive))
 
 
-def _sentence(best: str | None, undecided: list[str], budget_mib: float | None) -> str:
+def _sentence(best: str | None, undecided: list[str], budget_mib: float | None, *, sized: bool) -> str:
     within = f" within {budget_mib:g} MiB" if budget_mib is not None else ""
     smaller = f"; smaller and undecided: {', '.join(undecided)}" if undecided else ""
+    if best and not sized:
+        before = f"; undecided before it: {', '.join(undecided)}" if undecided else ""
+        return f"recommended: {best}, the first that is shown to keep everything; no size is known{before}"
     if best:
         return f"recommended{within}: {best}, the smallest that is shown to keep everything{smaller}"
     if undecided:

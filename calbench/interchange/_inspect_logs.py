@@ -31,7 +31,7 @@ _VERSION = 2  # of the log format
 _MAX_MEMBER_BYTES = 2**30
 _ZSTANDARD = 93  # of zip's compression methods; zipfile cannot read it before Python 3.14
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_RIGHT = {"C": True, "I": False, 1: True, 0: False}  # 1 is 1.0 and True as well
+_RIGHT = {"C": True, "I": False, "N": False, 1: True, 0: False}  # N: no answer; 1 is 1.0 and True too
 
 
 def is_inspect(path: Path) -> bool:

@@ -48,7 +48,7 @@ class Address:
         InputError
             It is no such address.
         """
-        shown = re.sub(r"//[^/@]*@", "//", text)
+        shown = re.sub(r"\?[^#]*", "?...", re.sub(r"//[^/@]*@", "//", text))  # either may hold a key
         try:
             parts = urlsplit(text.strip())
             port = parts.port or (443 if parts.scheme == "https" else 80)

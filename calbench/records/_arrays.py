@@ -88,14 +88,13 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
     bad = ~((values >= 0) & (values <= 1 + 1e-9))
     if bad.any():
         row = int(np.argmax(bad))
-        hint = (
-            "; divide percents by 100 (--percent on the command line)"
-            if 2 <= np.max(values[~np.isnan(values)], initial=0) <= 100
-            else ""
-        )
-        raise InputError(
-            f"confidences[{row}] = {values[row]} is outside [0, 1]{hint or '; mend or drop the row'}"
-        )
+        known = values[~np.isnan(values)]
+        hint = "mend or drop the row"
+        if 2 <= known.max(initial=0) <= 100:
+            hint = "divide percents by 100 (--percent on the command line)"
+        elif known.size and known.max() <= 0:
+            hint = "of log-probabilities write exp into the file"
+        raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]; {hint}")
     return np.minimum(values, 1.0)
 
 
@@ -132,9 +131,7 @@ def _at_fault(values: Any, error: Exception) -> str:
         try:
             np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, RuntimeError):  # noqa: PERF203 (only where something is wrong)
-            hint = (
-                "write 48.6% as 0.486, or as 48.6 with --percent" if "%" in str(value) else "mend or drop it"
-            )
+            hint = "write 48.6% as 0.486, or add --percent" if "%" in str(value) else "mend or drop it"
             return f"row {row} is {str(value)[:80]!r}; {hint}"
     return str(error)
 
@@ -170,7 +167,8 @@ def _refuse_repeated(ids: Strings) -> None:
     row = int(np.flatnonzero(ids == repeated)[1])
     raise InputError(
         f"item_ids[{row}] = {str(repeated)!r} appears twice; ids must be unique"
-        f" ({len(ids) - len(unique)} repeated in all)"
+        f" ({len(ids) - len(unique)} repeated in all): join columns that tell them apart (--columns"
+        " item_id=id+trial), or choose rows with --where"
     )
 
 

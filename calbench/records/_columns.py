@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,8 @@ class ColumnFile:
         What the file says about itself.
     digest
         SHA-256 of the record that calbench wrote there; ``""`` in anybody else's file.
+    notes
+        What was skipped to read it.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class ColumnFile:
     load: Callable[[str], Any]
     metadata: Mapping[str, Any] = field(default_factory=dict)
     digest: str = ""
+    notes: tuple[str, ...] = ()
 
     def __contains__(self, name: str) -> bool:
         return name in self.names or split_path(name, self.names) is not None
@@ -68,6 +71,10 @@ class ColumnFile:
                 values = self.load(root)
                 rows = values.tolist() if isinstance(values, np.ndarray) else values
                 return [walk(value, steps, f"row {row}: {name}") for row, value in enumerate(rows)]
+        if not self.names:
+            raise InputError(
+                f"{self.path}: holds no rows of named values; write it again, or give another file"
+            )
         shown = ", ".join(self.names[:20]) + (", ..." if len(self.names) > 20 else "")
         near = difflib.get_close_matches(name, self.names, n=1)
         meant = f", {near[0]!r} perhaps?" if near else ""
@@ -141,7 +148,7 @@ def joined(paths: Sequence[Path], *, text_columns: tuple[str, ...] = ()) -> Colu
                 return np.concatenate(parts)
         return [value for part in parts for value in (part.tolist() if hasattr(part, "tolist") else part)]
 
-    return ColumnFile(paths[0].parent, files[0].names, load, files[0].metadata)
+    return ColumnFile(paths[0].parent, files[0].names, load, files[0].metadata, notes=files[0].notes)
 
 
 def _refuse_missing_parts(paths: Sequence[Path]) -> None:
@@ -171,7 +178,9 @@ def parts_of(path: Path) -> list[Path]:
     hidden = (".", "_", "dataset_info", "state")
     parts = sorted(p for p in path.iterdir() if p.is_file() and not p.name.startswith(hidden))
     if not parts:
-        raise InputError(f"{path}: holds no files; name a file of predictions")
+        folders = ", ".join(sorted(p.name for p in path.iterdir() if p.is_dir())[:5])
+        inside = f"; name one of its folders: {folders}" if folders else "; name a file of predictions"
+        raise InputError(f"{path}: holds no files{inside}")
     return parts
 
 
@@ -195,7 +204,8 @@ def _read_parquet(path: Path, _text: tuple[str, ...]) -> ColumnFile:
 
 
 def _read_csv(path: Path, text: tuple[str, ...]) -> ColumnFile:
-    return _of_arrow(path, csv_table(path, text))
+    table, notes = csv_table(path, text)
+    return replace(_of_arrow(path, table), notes=notes)
 
 
 def _read_arrow(path: Path, _text: tuple[str, ...]) -> ColumnFile:

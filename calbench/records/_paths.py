@@ -11,6 +11,8 @@ from calbench.errors import InputError
 
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>-?\d*)\]")
 
+_REMEDY = "mend the path in --columns, or drop the row"
+
 
 def split_path(path: str, columns: Sequence[str]) -> tuple[str, list[str | int | None]] | None:
     """Return a path's column and the steps into it; None if no column begins it.
@@ -46,15 +48,15 @@ def walk(value: Any, steps: Sequence[str | int | None], place: str) -> Any:
         if isinstance(step, str):
             if not isinstance(held, dict) or step not in held:
                 there = ", ".join(map(repr, list(held)[:10])) if isinstance(held, dict) else repr(held)[:80]
-                raise InputError(f"{place}: {step!r} is missing; there is {there}")
+                raise InputError(f"{place}: {step!r} is missing; there is {there}; {_REMEDY}")
             value = held[step]
             continue
         if not isinstance(held, list):
-            raise InputError(f"{place}: {repr(held)[:80]} is no list")
+            raise InputError(f"{place}: {repr(held)[:80]} is no list; {_REMEDY}")
         if step is None:
             return [walk(part, steps[at + 1 :], place) for part in held]
         if not -len(held) <= step < len(held):
-            raise InputError(f"{place}: has {len(held)} entries, and [{step}] is asked for")
+            raise InputError(f"{place}: has {len(held)} entries, and [{step}] is asked for; {_REMEDY}")
         value = held[step]
     return value
 

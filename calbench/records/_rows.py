@@ -52,7 +52,7 @@ class Rows:
 
     def __init__(self, file: ColumnFile, names: ColumnNames) -> None:
         self._file, self._names = file, names
-        self.notes: list[str] = []
+        self.notes: list[str] = [*file.notes]
         self._declared = Declared(names.classes, names.label_start)
         self._refuse_contradictions()
         self._mask = self._wanted()
@@ -72,7 +72,7 @@ class Rows:
         values = two_classes(scores.values, source, percent=names.percent) if binary else scores.values
         labels = self._class_indices(names.label or "label", values.shape[1], scores)
         if len(values) != len(labels):
-            raise InputError(f"there are {len(labels)} labels for {len(values)} rows")
+            raise InputError(f"there are {len(labels)} labels for {len(values)} rows; save them anew")
         if source != "logits":
             if not binary:
                 self._refuse_absent(values, labels)
@@ -173,7 +173,7 @@ class Rows:
         if self._names.confidence_kind != "class" or n_classes < 2 or confidences.dtype.kind != "f":
             return
         low = confidences < 1 / n_classes - _ROUNDED
-        if low.any():
+        if low.any() and (confidences >= 0).all():
             row = int(np.argmax(low))
             name = self._names.confidence or "confidence"
             binary = f"; if it is the probability of the second class: --columns positive={name}"
@@ -300,6 +300,8 @@ class Rows:
 
     def _column(self, name: str) -> Any:
         values = self._file.column(name)
+        if not len(values):
+            raise InputError("holds no rows; write it again, or give another file")
         if isinstance(self._mask, slice):
             return values
         if len(values) != len(self._mask):

@@ -30,6 +30,9 @@ _PAIRS = (
     ("y", "n"),
     ("c", "i"),
     ("1", "0"),
+    ("wahr", "falsch"),  # a spreadsheet's own words where it speaks German, French or Spanish
+    ("vrai", "faux"),
+    ("verdadero", "falso"),
 )
 _ORDINARY = _PAIRS[:2]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import csv
 import io
 import json
@@ -11,46 +12,128 @@ from pathlib import Path
 from typing import Any
 
 from calbench.errors import InputError
-from calbench.records._content import bare_suffix, reading, text_of
+from calbench.records._content import bare_suffix, reading, text_of, unreadable
 
 Columns = tuple[tuple[str, ...], Mapping[str, Any], Mapping[str, Any]]
 _LINES = (".jsonl", ".ndjson", ".jsonlines")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
-def csv_table(path: Path, text_columns: tuple[str, ...]) -> Any:
-    """Return a csv file as an arrow table; ``text_columns`` stay text.
+def csv_table(path: Path, text_columns: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
+    """Return a csv file as an arrow table, and what was skipped; ``text_columns`` stay text.
 
     Separators may be commas, semicolons, tabs, bars or blanks, and decimals points or commas.
     """
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    text = text_of(path)
+    text, comments = _without_comments(text_of(path))
     if not text.strip():
-        raise InputError(f"{path}: is empty")
-    lines = text.lstrip("\r\n").splitlines()[:50]
-    mark = _separator(lines)
+        raise InputError(f"{path}: is empty; write it again, or give another file")
+    lines = text.splitlines()[:50]
+    mark = text[4] if re.match(r"sep=.[\r\n]", text) else _separator(lines)  # as Excel writes it
+    text = re.sub(r"\Asep=.\s*", "", text)
     if mark == " ":
         text = "\n".join(re.sub(r"[ \t]+", " ", line.strip()) for line in text.splitlines())
-        lines = text.splitlines()[:1]
     elif any(f"{mark} " in line for line in lines):
         text = _without_blanks(text, mark)
+    # Rows without any value, as spreadsheets leave them behind.
+    text = re.sub(rf"[\r\n][\s{re.escape(mark)}]*\Z", "\n", text)
+    lines = text.splitlines()[:50]
+    names, *rows = csv.reader(lines, delimiter=mark)
+    if comments and _is_heading(names, comments[-1], mark):
+        names = _cells(comments.pop(), mark)
+        text = mark.join(names) + "\n" + text
+    elif _are_numbered(names, rows):  # as R's write.table does, without a name for the numbers
+        text = f"row.names{mark}{text}"
+    _check_names(path, names)
+    quoted = '"' not in text or _is_quoted(path, text, mark)
     content = text.encode()
-    names = next(csv.reader(lines, delimiter=mark), [])
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise InputError(f"{path}: two columns have one name ({', '.join(sorted(twice))}); rename one")
-    return arrow_csv.read_csv(
+    table = arrow_csv.read_csv(
         pa.BufferReader(content),
         # One block: types are inferred from all rows, and a quoted line break may be anywhere.
         read_options=arrow_csv.ReadOptions(block_size=max(len(content) + 1, 2**20), use_threads=False),
-        parse_options=arrow_csv.ParseOptions(delimiter=mark, newlines_in_values=True),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=mark, newlines_in_values=quoted, quote_char='"' if quoted else False
+        ),
         convert_options=arrow_csv.ConvertOptions(
             column_types={name: pa.string() for name in text_columns},
             decimal_point="," if mark != "," and _has_decimal_commas(lines, mark) else ".",
         ),
     )
+    notes = [f"{len(comments)} lines of comment above the names were skipped"] if comments else []
+    return _without_empty(path, table), tuple(notes)
+
+
+def _without_comments(text: str) -> tuple[str, list[str]]:
+    """Divide a text from the lines above it that begin with ``#``; below the names such a line is a row."""
+    comments = []
+    text = text.lstrip("\r\n")
+    while text.startswith("#"):
+        line, _, rest = text.partition("\n") if "\n" in text else text.partition("\r")
+        comments.append(line.strip())
+        text = rest.lstrip("\r\n")
+    return text, comments
+
+
+def _cells(comment: str, mark: str) -> list[str]:
+    return [cell.strip() for cell in next(csv.reader([comment.lstrip("# ")], delimiter=mark), [])]
+
+
+def _is_heading(first: list[str], comment: str, mark: str) -> bool:
+    """Whether a comment names the columns, as ``numpy.savetxt`` and many others write them."""
+    names = _cells(comment, mark)
+    return len(names) == len(first) and any(map(_is_number, first)) and not any(map(_is_number, names))
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?\d*[.,]?\d+(e[+-]?\d+)?", text.strip(), re.IGNORECASE) is not None
+
+
+def _check_names(path: Path, names: list[str]) -> None:
+    """Refuse a first line that is a row, or names that are there twice."""
+    numbered = [str(place) for place in range(len(names))]  # as pandas names the columns of an array
+    if all(map(_is_number, names)) and names != numbered:
+        raise InputError(
+            f"{path}: its first line holds numbers ({', '.join(names[:4])}) where the names of columns"
+            " belong; write a line of names above it, such as item_id,label,logits_0,logits_1"
+        )
+    twice = {name for name in names if name and names.count(name) > 1}
+    if twice:
+        raise InputError(
+            f"{path}: two columns have one name ({', '.join(sorted(twice))}); rename one, or write a line of"
+            " names above if the first line is a row"
+        )
+
+
+def _without_empty(path: Path, table: Any) -> Any:
+    """Leave out columns without a name and without a value, as spreadsheets leave them behind."""
+    kept = [
+        place
+        for place, name in enumerate(table.column_names)
+        if name or any(value not in (None, "") for value in table.column(place).to_pylist())
+    ]
+    if sum(not table.column_names[place] for place in kept) > 1:
+        raise InputError(f"{path}: two columns have no name; name them in the first line")
+    return table.select(kept)
+
+
+def _is_quoted(path: Path, text: str, mark: str) -> bool:
+    """Whether quotes enclose cells; False where they are part of texts, as in many files with tabs.
+
+    Taken for the beginning of a cell, a lone quote would swallow the rows up to the next one.
+    """
+    limit = csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    try:
+        collections.deque(reader, maxlen=0)
+    except csv.Error as error:
+        if len({line.count(mark) for line in text.splitlines() if line.strip()}) > 1:
+            raise unreadable(path, "csv", f"line {reader.line_num}: {error}") from None
+        return False
+    finally:
+        csv.field_size_limit(limit)
+    return True
 
 
 def _separator(lines: list[str]) -> str:
@@ -58,17 +141,31 @@ def _separator(lines: list[str]) -> str:
     counts = {}
     for mark in ",;\t|":
         widths = [len(row) for row in csv.reader(lines, delimiter=mark) if row]
-        # The last line that is looked at may be cut inside a quoted text.
-        if widths and widths[0] > 1 and all(width == widths[0] for width in widths[:-1]):
+        if _are_even(widths):
             counts[mark] = widths[0]
     if counts:
         return max(counts, key=lambda mark: counts[mark])
     found = next((mark for mark in "\t;|," if mark in lines[0]), None)
     if found is not None:
         return found
-    widths = [len(line.split()) for line in lines if line.strip()]
-    blanks = '"' not in lines[0] and widths[0] > 1 and all(width == widths[0] for width in widths)
-    return " " if blanks else ","
+    squeezed = [re.sub(r"[ \t]+", " ", line.strip()) for line in lines if line.strip()]
+    return " " if _are_even([len(row) for row in csv.reader(squeezed, delimiter=" ")]) else ","
+
+
+def _are_even(widths: list[int]) -> bool:
+    """Whether all lines have the first one's number of columns, or all one more, the numbers of R's rows."""
+    if not widths or widths[0] < 2:
+        return False
+    others = set(widths[1:-1] or widths[1:])  # the last may be cut inside a quoted text
+    return others <= {widths[0]} or others == {widths[0] + 1}
+
+
+def _are_numbered(names: list[str], rows: list[list[str]]) -> bool:
+    """Whether each row begins with its number, for which the first line has no name."""
+    return bool(rows) and all(
+        len(row) == len(names) + 1 and row[0] == str(number)
+        for number, row in enumerate(rows[:-1] or rows, 1)
+    )
 
 
 def _without_blanks(text: str, mark: str) -> str:
@@ -99,9 +196,7 @@ def json_values(path: Path) -> list[tuple[int, Any]]:
         except (json.JSONDecodeError, RecursionError) as error:
             place = getattr(error, "pos", at)
             bad = line + text.count("\n", at, place)
-            raise InputError(
-                f"{path}: cannot be read as {path.suffix[1:] or 'json'} (line {bad}: {error})"
-            ) from None
+            raise unreadable(path, path.suffix[1:] or "json", f"line {bad}: {error}") from None
         values.append((line, value))
         at = _after_blanks(text, end)
     return values
@@ -121,7 +216,7 @@ def json_document(path: Path) -> Any:
     with reading(path, "json"):
         values = json_values(path)
         if len(values) != 1:
-            raise InputError(f"{path}: cannot be read as json (it holds {len(values)} values)")
+            raise unreadable(path, "json", f"it holds {len(values)} values, and one is wanted")
         return values[0][1]
 
 
@@ -134,10 +229,8 @@ def json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, value in values:
         if not isinstance(value, dict):
             kind = path.suffix[1:] or "json"
-            raise InputError(
-                f"{path}: cannot be read as {kind} (line {number}: expected an object, found"
-                f" {type(value).__name__})"
-            )
+            found = type(value).__name__
+            raise unreadable(path, kind, f"line {number}: expected an object of named values, found {found}")
         yield number, value
 
 
@@ -181,7 +274,7 @@ def _of_object(content: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     "split", "index").
     """
     metadata = {name: value for name, value in content.items() if isinstance(value, str | int | float)}
-    if {"columns", "data"} <= content.keys() <= {"columns", "data", "index"}:
+    if {"columns", "data"} <= content.keys() <= {"columns", "data", "index", "ncols", "nrows"}:
         return dict(zip(content["columns"], map(list, zip(*content["data"], strict=True)), strict=True)), {}
     if content and all(isinstance(value, dict) for value in content.values()):
         inner = [*content.values()]

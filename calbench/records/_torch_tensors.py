@@ -59,13 +59,28 @@ def _named(path: Path, content: Any) -> Mapping[str, Any]:
         return dict(zip(_PAIR, content, strict=True))
     if hasattr(content, "detach"):
         return {"logits": content}
+    if isinstance(content, list) and content and all(isinstance(batch, Mapping) for batch in content):
+        return _joined(content)
     raise InputError(
         f"{path}: holds a {type(content).__name__}; expected (logits, labels), or a mapping of names to"
         " tensors"
     )
 
 
+def _joined(batches: list[Mapping[Any, Any]]) -> Mapping[str, Any]:
+    """Join batches, as Lightning's ``predict`` returns them; what has no rows is of the first."""
+    names = [name for name in batches[0] if all(getattr(batch.get(name), "ndim", 0) for batch in batches)]
+    return {str(name): [row for batch in batches for row in batch[name]] for name in names}
+
+
 def _array(value: Any) -> Any:
+    if isinstance(value, list) and value and all(hasattr(entry, "detach") for entry in value):
+        arrays = [_array(entry) for entry in value]
+        return (
+            np.stack(arrays)
+            if len({array.shape for array in arrays}) == 1
+            else [*map(np.ndarray.tolist, arrays)]
+        )
     if not hasattr(value, "detach"):
         return value
     halved = value.dtype.is_floating_point and value.element_size() < 4  # numpy has no bfloat16

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,8 @@ from calbench.records._arrays import Float64
 
 _ROUNDED = 0.02  # what a sum of probabilities may miss 1 by if they were written with two digits
 _PERCENTS = 1.0  # and a sum of percents 100
+_WRITTEN = re.compile(r"\s*-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*|\s*-inf\s*", re.IGNORECASE)
+_DRESS = " ()[]{}*.:,\"'`_"  # what servers' tokens have around an option's letter
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -81,22 +84,29 @@ def scores_of(
         if values.ndim == 3 and values.shape[1] == 1:  # a batch of one item a row
             values = values[:, 0]
         if values.ndim > 2:
-            raise InputError(f"{name} has shape {values.shape}; (n_samples, n_classes) is wanted")
+            raise InputError(
+                f"{name} has shape {values.shape}; save one array (n_samples, n_classes), or name another"
+                " column with --columns"
+            )
         return Scores(values.reshape(len(values), -1).astype(np.float64, copy=False))
     rows = [_parsed(row) for row in (values.tolist() if isinstance(values, np.ndarray) else values)]
-    if rows and all(isinstance(row, str) and re.fullmatch(r"\s*[\d.]+\s*%\s*", row) for row in rows):
+    if rows and all(isinstance(row, str) and re.fullmatch(r"\s*[\d.,]+\s*%\s*", row) for row in rows):
         if not percent:
             raise InputError(f"row 0: {name} = {rows[0]!r} is a percent; add --percent")
-        rows = [float(row.strip("% \t")) for row in rows]
+        rows = [float(row.strip("% \t").replace(",", ".")) for row in rows]
     if rows and all(isinstance(row, dict) or _is_named_list(row) for row in rows):
         add = _sum if are_probs else np.logaddexp
         return _by_name([_named(row, add) for row in rows], name, classes)
     lists = [row if isinstance(row, list) else [row] for row in rows]
     if lists and all(len(row) == 1 and isinstance(row[0], list) for row in lists):
         lists = [row[0] for row in lists]  # a batch of one item a row
+    lists = [list(map(_numeric, row)) for row in lists]
     for place, row in enumerate(lists):
         if not all(map(_is_number, row)) or not row:
-            raise InputError(f"row {place}: {name} = {str(rows[place])[:80]!r} is not a list of numbers")
+            raise InputError(
+                f"row {place}: {name} = {str(rows[place])[:80]!r} is not a list of numbers; say where they"
+                f" stand, as in --columns logits={name}[][0] or {name}[].logprob, or drop the row"
+            )
     width = max(map(len, lists), default=0)
     return Scores(np.array([[*map(float, row), *[-np.inf] * (width - len(row))] for row in lists]))
 
@@ -107,6 +117,11 @@ def _is_float(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def _numeric(value: Any) -> Any:
+    """Return a number that was written as a text, as some harnesses do; anything else as it is."""
+    return float(value) if isinstance(value, str) and _WRITTEN.fullmatch(value) else value
 
 
 def _is_number(value: Any) -> bool:
@@ -122,11 +137,19 @@ def _parsed(row: Any) -> Any:
     except ValueError:
         pass
     inside = re.fullmatch(r"\s*(?:tensor\(|array\()?\[([^\[\]]*)\][^\[\]]*", row)
-    parts = inside[1].replace(",", " ").split() if inside else []
+    parts = (inside[1] if inside else row).replace(",", " ").split()
     try:
-        return [float(part) for part in parts] or row
+        return [float(part) for part in parts] if inside or len(parts) > 1 else row
     except ValueError:
-        return row
+        return _python_literal(row)
+
+
+def _python_literal(text: str) -> Any:
+    """Return the mapping or list that a text writes as Python does: ``{'A': 0.5}``."""
+    try:
+        return ast.literal_eval(text.strip()) if text.lstrip()[:1] in ("{", "[") else text
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def _is_named_list(row: Any) -> bool:
@@ -152,6 +175,8 @@ def _named(row: Any, add: Callable[[float, float], Any]) -> dict[str, float]:
         if not _is_number(held):
             raise InputError(f"the score of {str(key)[:40]!r} is {str(held)[:40]!r}, which is no number")
         text = str(token).replace("Ġ", " ").replace("▁", " ").strip()
+        bare = text.strip(_DRESS) if isinstance(value, dict) else ""
+        text = bare if len(bare) == 1 and bare in _LETTERS else text
         # Spellings of one answer: " A" and "A". Probabilities of both add up.
         found[text] = float(add(found[text], held)) if text in found else float(held)
     return found
@@ -192,7 +217,7 @@ def _evident_classes(rows: list[dict[str, float]], name: str) -> tuple[str, ...]
         return tuple(sorted(keys))
     if all(key.isdecimal() for key in keys):
         return tuple(sorted(keys, key=int))
-    if all(row.keys() == rows[0].keys() for row in rows):
+    if all(row.keys() == rows[0].keys() for row in rows) and "" not in keys:
         # Rows that are sorted by score name the classes in another order each.
         return tuple(keys if all(list(row) == keys for row in rows) else sorted(keys, key=_label_order))
     raise InputError(
@@ -276,7 +301,10 @@ def of_percents(values: Any, name: str) -> Any:
     """Return percents, as numbers or texts, as shares."""
     texts = values.tolist()
     try:
-        return np.array([float(v.rstrip("% ")) if isinstance(v, str) else float(v) for v in texts]) / 100
+        return (
+            np.array([float(v.rstrip("% ").replace(",", ".")) if isinstance(v, str) else v for v in texts])
+            / 100
+        )
     except (TypeError, ValueError) as error:
         raise InputError(
             f"{name} holds something else than percents ({error}); mend or drop the row"

@@ -146,7 +146,9 @@ def connected(
     client = Client(asked, patience or Patience(), key)
     ways = {CHAT: _chat, DECISIONS: _decisions}
     try:
-        yield ways.get(endpoint, _found)(client, tokenizer, n_at_once)
+        with as_documented(str(address)):
+            found = ways.get(endpoint, _found)(client, tokenizer, n_at_once)
+        yield found
     finally:
         client.close()
 
@@ -239,11 +241,12 @@ def _who(client: Client) -> _Who:
             "weights": {k: meta.get(k) for k in ("n_params", "size", "ftype", "n_vocab")},
         }
         context = (props["default_generation_settings"] or {}).get("n_ctx")
-        return _Who(facts, int(props.get("total_slots") or 1), _count(context))
+        return _Who(facts, _count(props.get("total_slots")) or 1, _count(context))
 
 
 def _count(told: Any) -> int | None:
-    return int(told) if told else None
+    """Return a number of tokens or slots; None if it is none."""
+    return int(told) if told and int(told) > 0 else None
 
 
 def _at(client: Client, endpoint: str) -> str:

@@ -31,20 +31,25 @@ def ending_within(seconds: float) -> Iterator[None]:
         _ENDS.at = float("inf")
 
 
+def _left(timeout: float | None) -> float | None:
+    """Return the shorter of a time-out and what is left of the exchange."""
+    left = _ENDS.at - time.monotonic()
+    if left <= 0:
+        raise httpcore.ReadTimeout("the whole exchange took too long")
+    return timeout if left == float("inf") else min(left, left if timeout is None else timeout)
+
+
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads know when the exchange is over."""
+    """A connection which knows when the exchange is over."""
 
     def __init__(self, inner: httpcore.NetworkStream) -> None:
         self._inner = inner
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _ENDS.at - time.monotonic()
-        if left <= 0:
-            raise httpcore.ReadTimeout("the whole answer took too long")
-        return self._inner.read(max_bytes, min(left, timeout if timeout is not None else left))
+        return self._inner.read(max_bytes, _left(timeout))
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._inner.write(buffer, timeout)
+        self._inner.write(buffer, _left(timeout))
 
     def close(self) -> None:
         self._inner.close()
@@ -61,9 +66,10 @@ class _Backend(httpcore.SyncBackend):
         return _Stream(super().connect_tcp(*args, **options))
 
 
-def transport(limits: httpx.Limits, *, trust_env: bool) -> httpx.HTTPTransport:
-    """Return httpx's own transport over such connections; a proxy's are as httpx makes them."""
-    made = httpx.HTTPTransport(limits=limits, trust_env=trust_env)
-    # httpx has no argument for it, and httpcore's pool has; a test holds that it is honoured.
-    made._pool._network_backend = _Backend()
-    return made
+def limited(client: httpx.Client) -> httpx.Client:
+    """Return a client whose connections, a proxy's too, know when an exchange is over."""
+    # httpx has no argument for it, and httpcore's pools have; tests hold that it is honoured.
+    for made in (client._transport, *client._mounts.values()):
+        if isinstance(made, httpx.HTTPTransport):
+            made._pool._network_backend = _Backend()
+    return client

@@ -93,7 +93,7 @@ class Client:
             raise BackendUnavailableError(
                 "servers are asked with httpx; pip install 'calbench[served]'"
             ) from None
-        from calbench.runtimes._deadline import transport
+        from calbench.runtimes._deadline import limited
 
         near = is_near(self.address.host)
         self.key = self.key or key_for(self.address)
@@ -106,16 +106,15 @@ class Client:
             extensions = {"sni_hostname": self.address.host}
             root = Address(self.address.scheme, pinned, self.address.port, "", "").root
         self._root, self._extensions = root, extensions
-        self._client = httpx.Client(
+        made = httpx.Client(
             headers=headers,
             auth=None if self.key else self.address.credentials,
             timeout=httpx.Timeout(self.patience.seconds, connect=self.patience.connect_seconds),
-            transport=transport(
-                httpx.Limits(max_connections=64, max_keepalive_connections=64), trust_env=not near
-            ),
+            limits=httpx.Limits(max_connections=64, max_keepalive_connections=64),
             follow_redirects=False,
             trust_env=not near,
         )
+        self._client = limited(made)
 
     def close(self) -> None:
         """End all connections."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from calbench.inference import Request, Scored, Shards
+from calbench.runtimes._http import as_documented
 from calbench.runtimes._protocol import Prepared
 from calbench.runtimes._scoring import ask_all
 from calbench.tasks import LabelledItem
@@ -47,7 +48,8 @@ class ServedRuntime:
         on_progress: Callable[..., None],
     ) -> Scored:
         """Ask every item that no finished part answers."""
-        prepared = self.prepare(request, items)
+        with as_documented(self.name):
+            prepared = self.prepare(request, items)
         return ask_all(
             prepared,
             items,

@@ -8,10 +8,10 @@ from types import MappingProxyType
 
 import numpy as np
 
-from calbench.errors import BackendUnavailableError, CalbenchError
+from calbench.errors import BackendUnavailableError, CalbenchError, InputError
 from calbench.gates import GATE_METRIC, MARGIN, Comparison, Decision, compare, transfer
 from calbench.metrics import get
-from calbench.runs import REFERENCE, Runner
+from calbench.runs import Runner, reference_of
 from calbench.store import StoredPredictions
 from calbench.studies._precision import MissingRow
 
@@ -104,7 +104,7 @@ def compressions(
     CalbenchError
         The reference itself cannot be asked; what is wrong with a quantizer is a :class:`MissingRow`.
     """
-    reference = runner.record(model, REFERENCE, task)
+    reference = runner.record(model, reference_of(model), task)
     for quantizer in quantizers:
         try:
             candidate = runner.record(model, quantizer, task)
@@ -152,8 +152,22 @@ def recommended(
     Returns
     -------
     tuple
-        The build, or None; and those that are undecided and smaller, or any size if there is none.
+        The build, or None; and those that are undecided and smaller, or any size if there is none. Where no
+        size is known, as of served builds, the order in which they were found stands for it.
+
+    Raises
+    ------
+    InputError
+        There is a budget, and no size is known.
     """
+    if found and all(c.size_bytes is None for c in found):
+        if budget_bytes is not None:
+            raise InputError(
+                "no build tells how much memory it takes, as servers do not; leave the budget out"
+            )
+        best = next((c for c in found if c.outcome == "pass"), None)
+        before = found[: found.index(best)] if best else found
+        return best, [c for c in before if c.outcome == "inconclusive"]
     fitting = [
         c
         for c in found

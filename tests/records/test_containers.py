@@ -323,6 +323,7 @@ def test_json_is_read_whatever_its_name(tmp_path):
 
 def test_an_archive_of_other_files_is_named_as_such(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
-        archive.writestr("x.csv", "item_id,label\n")
-    with pytest.raises(InputError, match=r"zip archive of other files \(x\.csv\); unpack it"):
+        for name in ("x.csv", "y.csv"):
+            archive.writestr(name, "item_id,label\n")
+    with pytest.raises(InputError, match=r"zip archive of other files \(x\.csv, y\.csv\); unpack it"):
         Predictions.read(tmp_path / "x.zip")

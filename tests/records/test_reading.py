@@ -92,7 +92,7 @@ def test_ragged_rows_are_padded(tmp_path):
         ("x.npz", b"\x80\x04nonsense", "cannot be read as npz"),
         ("x.npz", b"", "cannot be read as npz"),
         ("x.npz", b"PK\x03\x04 broken", "cannot be read as npz"),
-        ("x.csv", b"item_id,label,logits\na,0,0.1 0.2\n", "row 0: logits = '0.1 0.2' is not a list"),
+        ("x.csv", b"item_id,label,logits\na,0,0.1 low\n", "row 0: logits = '0.1 low' is not a list"),
         ("x.safetensors", b"\xff" * 32, "cannot be read as safetensors"),
         ("x.csv", b"item_id,label\na,b,c\n", "cannot be read as csv"),
     ],

@@ -197,3 +197,27 @@ def test_a_chat_is_a_build_like_any_other(serve, model, tmp_path):  # noqa: F811
     record = bench(tmp_path).record("m", "bf16", "served-t")
     assert record.provenance["self_test"]["facts"]["runtime"] == "chat"
     assert record.provenance["engine"] == "chat"
+
+
+@pytest.mark.parametrize("command", ["check", "recommend"])
+def test_served_builds_are_checked_and_recommended(serve, model, tmp_path, command):  # noqa: F811
+    from typer.testing import CliRunner
+
+    from calbench.cli import app
+
+    address, _ = serve()
+    model(bf16=address, awq=address + "#tiny")
+    options = ["--store", str(tmp_path), "--profile", "full", "--n-resamples", "100"]
+    done = CliRunner().invoke(app, [command, "m", "served-t", *options])
+    assert done.exit_code == 0, done.output
+    assert {"check": "kept: awq", "recommend": "recommended: awq"}[command] in done.output
+
+
+def test_a_budget_of_memory_means_nothing_to_served_builds(serve, model, tmp_path):  # noqa: F811
+    from calbench.studies import compressions, recommended
+
+    address, _ = serve()
+    model(bf16=address, awq=address + "#tiny")
+    found = list(compressions(bench(tmp_path), "m", "served-t", ["awq"], seed=42))
+    with pytest.raises(InputError, match="leave the budget out"):
+        recommended(found, budget_bytes=2**30)

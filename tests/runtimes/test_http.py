@@ -57,7 +57,8 @@ def test_a_busy_server_is_asked_again(client):
 @pytest.mark.parametrize(
     "sent", [b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n", b"HTTP/1.1 200 OK\r\nx: "]
 )
-def test_a_slow_loris_is_given_up_on(sent):
+@pytest.mark.parametrize("proxied", [False, True])
+def test_a_slow_loris_is_given_up_on(sent, proxied, monkeypatch):
     """A byte now and then, of body or head, lets no read time out; the whole answer has a limit too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         over = threading.Event()
@@ -74,7 +75,12 @@ def test_a_slow_loris_is_given_up_on(sent):
 
         thread = threading.Thread(target=drip, daemon=True)
         thread.start()
-        address = Address.parse(f"http://127.0.0.1:{listener.getsockname()[1]}")
+        place = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        if proxied:
+            monkeypatch.setattr("calbench.runtimes._access.addresses_of", lambda host: ("93.184.216.34",))
+            monkeypatch.setenv("HTTP_PROXY", place)
+            monkeypatch.delenv("NO_PROXY", raising=False)
+        address = Address.parse("http://api.example.com" if proxied else place)
         slow = Client(address, Patience(seconds=0.2, n_tries=1))
         with pytest.raises(ServerError, match=r"no whole answer within 0\.2 s"):
             slow.get("/props")
@@ -118,3 +124,9 @@ def test_two_servers_of_one_host_have_keys_of_their_own(monkeypatch):
 def test_what_is_no_address_is_refused(text):
     with pytest.raises(InputError, match="cannot read the address"):
         Address.parse(text)
+
+
+def test_a_key_in_an_address_is_not_shown():
+    with pytest.raises(InputError) as refused:
+        Address.parse("http://me:hush@host/v1?key=sk-1#m")
+    assert "'http://host/v1?...#m'" in str(refused.value)

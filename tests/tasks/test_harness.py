@@ -316,8 +316,9 @@ SAME = {
 
 
 @pytest.mark.embedded
+@pytest.mark.parametrize("n_items", [8, pytest.param(250, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", SAME)
-def test_an_embedded_task_gives_the_same_numbers_through_both_doors(name, monkeypatch, tmp_path):
+def test_an_embedded_task_gives_the_same_numbers_through_both_doors(name, n_items, monkeypatch, tmp_path):
     from calbench import models, packages
     from calbench.inference import score
 
@@ -327,7 +328,7 @@ def test_an_embedded_task_gives_the_same_numbers_through_both_doors(name, monkey
         pytest.skip("the embedded models and questions are not in the cache; run 'calbench setup'")
     source, module, tokenizer = source.resolve(), source.load(), source.load_tokenizer()
     ours = tasks.get(f"{name}[rule=sum]")
-    items = sorted(ours.partition.evaluation[:8], key=lambda item: item.id)
+    items = sorted(ours.partition.evaluation[:n_items], key=lambda item: item.id)
     monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
     (tmp_path / "x.jsonl").write_text(
         "".join(
