@@ -124,6 +124,38 @@ def test_what_cannot_be_told_is_said_in_one_line(team, capsys, arguments, messag
     assert message in " ".join(err.split())
 
 
+@pytest.fixture
+def labels(team):
+    """The same classifier with labels that do not exclude each other, and a file with a column for each."""
+    config = json.loads((team / "my-bert" / "config.json").read_text())
+    config |= {"problem_type": "multi_label_classification", "id2label": {"0": "Rude", "1": "spam"}}
+    (team / "my-bert" / "config.json").write_text(json.dumps(config))
+    with (team / "tickets.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with (team / "posts.csv").open("w", newline="") as file:
+        drawn = [[row["body"], int(row["category"] == "Other"), "yn"[n % 2]] for n, row in enumerate(rows)]
+        csv.writer(file).writerows([["body", "rude", "spam"], *drawn])
+    return team
+
+
+def test_a_label_of_several_is_checked_as_a_task_of_two_classes(labels, capsys):
+    check = ("check", "./my-bert", "posts.csv", "--text", "body", "--label", "rude", "--store", "store")
+    code, out, err = run(capsys, *check, *WIDE, "--quantizers", "bf16", "--write-suite", "ci")
+    assert code == 0, err
+    written = (labels / "ci" / "calbench.toml").read_text()
+    assert 'output = "Rude"' in written
+    assert "multi_label = true" in written
+    assert "accuracy" in out
+
+
+@pytest.mark.parametrize("column", ["spam", "body"])
+def test_a_label_that_is_none_of_the_models_is_said_in_one_line(labels, capsys, column):
+    check = ("check", "./my-bert", "posts.csv", "--text", "body", "--label", column, "--store", "store")
+    code, _, err = run(capsys, *check)
+    assert code == 2
+    assert "answers yes or no to each of 'Rude', 'spam', and the column" in " ".join(err.split())
+
+
 def test_a_compressed_model_needs_its_reference(team, capsys):
     (team / "model-q4_0.gguf").write_bytes(b"GGUF")
     code, _, err = run(capsys, "check", "model-q4_0.gguf", "tickets.csv")

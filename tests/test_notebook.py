@@ -24,7 +24,8 @@ def test_the_notebook_runs_and_its_outputs_are_kept(script):
     pytest.importorskip("matplotlib")
     kept = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
     found = script.executed(kept, folder=NOTEBOOK.parent)
-    assert script.texts(found) == script.texts(kept)
+    stale = "run scripts/run_notebook.py examples/quickstart.ipynb"
+    assert script.texts(found) == script.texts(kept), stale
     pictures = [
         o for cell in found["cells"] for o in cell.get("outputs", ()) if "image/png" in o.get("data", {})
     ]

@@ -105,7 +105,8 @@ class EncodedTexts:
         ids, mask = self._batch(student, rows)
         if isinstance(request, ClassificationRequest) and request.scoring == "head":
             logits: Tensor = student.module(input_ids=ids, attention_mask=mask).logits
-            return logits[:, list(request.columns)]
+            answers: Tensor = request.answers(logits)
+            return answers
         hidden = _hidden(student, ids, mask)
         found: Tensor = vocabulary_logits(student.module)(at_last_token(hidden, mask))
         return found[:, self.words]

@@ -197,6 +197,8 @@ def _model_table(source: ModelSource) -> dict[str, Any]:
         table["revision"] = source.revision
     if source.classes:
         table["classes"] = list(source.classes)
+    if source.multi_label:
+        table["multi_label"] = True
     return {**table, "max_length": source.max_length}
 
 

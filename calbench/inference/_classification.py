@@ -67,7 +67,8 @@ def text_method(
     check_tokens(module, source, max(max(text.tokens, default=0) for text in inputs))
     probe = _probe(inputs)
     if request.scoring == "head":
-        way, read, width = *_head_reader(module, tokenizer, request, inputs, probe), len(request.columns)
+        way, read = _head_reader(module, tokenizer, request, inputs, probe)
+        width = max(2, len(request.columns))
     else:
         words = label_tokens(tokenizer, request, items)
         way, read, width = *_word_reader(module, words, probe), len(words)
@@ -84,11 +85,11 @@ def _probe(inputs: Sequence[Text]) -> list[Text]:
 def _head_reader(
     module: Any, tokenizer: Any, request: ClassificationRequest, inputs: Sequence[Text], probe: list[Text]
 ) -> tuple[Way, Callable[[Sequence[Text]], Any]]:
-    columns, options = list(request.columns), forward_options(module)
+    options = forward_options(module)
     pad = padding_token(module, tokenizer, request, [text.tokens for text in inputs])
 
     def values(given: dict[str, Any]) -> Any:
-        return module(**given, **options).logits[:, columns]
+        return request.answers(module(**given, **options).logits)
 
     ways = (
         Way("padded", own=True),
@@ -180,7 +181,9 @@ def padding_token(
     if request.scoring != "head":
         return pad or 0  # masked, and never read
     config = module.config.get_text_config()
-    known: int | None = None if getattr(module, "calbench_pads", False) else config.pad_token_id
+    known: int | None = (
+        None if getattr(module, "calbench_pads", False) else getattr(config, "pad_token_id", None)
+    )
     # CANINE reads characters, which it hashes: any number will do.
     n_tokens = n_known_tokens(module) or 1 << 16
     if known is not None and 0 <= known < n_tokens:

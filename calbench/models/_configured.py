@@ -21,6 +21,7 @@ _KEYS: dict[str, Any] = {
     "default_tasks": list,
     "quantization_task": str,
     "chat": (bool, str),
+    "multi_label": bool,
 }
 _SERVED: dict[str, Any] = {
     "served": dict,

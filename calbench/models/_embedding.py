@@ -6,8 +6,12 @@ from typing import Any
 
 
 def embedding_of(module: Any) -> Any:
-    """Return the module of token embeddings, or None: CANINE reads characters and hashes them."""
+    """Return the module of token embeddings, or None: CANINE reads characters and hashes them.
+
+    What Perceiver calls so is a parameter, its latents.
+    """
     try:
-        return module.get_input_embeddings()
+        found = module.get_input_embeddings()
+        return found if hasattr(found, "parameters") else None
     except (AttributeError, NotImplementedError):  # no model of transformers, or one without a table
         return None

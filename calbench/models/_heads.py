@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calbench.errors import InputError
 
+if TYPE_CHECKING:
+    from calbench.models._sources import ModelSource
 
-def check_head(model_id: str, classes: Sequence[str], config: Any) -> None:
-    """Raise :class:`InputError` unless the outputs are logits of classes that exclude each other."""
+
+def check_head(source: ModelSource, config: Any) -> None:
+    """Raise :class:`InputError` unless the outputs are logits of classes, or of labels as the source says."""
     kind = getattr(config, "problem_type", None)
-    if kind in ("multi_label_classification", "regression") or config.num_labels == 1:
+    if kind == "multi_label_classification" and not source.multi_label:
+        raise InputError(
+            f"model {source.id!r}: its head is made for multi label classification: each output answers yes"
+            " or no by itself, and a softmax over them would be no probability; declare it with"
+            " multi_label = true, and each of its labels as a task of two classes with output = the label"
+        )
+    if kind == "regression" or config.num_labels == 1:
         what = str(kind or "one output").replace("_", " ")
         raise InputError(
-            f"model {model_id!r}: its head is made for {what}: its outputs are no logits of classes of"
-            " which one is right, and a softmax over them would be no probability; measure such a model"
-            " elsewhere and import its probabilities, one two-class record for each label"
+            f"model {source.id!r}: its head is made for {what}: its outputs are no logits of classes of"
+            " which one is right; measure such a model elsewhere and import its probabilities"
         )
-    if classes:
-        _check_classes(model_id, classes, config)
+    if source.classes:
+        _check_classes(source.id, source.classes, config)
 
 
 def _check_classes(model_id: str, classes: Sequence[str], config: Any) -> None:

@@ -16,6 +16,15 @@ from torch import nn
 
 # Where the layers of a fused tensor lie: ``gate_up_proj`` in ``gate_up_proj_experts``.
 _SUFFIX = "_experts"
+# Experts whose forward pass cannot be chosen and takes a matrix at a time or all of them by ``bmm``: whether
+# those are transposed.
+_FIXED = {
+    "InklingSharedExperts": False,
+    "JetMoeParallelExperts": False,
+    "Llama4TextExperts": True,
+    "LongcatFlashExperts": False,
+    "Step3p7Experts": False,
+}
 
 
 class TransposedLinear(nn.Linear):
@@ -49,15 +58,17 @@ def _transposed(module: Any) -> nn.Linear:
 def _fused(module: nn.Module) -> dict[str, bool]:
     """Names of the parameters that hold a matrix an expert, and whether those are transposed."""
     # Set by transformers on experts whose forward pass can be chosen; the plain one takes a matrix at a time.
-    transposed = getattr(module, "is_transposed", None)
-    if transposed is None or not hasattr(module, "has_gate"):
+    transposed = getattr(module, "is_transposed", None) if hasattr(module, "has_gate") else None
+    transposed = _FIXED.get(type(module).__name__) if transposed is None else transposed
+    if transposed is None:
         return {}
     own = module.named_parameters(recurse=False)
     return {name: bool(transposed) for name, p in own if p.ndim == 3 and p.is_floating_point()}
 
 
 def _unfuse(module: Any, fused: Mapping[str, bool]) -> None:
-    module.config._experts_implementation = "eager"
+    if hasattr(module, "config"):
+        module.config._experts_implementation = "eager"
     for name, transposed in fused.items():
         whole = module.get_parameter(name).detach()
         delattr(module, name)
@@ -95,7 +106,7 @@ def _fusing(fused: Mapping[str, bool]) -> Callable[..., None]:
 
 
 class Experts:
-    """What a forward pass sees of the layers in place of their tensor: it may look one up."""
+    """What a forward pass sees of the layers in place of their tensor: it may look one up, or ask all."""
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         self._layers = layers
@@ -108,6 +119,25 @@ class Experts:
 
     def __iter__(self) -> Iterator[_Matrix]:
         return map(_Matrix, self._layers)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of the tensor: experts, outputs, inputs."""
+        layer: Any = self._layers[0]
+        return len(self), layer.out_features, layer.in_features
+
+    def transpose(self, *_: int) -> Experts:
+        """Return the same: a product with them is what the layers compute, however they are stored."""
+        return self
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if function is not torch.bmm or kwargs:
+            return NotImplemented
+        inputs, experts = args
+        return torch.stack([layer(own) for layer, own in zip(experts._layers, inputs, strict=True)])
 
 
 class _Matrix:

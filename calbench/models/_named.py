@@ -22,6 +22,7 @@ from calbench.models._whole_files import quantization_settings
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 _HEAD = "ForSequenceClassification"
+_MULTI_LABEL = "multi_label_classification"
 _SMALL_FILES = ("config.json", "adapter_config.json", "tokenizer_config.json")
 # What a tokenizer that knows no limit writes down is astronomically large.
 _MAX_LENGTH = 4096
@@ -166,6 +167,7 @@ def _of_folder(
         revision=revision,
         classes=_classes(config, location) if architecture == "sequence-classification" else (),
         max_length=_max_length(config, _json(folder / "tokenizer_config.json") or {}),
+        multi_label=config.get("problem_type") == _MULTI_LABEL,
     )
 
 
@@ -183,8 +185,9 @@ def _of_adapter(folder: Path, location: str, revision: str | None) -> ModelSourc
     except (InputError, SetupRequiredError) as error:
         raise type(error)(f"{location} is a peft adapter, and its base is missing: {error}") from error
     classes, n_outputs = base.classes, head_size(folder)
+    multi_label = base.multi_label
     if own := _json(folder / "config.json"):
-        classes = _classes(own, location)
+        classes, multi_label = _classes(own, location), own.get("problem_type") == _MULTI_LABEL
     elif n_outputs and n_outputs != len(classes):
         classes = tuple(f"LABEL_{index}" for index in range(n_outputs))
     return replace(
@@ -193,6 +196,7 @@ def _of_adapter(folder: Path, location: str, revision: str | None) -> ModelSourc
         revision=revision,
         classes=classes if base.architecture == "sequence-classification" else (),
         base=base,
+        multi_label=multi_label,
         baseline=f"fp32 weights of {base_name}, adapter merged",
     )
 
@@ -226,12 +230,10 @@ def _architecture(config: Mapping[str, Any], location: str) -> Architecture:
 
 def _classes(config: Mapping[str, Any], location: str) -> tuple[str, ...]:
     by_index = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
-    problem = config.get("problem_type")
-    if problem in ("regression", "multi_label_classification") or len(by_index) < 2:
-        what = "regression" if problem == "regression" or len(by_index) < 2 else "multi-label"
+    if config.get("problem_type") == "regression" or len(by_index) < 2:
         raise InputError(
-            f"{location} has a {what} head: its outputs are no probabilities of classes that exclude each"
-            " other, so there is nothing to calibrate here"
+            f"{location} has a regression head: its outputs are no probabilities of classes, so there is"
+            " nothing to calibrate here"
         )
     return tuple(str(by_index[key]) for key in sorted(by_index, key=int))
 

@@ -82,6 +82,8 @@ class ModelSource:
         The quantizer or build that the others are compared with.
     declared
         Whether a file names the addresses, and not the user: strange hosts are then refused.
+    multi_label
+        Whether each of a head's outputs answers yes or no by itself; a task names the ``output`` it asks.
     """
 
     id: str
@@ -100,6 +102,7 @@ class ModelSource:
     builds: tuple[tuple[str, str], ...] = ()
     reference: str = "fp32"
     declared: bool = False
+    multi_label: bool = False
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -266,7 +269,7 @@ class ModelSource:
         if quantization_settings(self.folder) is None:
             check_used(self.id, self.location, loaded, info["unexpected_keys"])
         if self.architecture == "sequence-classification":
-            check_head(self.id, self.classes, loaded.config)
+            check_head(self, loaded.config)
         if {"cpu", "disk"} & set(map(str, getattr(loaded, "hf_device_map", {}).values())) - {device}:
             raise self._too_large("some of it was put elsewhere")
         return unfold(loaded if placed else loaded.to(device)).eval()

@@ -17,16 +17,16 @@ from calbench.models import ModelSource
 from calbench.quantizers import _checkpoints as checkpoints
 from calbench.quantizers._cache_key import chosen_samples, identity, versions
 from calbench.quantizers._cast import LOSSLESS
-from calbench.quantizers._probe import check_probe, probe_logits
+from calbench.quantizers._probe import check_probe
 from calbench.quantizers._proof import prove
 from calbench.quantizers._protocol import Quantizer, SavesCheckpoints
+from calbench.quantizers._reference import Reference, opened_reference
 from calbench.quantizers._report import Proof, QuantizationReport
 from calbench.quantizers._samples import QuantizationSamples
 from calbench.quantizers._selection import outside_text
 from calbench.quantizers._sizes import model_tensors, size_bytes, tensors_hash
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 
@@ -111,45 +111,26 @@ def _quantized(
     checkpoint_dir: Path | None,
     seed: int,
 ) -> QuantizedModel:
-    reference = None if quantizer.id in LOSSLESS or devices.kind() == "cpu" else _Reference.of(source, probe)
+    start = time.perf_counter()
+    reference, opened = None, source
+    if quantizer.id not in LOSSLESS:  # loaded once: it is asked, and then handed to the quantizer
+        reference, opened = opened_reference(quantizer, source, probe)
+    loading = time.perf_counter() - start
     if checkpoint_dir is not None and isinstance(quantizer, SavesCheckpoints):
-        built = _build_or_reload(quantizer, source, samples, checkpoint_dir, seed)
+        built = _build_or_reload(quantizer, opened, samples, checkpoint_dir, seed)
     else:
         start = time.perf_counter()
-        module = quantizer.build(source, samples=samples, seed=seed)
+        module = quantizer.build(opened, samples=samples, seed=seed)
         built = _Built(module, {"build": time.perf_counter() - start})
+    del opened
     built.module.eval()
     proof = None
-    if quantizer.id not in LOSSLESS:
-        proof = _proved(quantizer, built, reference or _Reference.of(source, probe), probe)
+    if reference is not None:
+        built.seconds["load"] = loading
+        proof = _proved(quantizer, built, reference, source, probe)
     del reference
     gc.collect()  # modules hold themselves in cycles
     return QuantizedModel(built.module, _report(quantizer, source, built, proof))
-
-
-@dataclass(frozen=True, eq=False)
-class _Reference:
-    """The model at full precision, asked the probe before anything else, and never kept on a GPU.
-
-    On a GPU it is loaded before the quantized model is made and waits in the machine's memory, so that the
-    two are never there together. On a CPU it is loaded afterwards, when building needs no memory any more.
-    """
-
-    module: nn.Module
-    logits: torch.Tensor
-    seconds: float
-
-    @classmethod
-    def of(cls, source: ModelSource, probe: Sequence[Sequence[int]]) -> _Reference:
-        start = time.perf_counter()
-        module = source.load()
-        logits = probe_logits(module, probe)
-        if devices.kind() != "cpu" and not hasattr(module, "hf_device_map"):
-            import torch
-
-            module.to("cpu")
-            torch.cuda.empty_cache()
-        return cls(module, logits, time.perf_counter() - start)
 
 
 def _build_or_reload(
@@ -192,19 +173,17 @@ def _reload(
 
 
 def _proved(
-    quantizer: Quantizer, built: _Built, reference: _Reference, probe: Sequence[Sequence[int]]
+    quantizer: Quantizer,
+    built: _Built,
+    reference: Reference,
+    source: ModelSource,
+    probe: Sequence[Sequence[int]],
 ) -> Proof:
     start = time.perf_counter()
-    proof = prove(
-        quantizer,
-        built.module,
-        reference.module,
-        formats=quantizer.describe(built.module),
-        probe=probe,
-        before=reference.logits,
-    )
-    built.seconds["load"] = reference.seconds
-    built.seconds["proof"] = time.perf_counter() - start + reference.seconds
+    if not reference.untouched:  # it wrote into the weights that it was given
+        reference = Reference.of(quantizer, source.load(), probe)
+    proof = prove(quantizer, built.module, reference, formats=quantizer.describe(built.module), probe=probe)
+    built.seconds["proof"] = time.perf_counter() - start
     return proof
 
 

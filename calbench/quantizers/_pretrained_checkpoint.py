@@ -17,7 +17,7 @@ from calbench.quantizers._availability import require
 from calbench.quantizers._bnb import FourBit, Int8
 from calbench.quantizers._catalogue import quantizer
 from calbench.quantizers._protocol import Quantizer, WeightFormat
-from calbench.quantizers._vllm_folders import AwqFolder, CompressedTensors, FineGrainedFp8
+from calbench.quantizers._vllm_folders import AwqFolder, CompressedTensors, FineGrainedFp8, TorchaoFolder
 
 if TYPE_CHECKING:
     import torch
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
 
     from calbench.quantizers._samples import QuantizationSamples
 
-METHODS = ("bitsandbytes", "gptq", "awq", "compressed-tensors", "fp8")
+METHODS = ("bitsandbytes", "gptq", "awq", "compressed-tensors", "fp8", "torchao")
 # What is known of the others, for those who have such a folder.
 _ELSEWHERE = {
     "mxfp4": "its experts want a GPU's kernels: take the bfloat16 weights and the quantizer mxfp4",
-    "torchao": "torchao's own tensors: take the weights that it was made from and int8 or fp8-e4m3",
     "modelopt": "TensorRT-LLM reads it: take the weights that it was made from and fp8-e4m3 or nvfp4",
     "quanto": "optimum-quanto reads it: take the weights that it was made from and int8",
     "auto-round": "its AutoGPTQ and AutoAWQ exports are read here: export it as one of these",
@@ -102,8 +101,12 @@ class Existing:
             return GptqFolder(self.id, self._checkpoint.folder)
         if method == "bitsandbytes":
             return _BitsandbytesFolder(self.id, self._checkpoint, settings)
-        readers: dict[Any, type[CompressedTensors | FineGrainedFp8 | AwqFolder]]
-        readers = {"compressed-tensors": CompressedTensors, "fp8": FineGrainedFp8, "awq": AwqFolder}
+        readers: dict[Any, type[CompressedTensors | FineGrainedFp8 | AwqFolder | TorchaoFolder]] = {
+            "compressed-tensors": CompressedTensors,
+            "fp8": FineGrainedFp8,
+            "awq": AwqFolder,
+            "torchao": TorchaoFolder,
+        }
         if method in readers:
             return readers[method](self.id, (), (), "none", self._checkpoint.folder, settings)
         what = f"; {_ELSEWHERE[method]}" if method in _ELSEWHERE else ""

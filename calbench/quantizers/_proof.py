@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from calbench.errors import QuantizationError
 from calbench.quantizers._probe import kl_divergence, probe_logits
 from calbench.quantizers._protocol import Quantizer, ScalesColumns, WeightFormat
+from calbench.quantizers._reference import Reference
 from calbench.quantizers._report import Proof
-from calbench.quantizers._selection import weights_to_cover
 
 if TYPE_CHECKING:
     import torch
@@ -22,11 +22,10 @@ _ROWS_CHECKED = 128
 def prove(
     quantizer: Quantizer,
     model: nn.Module,
-    reference: nn.Module,
+    reference: Reference,
     *,
     formats: Mapping[str, WeightFormat],
     probe: Sequence[Sequence[int]],
-    before: torch.Tensor | None = None,
 ) -> Proof:
     """Compare a quantized model with its reference, layer by layer and on a probe.
 
@@ -40,9 +39,7 @@ def prove(
     formats
         What ``quantizer.describe(model)`` claims.
     probe
-        Token ids of a few texts.
-    before
-        The reference's logits on the probe, where they are known.
+        Token ids of a few texts: those that the reference was asked.
 
     Raises
     ------
@@ -50,8 +47,8 @@ def prove(
         A layer that was meant to be quantized is still float, is bit-identical to the reference or
         off its grid (the message names the layers), or the logits do not differ or are not finite.
     """
-    targets = quantizer.targets(reference)
-    quantized, originals = dict(model.named_modules()), dict(reference.named_modules())
+    targets, originals = list(reference.weights), reference.weights
+    quantized = dict(model.named_modules())
     still_float = [
         name for name in targets if name not in formats or _is_float(quantized.get(name), originals[name])
     ]
@@ -70,9 +67,8 @@ def prove(
     unchanged = [name for name, error in errors.items() if error == 0 and formats[name].dtype is None]
     _refuse(quantizer, unchanged, "have weights that are bit-identical to the reference's", len(targets))
     _refuse(quantizer, off_grid, "have weights that do not lie on the claimed grid", len(targets))
-    before = probe_logits(reference, probe) if before is None else before
     after = probe_logits(model, probe)
-    change = _logit_change(quantizer, before, after)
+    change = _logit_change(quantizer, reference.logits, after)
     return Proof(
         n_modules=len(targets),
         n_weights=n_weights,
@@ -81,15 +77,9 @@ def prove(
         n_probe=len(probe),
         mean_logit_change=float(change.mean()),
         max_logit_change=float(change.max()),
-        kl_divergence=kl_divergence(before, after),
-        coverage=_coverage(targets, reference),
+        kl_divergence=kl_divergence(reference.logits, after),
+        coverage=reference.coverage,
     )
-
-
-def _coverage(targets: Sequence[str], reference: nn.Module) -> float:
-    weights, quantized = weights_to_cover(reference), set(targets)
-    covered = sum(size for name, size in weights.items() if name.rpartition(".")[0] in quantized)
-    return covered / max(1, sum(weights.values()))
 
 
 def _refuse(quantizer: Quantizer, names: list[str], what: str, total: int) -> None:
@@ -98,7 +88,7 @@ def _refuse(quantizer: Quantizer, names: list[str], what: str, total: int) -> No
         raise QuantizationError(f"{quantizer.id}: {len(names)} of {total} layers {what}: {listed}")
 
 
-def _is_float(module: nn.Module | None, original: nn.Module) -> bool:
+def _is_float(module: nn.Module | None, original: torch.Tensor) -> bool:
     """Whether a module still keeps a plain weight of the reference's type."""
     import torch
     from torch import nn
@@ -108,12 +98,11 @@ def _is_float(module: nn.Module | None, original: nn.Module) -> bool:
         return True
     if not isinstance(module, nn.Linear) or type(weight) not in (torch.Tensor, nn.Parameter):
         return False
-    return weight is not None and weight.dtype == original.get_parameter("weight").dtype
+    return weight is not None and weight.dtype == original.dtype
 
 
-def _relative_error(name: str, weight: torch.Tensor, original: nn.Module) -> float:
-    # A model that is divided over GPUs need not be divided as its reference is.
-    expected = original.get_parameter("weight").detach().to(weight.device)
+def _relative_error(name: str, weight: torch.Tensor, original: torch.Tensor) -> float:
+    expected = original.to(weight.device)
     if weight.shape != expected.shape:
         raise QuantizationError(
             f"{name}: the dequantized weight is {tuple(weight.shape)}, expected {tuple(expected.shape)}"

@@ -25,10 +25,21 @@ _HEADS = {"lm_head", "classifier", "pre_classifier", "score", "classification_he
 
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """All linear layers, by dotted name, in the model's order."""
+    """All linear layers, by dotted name, in order; none that does more, as Llama 4's routers do."""
     from torch import nn
 
-    return {name: module for name, module in model.named_modules() if isinstance(module, nn.Linear)}
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and not _does_more(type(module))
+    }
+
+
+def _does_more(kind: type[nn.Linear]) -> bool:
+    """Whether an architecture gave its linear layer a forward pass of its own; backends may."""
+    from torch import nn
+
+    return kind.__module__.startswith("transformers.models.") and kind.forward is not nn.Linear.forward
 
 
 def blocks(model: nn.Module) -> dict[str, nn.Module]:

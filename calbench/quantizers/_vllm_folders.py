@@ -1,7 +1,8 @@
-"""Checkpoints as vLLM serves them: compressed-tensors, fine-grained FP8, AWQ.
+"""Checkpoints as vLLM serves them: compressed-tensors, fine-grained FP8, AWQ, torchao.
 
 Each quantized layer of the source is replaced by one that keeps the folder's tensors as they are
-stored and decodes them: compressed-tensors by the package of that name, the others as their formats say.
+stored and decodes them: compressed-tensors and torchao by the packages of those names, the others as their
+formats say.
 """
 
 from __future__ import annotations
@@ -190,6 +191,54 @@ class AwqFolder(_StoredLayers):
         from calbench.quantizers._stored_layers import AwqGemmLinear
 
         return AwqGemmLinear(layer, how[0])
+
+
+@dataclass(frozen=True)
+class TorchaoFolder(_StoredLayers):
+    """What transformers saves of a model that torchao quantized."""
+
+    @property
+    def marker(self) -> str:
+        """Codes, as transformers flattens a tensor of torchao's."""
+        return "_weight_qdata"
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """The package of the format."""
+        return ("torchao",)
+
+    @cached_property
+    def _described(self) -> Mapping[str, Mapping[str, Any]]:
+        from calbench.quantizers._torchao_layer import described_layers
+
+        return described_layers(self.folder)
+
+    @property
+    def epsilon(self) -> float:
+        """Half a step of the coarsest layer."""
+        from calbench.quantizers._torchao_layer import half_step
+
+        return max(map(half_step, self._described.values()))
+
+    @property
+    def kernel(self) -> str:
+        """Torch's, with inputs rounded where the folder says so."""
+        return "decoded once by torchao to float32, inputs rounded where the folder says so, torch linear"
+
+    def check_available(self) -> None:
+        """Need torchao."""
+        super().check_available()
+        require(self.id, ("torchao",), extra="torchao")
+
+    def _ways(self, source: ModelSource) -> Mapping[str, Any]:
+        del source
+        return {name: self._described[name] for name in self._tensors}
+
+    def swapped(self, layer: Any, how: Any) -> nn.Module:
+        """Return the layer with the folder's tensors."""
+        from calbench.quantizers._torchao_layer import TorchaoLinear
+
+        return TorchaoLinear(layer, *how)
 
 
 def format_of_scheme(weights: Any) -> WeightFormat:

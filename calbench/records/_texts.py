@@ -8,6 +8,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,17 @@ _LINES = (".jsonl", ".ndjson", ".jsonlines")
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
+@contextmanager
+def _cells_of_any_length() -> Iterator[None]:
+    """Lift the limit of the csv module, which is one for the whole process."""
+    limit = csv.field_size_limit(2**31 - 1)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(limit)
+
+
+@_cells_of_any_length()
 def csv_table(path: Path, text_columns: tuple[str, ...]) -> tuple[Any, tuple[str, ...]]:
     """Return a csv file as an arrow table, and what was skipped; ``text_columns`` stay text.
 
@@ -28,6 +40,7 @@ def csv_table(path: Path, text_columns: tuple[str, ...]) -> tuple[Any, tuple[str
     from pyarrow import csv as arrow_csv
 
     text, comments = _without_comments(text_of(path))
+    notes = list[str]()
     if not text.strip():
         raise InputError(f"{path}: is empty; write it again, or give another file")
     lines = text.splitlines()[:50]
@@ -46,6 +59,7 @@ def csv_table(path: Path, text_columns: tuple[str, ...]) -> tuple[Any, tuple[str
         text = mark.join(names) + "\n" + text
     elif _are_numbered(names, rows):  # as R's write.table does, without a name for the numbers
         text = f"row.names{mark}{text}"
+        notes.append("each row begins with its number, for which the first line has no name")
     _check_names(path, names)
     quoted = '"' not in text or _is_quoted(path, text, mark)
     content = text.encode()
@@ -61,7 +75,8 @@ def csv_table(path: Path, text_columns: tuple[str, ...]) -> tuple[Any, tuple[str
             decimal_point="," if mark != "," and _has_decimal_commas(lines, mark) else ".",
         ),
     )
-    notes = [f"{len(comments)} lines of comment above the names were skipped"] if comments else []
+    if comments:
+        notes.append(f"{len(comments)} lines of comment above the names were skipped")
     return _without_empty(path, table), tuple(notes)
 
 
@@ -123,7 +138,6 @@ def _is_quoted(path: Path, text: str, mark: str) -> bool:
 
     Taken for the beginning of a cell, a lone quote would swallow the rows up to the next one.
     """
-    limit = csv.field_size_limit(2**31 - 1)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:
         collections.deque(reader, maxlen=0)
@@ -131,8 +145,6 @@ def _is_quoted(path: Path, text: str, mark: str) -> bool:
         if len({line.count(mark) for line in text.splitlines() if line.strip()}) > 1:
             raise unreadable(path, "csv", f"line {reader.line_num}: {error}") from None
         return False
-    finally:
-        csv.field_size_limit(limit)
     return True
 
 

@@ -150,9 +150,9 @@ def rank_text(row: Row) -> str:
     return f"{place['rank']} ({place['interval'][0]}–{place['interval'][1]})"
 
 
-def bits(quantization: Mapping[str, Any], digits: int) -> str:
+def bits(quantization: Mapping[str, Any], digits: int, of: str = "effective_bits") -> str:
     """Return the stored bits per quantized weight; ``""`` if a record from elsewhere does not say."""
-    known = quantization.get("effective_bits")
+    known = quantization.get(of)
     return "" if known is None else f"{known:.{digits}f}"
 
 

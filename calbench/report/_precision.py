@@ -15,10 +15,11 @@ from calbench.studies import MissingRow, PrecisionRow
 
 AT_CHANCE = "†"
 LEGEND = (
-    "bits: stored bits per weight of the quantized layers, scales included. MiB: the whole model in memory."
-    " load s: opening the full-precision weights, which are mapped into memory. build s: loading and"
-    " quantizing. Δlogit: mean absolute change of a logit; KL: of fp32 to quantized, in nats; flips: answers"
-    " that differ; all three against fp32 on the same test items. Intervals are 95%."
+    "bits: stored bits per weight of the quantized layers, scales included; of all: of the whole model,"
+    " embeddings and heads too. MiB: the whole model in memory. load s: opening the full-precision weights,"
+    " which are mapped into memory, and asking the proof's texts. build s: quantizing. Δlogit: mean absolute"
+    " change of a logit; KL: of fp32 to quantized, in nats; flips: answers that differ; all three against"
+    " fp32 on the same test items. Intervals are 95%."
 )
 OPEN_LEGEND = (
     "Open questions: only the answer that was given has a confidence, so Δlogit, KL and NLL are blank, and"
@@ -70,6 +71,7 @@ def _cells(row: PrecisionRow) -> dict[str, str]:
     return {
         "quantizer": row.quantizer,
         "bits": bits(report, 2),
+        "of all": bits(report, 2, "model_effective_bits"),
         "MiB": mebibytes(report, 1),
         "load s": "" if loading is None else f"{loading:.1f}",
         "build s": "" if report["proof"] is None else f"{seconds['build']:.1f}",

@@ -160,7 +160,8 @@ def rankings_markdown(tables: Mapping[str, Table]) -> str:
 
     lines: list[str] = []
     for kind, table in tables.items():
-        for metric, rows in table["metrics"].items():
+        for metric in filter(table["metrics"].__contains__, METRICS):  # files hold them by name
+            rows = table["metrics"][metric]
             against = markdown_text(table["against"])
             lines += ["", f"## Ranking of {kind} by {metric.upper()}, over {table['n_cells']} cells", ""]
             shown = [

@@ -27,6 +27,7 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
     metrics = [name for name in _FIRST if name in measured] + sorted(measured - set(_FIRST))
     pairs = document.get("confidence_pairs", {})
     share = max(20, _MAX_POINTS // max(len(pairs), 1))
+    shared = Shared()
     return {
         "calbench": document["calbench"],
         "created": document["created"],
@@ -35,7 +36,8 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
         "metrics": metrics,
         "arms": list(TRANSFER_ARMS),
         "differences": list(DIFFERENCES),
-        "cells": [_cell(cell, metrics) for cell in cells],
+        "cells": [_cell(cell, metrics, shared) for cell in cells],
+        "shared": shared.values,
         "rankings": {kind: _ranking(table) for kind, table in document.get("rankings", {}).items()},
         "pairs": {key: _points(pair, share) for key, pair in pairs.items()},
         "records": document["records"],
@@ -55,7 +57,22 @@ def _ranking(table: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
+class Shared:
+    """What many cells hold alike, kept once: the arms of a reference are those of all its candidates."""
+
+    def __init__(self) -> None:
+        self.values: list[Any] = []
+        self._places: dict[str, int] = {}
+
+    def place(self, value: Any) -> int:
+        """Return where a value stands, keeping it unless it is there."""
+        place = self._places.setdefault(json.dumps(value), len(self.values))
+        if place == len(self.values):
+            self.values.append(value)
+        return place
+
+
+def _cell(row: Row, metrics: Sequence[str], shared: Shared) -> dict[str, Any]:
     fitted = row.get("fitted")
     size = row["quantization"]
     place = row.get("rank")
@@ -78,9 +95,9 @@ def _cell(row: Row, metrics: Sequence[str]) -> dict[str, Any]:
         "failed": [each.figure() for each in judged([row]) if each.outcome == "fail"],
         "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
         "hurts": hurts(row),
-        "arms": [_estimates(row["arms"].get(arm, {}), metrics) for arm in TRANSFER_ARMS],
+        "arms": [shared.place(_estimates(row["arms"].get(arm, {}), metrics)) for arm in TRANSFER_ARMS],
         "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
-        "bins": [_bins(row.get("reliability", {}).get(arm)) for arm in TRANSFER_ARMS],
+        "bins": [shared.place(_bins(row.get("reliability", {}).get(arm))) for arm in TRANSFER_ARMS],
         "pair": pair_key(row),
         "gates": [_gate(each) for each in judged([row])],
         "warnings": row["warnings"],

@@ -332,12 +332,14 @@ def _fitting(model: str, *, is_named: bool) -> tuple[str, ...]:
     asked = [models.get(name).default_tasks for name in DEFAULT_MODELS]
     fitting = tuple(task for task in dict.fromkeys(sum(asked, ())) if _can_be_asked(model, task))
     if not fitting and is_named:
-        classes = models.get(model).classes
+        source = models.get(model)
+        classes: tuple[str, ...] = ("no", "yes") if source.multi_label else source.classes
+        output = f'\noutput = "{source.classes[0]}"' if source.multi_label else ""
         raise InputError(
-            f"no embedded task fits the model {model!r}, whose classes are {', '.join(classes)}; name a"
-            " task with these classes, or declare one in calbench.toml:\n"
+            f"no embedded task fits the model {model!r}, whose classes are {', '.join(source.classes)};"
+            " name a task with these classes, or declare one in calbench.toml:\n"
             '[tasks.mine]\nkind = "classification"\nfile = "mine.csv"\ntext = "text"\nlabel = "label"\n'
-            f"classes = [{json.dumps(classes)[1:-1]}]"
+            f"classes = [{json.dumps(classes)[1:-1]}]{output}"
         )
     return fitting
 

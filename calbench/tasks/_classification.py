@@ -34,10 +34,12 @@ class SequenceClassification(HoldsItems):
     n_training
         Items set aside because embedded models were fine-tuned on them.
     n_quantization
-        Items set aside for quantizers to read.
+        Items set aside for quantizers to read; a tenth, at most 128, where it is left out.
     chat
         Whether a causal LM is asked in turns, by its tokenizer's chat template; a text is the system
         prompt. None leaves it to the model.
+    output
+        The label of a multi-label head that the second of two classes says yes to.
     """
 
     id: str
@@ -46,8 +48,9 @@ class SequenceClassification(HoldsItems):
     prompt: str | None = None
     label_words: tuple[str, ...] = ()
     n_training: int = 0
-    n_quantization: int = 128
+    n_quantization: int | None = None
     chat: ChatSetting | None = None
+    output: str = ""
 
     def __post_init__(self) -> None:
         if len(self.classes) < 2:
@@ -57,6 +60,11 @@ class SequenceClassification(HoldsItems):
         if self.prompt is not None and len(self.label_words) != len(self.classes):
             raise InputError(
                 f"task {self.id!r} has {len(self.label_words)} label words for {len(self.classes)} classes"
+            )
+        if self.output and len(self.classes) != 2:
+            raise InputError(
+                f"task {self.id!r} asks for the label {self.output!r} of a multi-label head, so it has two"
+                f" classes, no and yes; it has {len(self.classes)}"
             )
 
     @property
@@ -85,6 +93,8 @@ class SequenceClassification(HoldsItems):
                 )
             chat = chat_of(source, self.chat)
             return ClassificationRequest("label-words", self.prompt, self.label_words, chat=chat)
+        if source.multi_label or self.output:
+            return self._of_one_label(source)
         if sorted(source.classes) != sorted(self.classes):
             heads = ", ".join(source.classes) or "(none named)"
             raise UnanswerableError(
@@ -94,12 +104,23 @@ class SequenceClassification(HoldsItems):
         columns = tuple(source.classes.index(name) for name in self.classes)
         return ClassificationRequest("head", columns=columns)
 
+    def _of_one_label(self, source: ModelSource) -> ClassificationRequest:
+        if not source.multi_label or self.output not in source.classes:
+            what = "several labels" if source.multi_label else "classes that exclude each other"
+            raise UnanswerableError(
+                f"model {source.id!r} has a head for {what}, {', '.join(source.classes)}, and task"
+                f" {self.id!r} asks for {f'the label {self.output!r}' if self.output else 'none of them'};"
+                " give a task of two classes (no, yes) the output = one label of a multi-label head"
+            )
+        return ClassificationRequest("head", columns=(source.classes.index(self.output),))
+
 
 @dataclass(frozen=True)
 class ClassificationRequest:
     """How a text becomes a model input and which numbers of its output are read.
 
-    ``scoring`` is ``"head"`` (``columns`` puts the head's outputs into the task's order) or
+    ``scoring`` is ``"head"`` (``columns`` puts the head's outputs into the task's order; a single one says
+    yes or no by itself, and its logits are 0 and the output) or
     ``"label-words"`` (the logits of ``label_words`` after ``prompt``).
     """
 
@@ -129,6 +150,15 @@ class ClassificationRequest:
     def sample(self, item: LabelledItem) -> str:
         """Return what a quantizer may read of an item: what is asked, without a chat's turns."""
         return "\n".join(filter(None, (self._asked(item), self.second(item))))
+
+    def answers(self, logits: Any) -> Any:
+        """Return the classes' logits ``(n, n_classes)`` of a head's, a torch tensor ``(n, n_outputs)``."""
+        found = logits[:, list(self.columns)]
+        if len(self.columns) > 1:
+            return found
+        from torch.nn.functional import pad
+
+        return pad(found, (1, 0))  # the softmax of 0 and a logit is its sigmoid
 
     def identity(self) -> dict[str, Any]:
         """Return all of it that can change a prediction."""

@@ -64,6 +64,7 @@ _CLASSIFICATION: dict[str, Any] = _SOURCE | {
     "prompt": str,
     "label_words": list,
     "chat": (bool, str),
+    "output": str,
 }
 _DECISION: dict[str, Any] = _SOURCE | {
     "state": str,
@@ -160,8 +161,9 @@ def _classification(table: Table) -> Task:
         load,
         prompt=given.get("prompt"),
         label_words=tuple(given.get("label_words", ())),
-        n_quantization=given.get("n_quantization", 128),
+        n_quantization=given.get("n_quantization"),
         chat=given.get("chat"),
+        output=given.get("output", ""),
     )
 
 

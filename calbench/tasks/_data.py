@@ -344,7 +344,8 @@ def _worded(place: str, error: Exception) -> CalbenchError:
         return InputError(f"{place} has no rows; give a file or a split that has some")
     if type(error).__name__ in ("DatasetNotFoundError", "FileNotFoundError", "HFValidationError"):
         return InputError(f"{place!r} is neither a file or folder here nor a data set on the hub: {text}")
-    return InputError(f"{place} cannot be read: {text.splitlines()[0] if text else repr(error)}")
+    why = text.splitlines()[0] if text else repr(error)
+    return InputError(f"{place} cannot be read: {why}; mend it there, or write it again")
 
 
 def _check_kind(kind: str, place: str) -> None:

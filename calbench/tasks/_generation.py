@@ -74,7 +74,7 @@ class Generation(HoldsItems):
     max_new_tokens, stop
         Where an answer ends at the latest, and the texts that end it.
     n_quantization
-        Items set aside for quantizers to read.
+        Items set aside for quantizers to read; a tenth, at most 128, where it is left out.
     chat, multiturn
         Whether a question is asked in turns, by the tokenizer's chat template, and whether answered ones
         are turns of their own; see :class:`calbench.tasks.MultipleChoice`.
@@ -87,7 +87,7 @@ class Generation(HoldsItems):
     n_shots: int = 0
     max_new_tokens: int = 32
     stop: tuple[str, ...] = ("\n",)
-    n_quantization: int = 128
+    n_quantization: int | None = None
     chat: ChatSetting | None = None
     multiturn: bool = False
 

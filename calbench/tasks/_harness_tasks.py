@@ -17,7 +17,7 @@ from calbench.models import ModelSource
 from calbench.registry import Spec, unknown
 from calbench.tasks._generation import Generation, GenerationRequest, OpenQuestion
 from calbench.tasks._harness import PREFIX, Document, HarnessTask, Pairs, at_work, members
-from calbench.tasks._items import AnyItem, LabelledItem, by_likeness
+from calbench.tasks._items import AnyItem, LabelledItem, by_likeness, quantization_share
 from calbench.tasks._multiple_choice import MultipleChoice, Question
 from calbench.tasks._rows import NEAR_DUPLICATES, Row, cluster_of
 
@@ -178,7 +178,7 @@ def _task(harness: HarnessTask, given: Mapping[str, Any]) -> MultipleChoice | Ge
     kind = harness.task.OUTPUT_TYPE
     more = {key: given[key] for key in ("chat", "multiturn") if key in given}
     n_documents = len(harness.task.eval_docs)
-    more["n_quantization"] = given.get("n_quantization", min(128, n_documents // 10))
+    more["n_quantization"] = given.get("n_quantization", quantization_share(n_documents))
     more |= {"n_shots": int(harness.task.config.num_fewshot or 0), "harness": harness}
     if kind == "multiple_choice":
         rule, questions = given.get("rule", "sum"), lambda: _together(_questions(harness), harness, given)

@@ -17,6 +17,7 @@ from calbench.errors import InputError
 from calbench.tasks._near_duplicates import near_duplicates
 
 _LONGEST_NAME = 40
+_MOST_QUANTIZATION = 128  # what GPTQ reads
 _ROUNDED = 1e-3  # what shares may miss 1 by
 
 
@@ -210,7 +211,7 @@ class HoldsItems(ABC):
 
     id: str
     load: Callable[[], Sequence[LabelledItem]]
-    n_quantization: int
+    n_quantization: int | None
 
     @property
     @abstractmethod
@@ -230,7 +231,14 @@ class HoldsItems(ABC):
     @cached_property
     def partition(self) -> Partition:
         """The items' disjoint parts."""
-        return self.dataset.partition(n_training=self.n_training, n_quantization=self.n_quantization)
+        n_items = len(self.dataset.items) - self.n_training
+        wanted = quantization_share(n_items) if self.n_quantization is None else self.n_quantization
+        return self.dataset.partition(n_training=self.n_training, n_quantization=wanted)
+
+
+def quantization_share(n_items: int) -> int:
+    """Return how many items are set aside for quantizers to read where nobody says: a tenth, at most 128."""
+    return min(_MOST_QUANTIZATION, max(0, n_items) // 10)
 
 
 def clusters_of(items: Sequence[LabelledItem]) -> dict[str, str] | None:

@@ -83,7 +83,7 @@ class MultipleChoice(HoldsItems):
         Whether a prompt that is longer than the model's context is cut from the left and counted,
         or refused.
     n_quantization
-        Items set aside for quantizers to read.
+        Items set aside for quantizers to read; a tenth, at most 128, where it is left out.
     chat
         Whether a question is asked in turns, by the tokenizer's chat template; a text is the system
         prompt. None leaves it to the model. An option then begins the assistant's turn, without a space.
@@ -99,7 +99,7 @@ class MultipleChoice(HoldsItems):
     load_shots: Callable[[], Sequence[Question]] | None = field(default=None, repr=False, compare=False)
     description: str = ""
     overlong: Overlong = "truncate"
-    n_quantization: int = 128
+    n_quantization: int | None = None
     chat: ChatSetting | None = None
     multiturn: bool = False
 

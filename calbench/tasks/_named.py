@@ -15,6 +15,7 @@ from calbench.tasks._configured import KINDS, task_of
 from calbench.tasks._data import READERS, DataSource
 from calbench.tasks._harness import PREFIX
 from calbench.tasks._harness_tasks import harness_tasks
+from calbench.tasks._items import quantization_share
 from calbench.tasks._registry import Task, arguments_taken, registered, registry
 from calbench.tasks._rows import Row
 
@@ -159,7 +160,7 @@ def _table(spec: Spec) -> NamedTable:
     source = DataSource(place, given.get("file"), columns=columns, **more)
     kind = given.pop("kind", None)
     found = _meant(kind, given, source, spec.id)
-    found.setdefault("n_quantization", min(128, len(source.rows) // 10))
+    found.setdefault("n_quantization", quantization_share(len(source.rows)))
     return NamedTable(Path(), ("tasks", _free_id(spec)), {"hub": place, **found}, "", (), source, spec.id)
 
 

@@ -11,11 +11,12 @@ from calbench.errors import InputError
 from calbench.models import ModelSource
 from calbench.tasks._configured import task_of
 from calbench.tasks._data import DataSource
+from calbench.tasks._items import quantization_share
 from calbench.tasks._registry import registry
 
 _TEXT = ("text", "sentence", "body", "input", "content")
 _LABEL = ("label", "category", "class", "target")
-_MAX_QUANTIZATION = 128
+_YES_NO = (("no", ("0", "0.0", "no", "false")), ("yes", ("1", "1.0", "yes", "true")))
 _PROMPT = "{text}\nLabel:"
 
 
@@ -52,8 +53,10 @@ def own_data(
         "text": found_text,
         "label": found_label,
         "classes": list(model.classes or words),
-        "n_quantization": min(_MAX_QUANTIZATION, len(source.rows) // 10) if sets_aside else 0,
+        "n_quantization": quantization_share(len(source.rows)) if sets_aside else 0,
     }
+    if model.multi_label:
+        return {**declared, **_one_label(found_label, words, model, place=str(file))}
     if model.architecture == "causal-lm":
         return {**declared, "prompt": _PROMPT, "label_words": [f" {word}" for word in words]}
     mapping = mapped(words, model.classes, place=str(file))
@@ -95,6 +98,21 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
         f" which ({_listed(strange)})? Write --classes with {len(outputs)} of the file's labels in the order"
         f" of the head's outputs, such as --classes {','.join(words[: len(outputs)])}"
     )
+
+
+def _one_label(column: str, words: Sequence[str], model: ModelSource, *, place: str) -> dict[str, Any]:
+    """Return what a declaration says of one label of several: the column that is called like an output."""
+    output = {name.casefold(): name for name in model.classes}.get(column.casefold())
+    spelled = {
+        word: answer for word in words for answer, known in _YES_NO if word.strip().casefold() in known
+    }
+    if output is None or len(spelled) < len(words):
+        raise InputError(
+            f"{place}: {model.id} answers yes or no to each of {_listed(model.classes)}, and the column"
+            f" {column!r} holds {_listed(words)}; write --label COLUMN with the name of one of them, holding"
+            " 0 or 1, no or yes"
+        )
+    return {"classes": ["no", "yes"], "labels": spelled, "output": output}
 
 
 def _column(file: Path, what: str, given: str, plain: Sequence[str], columns: Sequence[str]) -> str:

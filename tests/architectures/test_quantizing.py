@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import re
+
 import pytest
 import torch
+from safetensors import safe_open
 
 from calbench.errors import QuantizationError
 from calbench.quantizers import QuantizationSamples, get, quantize
 from calbench.quantizers.gptq import _driver as driver
 from tests.architectures import zoo
 from tests.architectures.examination import source_of
+
+# Embeddings and heads, as architectures name them.
+APART = re.compile(
+    r"emb|wte|wpe|position|lm_head|classifier|score|classification_head|logits_proj|\bshared\b|pred_layer"
+)
 
 
 def samples_of(source, n=8):
@@ -21,19 +30,48 @@ def built(model_type, kind, folder, **given):
     return source_of(model_type, kind, zoo.build(model_type, kind, folder, **given)).resolve()
 
 
-@pytest.mark.parametrize(
-    ("model_type", "kind"),
-    [("bart", "head"), ("mbart", "head"), ("bert", "head"), ("llama", "causal"), ("albert", "head")],
+# One way in which architectures differ each; the slow test asks the others.
+SHORT = [("bart", "head"), ("mbart", "head"), ("bert", "head"), ("llama", "causal"), ("albert", "head")]
+HEADS = """
+big_bird bigbird_pegasus biogpt bloom camembert canine convbert ctrl data2vec-text deberta deberta-v2
+distilbert electra ernie esm falcon flaubert fnet gemma gemma2 gemma3_text glm gpt2 gpt_bigcode gpt_neo
+gpt_neox gptj helium ibert jamba longformer megatron-bert minimax mistral mixtral mobilebert modernbert
+mpt mra mt5 nemotron
+nystromformer opt persimmon phi phi3 plbart qwen2 qwen2_moe qwen3 qwen3_moe rembert roberta roformer smollm3
+stablelm starcoder2 t5 umt5 xlm xlm-roberta xlnet xmod yoso
+""".split()  # noqa: SIM905 (as a list it takes 70 lines)
+CAUSAL = """
+bamba codegen cohere deepseek_v3 falcon_mamba gpt_oss granite granitemoe jetmoe llama4_text mamba mamba2 olmo
+recurrent_gemma rwkv step3p7
+""".split()  # noqa: SIM905
+ALL = [*SHORT, *((name, "head") for name in HEADS), *((name, "causal") for name in CAUSAL)]
+QUANTIZERS = (
+    "gptq-int4[group_size=16,n_samples=8]",
+    "awq-int4[group_size=16,n_samples=8]",
+    "hqq-int4[group_size=16]",
+    "bnb-nf4",
 )
+
+
+@pytest.mark.parametrize(("model_type", "kind"), SHORT)
 def test_gptq_reads_what_the_models_own_layers_read(model_type, kind, tmp_path, monkeypatch):
-    source = built(model_type, kind, tmp_path)
+    check_inputs(built(model_type, kind, tmp_path), monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model_type", "kind"), ALL)
+def test_gptq_reads_what_every_models_own_layers_read(model_type, kind, tmp_path, monkeypatch):
+    check_inputs(built(model_type, kind, tmp_path), monkeypatch)
+
+
+def check_inputs(source, monkeypatch):
     model = source.load()
     # Nothing is rounded, so that each layer's inputs stay the float model's.
     monkeypatch.setattr(driver, "_replace", lambda _, hessian, __: seen.append(hessian))
     seen = []
-    quantizer = get("gptq-int4[n_samples=8]")
+    quantizer = get("gptq-int4[n_samples=8,group_size=-1]")
     layers = quantizer.targets(model)
-    settings = driver.Settings(dict.fromkeys(layers, 4), 64, True, True, 0.01)
+    settings = driver.Settings(dict.fromkeys(layers, 4), -1, True, True, 0.01)
     expected = dict.fromkeys(layers, 0.0)
     n_tokens = dict.fromkeys(layers, 0)
 
@@ -55,8 +93,40 @@ def test_gptq_reads_what_the_models_own_layers_read(model_type, kind, tmp_path, 
     found = {name: hessian.mean() for hessian in seen for name in hessian.layers}
     assert set(found) == set(layers)
     for name in layers:
-        own = expected[name] / n_tokens[name]
-        assert float((found[name] - own).norm() / own.norm()) < 1e-3, name
+        own = expected[name] / max(1, n_tokens[name])
+        assert float((found[name] - own).norm() / max(1e-9, own.norm())) < 1e-3, name
+
+
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize(("model_type", "kind"), [("bert", "head"), ("qwen3_moe", "head")])
+def test_the_proofs_coverage_is_what_a_count_of_bytes_gives(model_type, kind, quantizer, tmp_path):
+    check_coverage(built(model_type, kind, tmp_path), quantizer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantizer", QUANTIZERS)
+@pytest.mark.parametrize(("model_type", "kind"), ALL)
+def test_the_proofs_coverage_of_every_type_is_what_a_count_of_bytes_gives(
+    model_type, kind, quantizer, tmp_path
+):
+    check_coverage(built(model_type, kind, tmp_path), quantizer)
+
+
+def check_coverage(source, quantizer):
+    """What the float file holds and the quantized model no longer does, of all but embeddings and heads."""
+    samples = samples_of(source)
+    made = quantize(get(quantizer), source, samples=samples, probe=samples.token_ids[:2])
+    with safe_open(source.folder / "model.safetensors", "pt") as file:
+        sizes = {name: math.prod(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        matrices = {
+            name: 4 * size
+            for name, size in sizes.items()
+            if len(file.get_slice(name).get_shape()) > 1 and not APART.search(name)
+        }
+    left = {name for name, tensor in made.module.state_dict().items() if tensor.dtype == torch.float32}
+    kept = sum(size for name, size in matrices.items() if name in left)
+    counted = 1 - kept / sum(matrices.values())
+    assert made.report.proof.coverage == pytest.approx(counted, abs=0.01)
 
 
 def test_a_model_of_convolutions_is_refused_where_little_of_it_would_be_quantized(tmp_path):

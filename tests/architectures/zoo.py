@@ -54,9 +54,28 @@ _VISION = {
     "patch_size": 14,
     "vision_use_head": False,
 }
+_ROPE = {"rope_type": "default", "rope_theta": 10000.0}
+_SCALED = {"llama_4_scaling_beta": 0.1, "original_max_position_embeddings": 128}
+_ZAMBA = {
+    "num_hidden_layers": 4,
+    "layers_block_type": ["mamba", "hybrid"] * 2,
+    "attention_hidden_size": 128,
+    "attention_head_dim": 32,
+}
 # What some types need besides.
 _OWN: dict[str, dict[str, Any]] = {
     "bamba": {"attn_layer_indices": [1]},
+    "blt": {"encoder_hash_byte_group_vocab": VOCABULARY, "encoder_hash_byte_group_size": [3, 4]},
+    "cohere_compass_text": {
+        "rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), _ROPE),
+    },
+    "dbrx": {
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+        "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
+    },
+    "dots3_note_text": {"per_layer_config": {}, "shared_experts_intermediate_size": 64, "head_dim": 32},
+    "esmc": {"num_key_value_heads": 4},
+    "funnel": {"block_sizes": [2], "block_repeats": [1], "d_head": 16, "d_inner": 128},
     "gemma3": {"vision_config": _VISION, "mm_tokens_per_image": 4},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "window_size": 8},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
@@ -66,15 +85,34 @@ _OWN: dict[str, dict[str, Any]] = {
         "expert_layer_period": 2,
         "expert_layer_offset": 1,
     },
-    "lilt": {"channel_shrink_ratio": 4},
+    "layoutlmv3": {"coordinate_size": 12, "shape_size": 8, "visual_embed": False},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "lilt": {"channel_shrink_ratio": 4, "hidden_size": 96},
+    "luke": {"entity_vocab_size": VOCABULARY, "entity_emb_size": 64},
     "mamba2": {"num_heads": 8, "head_dim": 16},
+    "mistral4": {"qk_head_dim": 32, "head_dim": 16, "rope_parameters": _ROPE | _SCALED},
+    "perceiver": {
+        "num_latents": 8,
+        "d_latents": 64,
+        "num_self_attends_per_block": 1,
+        "num_self_attention_heads": 4,
+        "num_cross_attention_heads": 4,
+    },
     "recurrent_gemma": {"block_types": ["recurrent", "attention"]},
     "reformer": {"axial_pos_embds": False, "is_decoder": True},
+    "roc_bert": {"pronunciation_embed_dim": 64, "shape_embed_dim": 64, "shape_vocab_size": VOCABULARY},
     "t5": {"decoder_start_token_id": 0},
     "xlstm": {"qk_dim_factor": 0.5},
     "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2},
-    "zamba2": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2, "n_mamba_heads": 8},
+    "zamba": _ZAMBA,
+    "zamba2": _ZAMBA | {"n_mamba_heads": 8},
+    "zaya": {"num_experts_per_tok": 1, "router_hidden_size": 16},
+}
+# Whose other parts are too large as they come.
+_SHRUNK = {"blt", "git", "got_ocr2", "modernvbert", "moss_transcribe_diarize", "phi4_multimodal"} | {
+    "qwen3_5",
+    "t5gemma",
+    "ultravbert",
 }
 
 
@@ -136,7 +174,8 @@ def configuration(model_type: str, **given: Any) -> Any:
         n_layers = max(2, len(kinds))
         chosen["layer_types"] = (kinds * 2)[:n_layers]
         chosen |= dict.fromkeys({"num_hidden_layers", "n_layer", "num_layers"} & chosen.keys(), n_layers)
-    for name in ("text_config", "decoder"):
+    parts = known if model_type in _SHRUNK else ("text_config", "decoder")
+    for name in parts:
         part = getattr(default, name, None)
         if isinstance(part, PretrainedConfig) and part.model_type in CONFIG_MAPPING:
             chosen[name] = configuration(part.model_type).to_dict()

@@ -9,12 +9,12 @@ import pytest
 
 from calbench.adaptation import Student
 from calbench.adaptation._answers import encode
-from calbench.errors import InputError
+from calbench.errors import InputError, UnanswerableError
 from calbench.inference import _classification as classification
 from calbench.inference import _scoring as scoring
 from calbench.inference import score
 from calbench.models import ModelSource
-from calbench.tasks import ClassificationRequest, Item
+from calbench.tasks import ClassificationRequest, Item, SequenceClassification
 from tests.tiny_models import write_tokenizer
 
 RNG = np.random.default_rng(0)
@@ -58,6 +58,23 @@ def test_batched_scores_equal_one_at_a_time(kind, request):
     expected = [one_by_one(model, tokenizer, asked, item) for item in ITEMS]
     # float32 sums in another order, on logits of order 1 to 10
     np.testing.assert_allclose(scored.logits, expected, atol=1e-4)
+
+
+def test_a_label_of_several_is_answered_by_the_sigmoid_of_its_output(encoder):
+    model, tokenizer, source = encoder
+    labelled = dataclasses.replace(source, multi_label=True, classes=("rude", "spam"))
+    task = SequenceClassification("t", ("no", "yes"), lambda: ITEMS, output="spam")
+    logits = score(model, tokenizer, labelled, task.request(labelled), ITEMS).logits
+    spam = score(model, tokenizer, source, HEAD, ITEMS).logits[:, 0]  # the second output
+    probs = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probs[:, 1], 1 / (1 + np.exp(-spam)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("multi_label", "output"), [(True, ""), (True, "neither"), (False, "yes")])
+def test_a_head_of_several_labels_wants_a_task_of_one_and_no_other_head_does(multi_label, output):
+    source = ModelSource("e", "sequence-classification", "x", classes=("no", "yes"), multi_label=multi_label)
+    with pytest.raises(UnanswerableError, match="the output = one label of a multi-label head"):
+        SequenceClassification("t", ("no", "yes"), lambda: ITEMS, output=output).request(source)
 
 
 def decoder_with_head(folder, pad):

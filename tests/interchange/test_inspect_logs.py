@@ -69,6 +69,12 @@ def test_the_confidence_of_a_text_is_its_mean_token(tmp_path):
     assert record.confidences == pytest.approx(np.exp((-0.01 - 0.2) / 2))
 
 
+def test_no_answer_is_a_wrong_one(tmp_path):
+    none = sample("q1", choices=None, target="x", scores={"match": {"value": "N", "answer": ""}})
+    record = read_inspect(log(tmp_path / "a.json", [sample(choices=None, target="A"), none]))
+    assert record.correct.tolist() == [True, False]
+
+
 def test_samples_without_a_score_are_counted(tmp_path):
     record = read_inspect(log(tmp_path / "a.json", [sample(), sample("q1", scores=None)]))
     assert (len(record), record.metadata["n_unscored_samples"]) == (1, 1)

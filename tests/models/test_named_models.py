@@ -87,7 +87,6 @@ def test_a_classifier_that_fits_no_task_is_told_what_to_write(folder):
     [
         ({"problem_type": "regression"}, "regression head"),
         ({"id2label": {"0": "score"}}, "regression head"),
-        ({"problem_type": "multi_label_classification"}, "multi-label head"),
         ({"architectures": ["BertModel"]}, "names BertModel"),
         ({"architectures": None}, "names no architecture"),
     ],
@@ -96,6 +95,12 @@ def test_a_model_that_gives_no_probabilities_of_classes_is_refused(folder, setti
     change(folder, **settings)
     with pytest.raises(InputError, match=message):
         models.named(str(folder))
+
+
+def test_a_folder_says_itself_that_its_labels_do_not_exclude_each_other(folder):
+    change(folder, problem_type="multi_label_classification", id2label={"0": "rude", "1": "spam"})
+    source = models.get(models.named(str(folder)))
+    assert (source.multi_label, source.classes) == (True, ("rude", "spam"))
 
 
 @pytest.mark.parametrize("place", ["./nowhere", "~/nowhere/at/all", "./nowhere.gguf"])

@@ -1,7 +1,6 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,7 +10,7 @@ from calbench.models import ModelSource
 from calbench.quantizers import (
     QuantizationReport,
     WeightFormat,
-    _build,
+    _reference,
     get,
     names,
     probe_logits,
@@ -20,6 +19,7 @@ from calbench.quantizers import (
 )
 from calbench.quantizers._bnb import FourBit
 from calbench.quantizers._cast import Cast
+from calbench.quantizers._fp8 import Fp8
 from calbench.quantizers._tiny import write_tiny
 
 BITS = {
@@ -250,10 +250,10 @@ def test_the_proofs_reference_is_pages_of_its_file_and_no_second_copy(tmp_path):
     del first
 
 
-def test_on_a_gpu_the_reference_is_asked_before_the_quantized_model_is_made(encoder, probe, monkeypatch):
-    """So that the two are never there together; the order is what can be seen without a GPU."""
+def test_the_reference_is_loaded_once_and_asked_before_it_is_quantized(encoder, probe, monkeypatch):
+    """On a GPU the two are never there together, and on a CPU there is no second copy."""
     steps = []
-    loads, asks = ModelSource.load, _build.probe_logits
+    loads, asks = ModelSource.load, _reference.probe_logits
 
     def load(self, *arguments):
         steps.append("load")
@@ -264,12 +264,22 @@ def test_on_a_gpu_the_reference_is_asked_before_the_quantized_model_is_made(enco
         return asks(model, texts)
 
     monkeypatch.setattr(ModelSource, "load", load)
-    monkeypatch.setattr(_build, "probe_logits", ask)
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
-    for kind, expected in (("cpu", ["load", "load", "ask"]), ("cuda", ["load", "ask", "load"])):
-        steps.clear()
-        with monkeypatch.context() as patched:
-            fake = SimpleNamespace(kind=lambda kind=kind: kind, device=lambda: "cpu")
-            patched.setattr(_build, "devices", fake)
-            quantize(get("fp8-e4m3"), encoder, samples=None, probe=probe)
-        assert steps == expected
+    monkeypatch.setattr(_reference, "probe_logits", ask)
+    quantize(get("fp8-e4m3"), encoder, samples=None, probe=probe)
+    assert steps == ["load", "ask"]
+
+
+@pytest.mark.parametrize("through_data", [True, False])
+def test_a_quantizer_that_writes_into_the_weights_it_was_given_is_compared_with_fresh_ones(
+    through_data, encoder, probe
+):
+    class InPlace(Fp8):
+        def swapped(self, layer, how):
+            new = super().swapped(layer, how)
+            given = layer.weight.data if through_data else layer.weight.detach()
+            given.copy_(new.dequantize())
+            return new
+
+    in_place = InPlace("in-place", (), (), "none", "e4m3fn", "channel")
+    proof = quantize(in_place, encoder, probe=probe).report.proof
+    assert proof == quantize(get("fp8-e4m3"), encoder, probe=probe).report.proof

@@ -185,8 +185,55 @@ def test_a_folder_of_another_model_is_refused(encoder, decoder, probe, tmp_path)
         quantize(get(f"checkpoint[folder={folder}]"), decoder, probe=probe)
 
 
-@pytest.mark.parametrize("method", ["mxfp4", "torchao", "modelopt"])
+@pytest.mark.parametrize("method", ["mxfp4", "modelopt"])
 def test_what_a_cpu_cannot_read_says_what_to_take_instead(method, decoder, tmp_path):
     folder = with_settings(decoder, tmp_path / "saved", {"quant_method": method})
     with pytest.raises(InputError, match=f"{method!r}, which cannot be read here.*take the"):
         get(f"checkpoint[folder={folder}]").check_available()
+
+
+TORCHAO = {
+    "int8": lambda q: q.Int8WeightOnlyConfig(),
+    "int8, inputs too": lambda q: q.Int8DynamicActivationInt8WeightConfig(),
+    "fp8": lambda q: q.Float8WeightOnlyConfig(),
+    "int4": lambda q: q.IntxWeightOnlyConfig(weight_dtype=torch.int4),
+    "int4, inputs too": lambda q: q.Int8DynamicActivationIntxWeightConfig(weight_dtype=torch.int4),
+}
+
+
+@pytest.fixture(params=[(kind, "float32") for kind in TORCHAO] + [("int8", "bfloat16")], ids="-".join)
+def torchao(request, decoder, tmp_path):
+    """A folder that transformers and torchao wrote, and the model as they read it."""
+    library = pytest.importorskip("torchao.quantization", reason="needs torchao")
+    import transformers
+
+    kind, dtype = request.param
+    auto = transformers.AutoModelForCausalLM
+    settings = transformers.TorchAoConfig(quant_type=TORCHAO[kind](library))
+    made = auto.from_pretrained(decoder.folder, quantization_config=settings, dtype=getattr(torch, dtype))
+    made.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved", made.eval()
+
+
+def test_folders_of_torchao_are_read_as_torchao_reads_them(torchao, decoder, probe):
+    folder, made = torchao
+    found = quantize(get(f"checkpoint[folder={folder}]"), decoder, probe=probe)
+    assert found.report.proof.n_modules == 21
+    assert 0 < found.report.proof.kl_divergence < 0.5
+    for name in found.report.modules:
+        theirs = made.get_submodule(name).weight.dequantize().float()
+        assert torch.equal(found.module.get_submodule(name).decode(), theirs)
+    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
+    layer = "model.layers.0.self_attn.q_proj"
+    theirs = made.get_submodule(layer)(x.to(made.dtype)).float()
+    ours = found.module.get_submodule(layer)(x)
+    assert (ours - theirs).norm() < (0.01 if made.dtype == torch.bfloat16 else 1e-4) * theirs.norm()
+
+
+def test_a_torchao_folder_of_packed_codes_is_refused_with_what_to_take_instead(decoder, tmp_path):
+    pytest.importorskip("torchao", reason="needs torchao")
+    folder = with_settings(decoder, tmp_path / "saved", {"quant_method": "torchao"})
+    said = {"tensor_names": f'["{LAYER}.weight"]', f"{LAYER}.weight": '{"_type": "Int4Tensor"}'}
+    save_file({f"{LAYER}._weight_qdata": torch.zeros(2)}, folder / "model.safetensors", metadata=said)
+    with pytest.raises(InputError, match=r"holds torchao's Int4Tensor, which cannot be decoded here"):
+        quantize(get(f"checkpoint[folder={folder}]"), decoder, probe=((1, 2, 3),))

@@ -44,6 +44,9 @@ CONTENTS = {
     "a trailing separator": lines("conf,hit", [f"{row}," for row in ROWS]),
     "German words": lines("conf;hit", [r.replace(",1", ";WAHR").replace(",0", ";FALSCH") for r in ROWS]),
     "quotes that are none": lines("text\tconf\thit", ['"he said\t' + r.replace(",", "\t") for r in ROWS]),
+    "a very long cell": lines(
+        "text, conf, hit", [f"{'x' * 200_000}, {ROWS[0]}", *(f"x, {r}" for r in ROWS[1:])]
+    ),
     "texts that begin with a hash": lines("text,conf,hit", [f"#happy,{row}" for row in ROWS]),
 }
 

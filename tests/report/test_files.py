@@ -158,3 +158,10 @@ def test_the_bundled_library_is_the_pinned_one(name):
     content = resources.files("calbench.report").joinpath("assets", "vendor", name).read_bytes()
     expected = "99784e3abfb07b142a15e521a439e6d9addceadb3f79553fd24c72774f0649ba"
     assert hashlib.sha256(content).hexdigest() == expected
+
+
+def test_arms_that_cells_share_stand_in_the_page_once():
+    one = html_page(document([row(calibrator="a")]))
+    ten = html_page(document([row(calibrator=f"c{i}") for i in range(10)]))
+    arms = len(json.dumps(row()["arms"]))
+    assert len(ten) - len(one) < 9 * (len(json.dumps(row())) - arms)

@@ -98,3 +98,12 @@ def test_the_table_shows_ranks_with_intervals_and_accuracy(rows):
 def test_rows_without_resamples_rank_nothing():
     assert rankings([row()]) == {}
     assert rankings_markdown({}) == ""
+
+
+def test_nll_comes_first_whatever_the_order_in_a_file():
+    rows = [cell("temperature", "a", value=0.3), cell("other", "a", value=0.4)]
+    tables = rankings(rows)
+    table = tables["calibrators"]
+    table["metrics"] = {"brier": table["metrics"]["nll"], "nll": table["metrics"]["nll"]}
+    text = rankings_markdown(tables)
+    assert text.index("by NLL") < text.index("by BRIER")

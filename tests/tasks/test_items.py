@@ -6,7 +6,7 @@ import pytest
 
 from calbench.errors import InputError
 from calbench.gates import split_items
-from calbench.tasks import Dataset, Item
+from calbench.tasks import Dataset, Item, SequenceClassification
 
 ITEMS = [Item(f"i{n:03}", f"text {n}", n % 2) for n in range(100)]
 
@@ -40,6 +40,15 @@ def test_parts_are_disjoint_complete_and_do_not_depend_on_order():
     parts = (partition.training, partition.quantization, partition.evaluation)
     assert [len(part) for part in parts] == [30, 10, 60]
     assert {item.id for part in parts for item in part} == {item.id for item in ITEMS}
+
+
+@pytest.mark.parametrize(
+    ("given", "n_quantization"), [({}, 10), ({"n_quantization": 30}, 30), ({"n_quantization": 0}, 0)]
+)
+def test_a_tenth_is_set_aside_for_quantizers_where_nobody_says(given, n_quantization):
+    partition = SequenceClassification("t", ("a", "b"), lambda: ITEMS, **given).partition
+    assert len(partition.quantization) == n_quantization
+    assert len(partition.evaluation) == 100 - n_quantization
 
 
 def test_parts_that_leave_nothing_are_refused():

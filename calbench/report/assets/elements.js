@@ -1,5 +1,6 @@
 // Elements are built from text, never from markup: names come from files that others wrote.
 const data = JSON.parse(document.getElementById("data").textContent);
+for (const cell of data.cells) for (const key of ["arms", "bins"]) cell[key] = cell[key].map((place) => data.shared[place]);
 const $ = (id) => document.getElementById(id);
 
 function element(tag, attributes = {}, ...children) {

@@ -17,7 +17,7 @@ function rankingParts(kind, cells, arm) {
 
 function rankingTable(key, ranking, measured) {
   const ranked = ranking.metrics[measured];
-  const headings = [key, "rank", `mean ${measured}`, `better / open / worse than ${ranking.against}`, "ece", "accuracy"];
+  const headings = [key, "rank", `mean ${measured}`, `win / tie / loss against ${ranking.against}`, "ece", "accuracy"];
   const rows = ranked.map((r) => [
     element("button", { type: "button", class: "link", onclick: () => { $(`filter-${key}`).value = r.id; show("leaderboard", true); } }, r.id),
     element("span", { class: "rank" }, `${r.rank} (${r.interval[0]}–${r.interval[1]})`, rankBar(r, ranked.length)), digits(r.value),
