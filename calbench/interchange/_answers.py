@@ -40,12 +40,18 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
     answers = open_columns(path, text_columns=() if item_id is None else (item_id,))
     name = column or next((name for name in _NAMES if name in answers), None)
     if name is None:
-        raise InputError(f"{path}: none of its columns ({', '.join(answers.names)}) is {', '.join(_NAMES)}")
+        raise InputError(
+            f"{path}: none of its columns ({', '.join(answers.names)}) is {', '.join(_NAMES)}; name the"
+            " one that holds the answers with --answers-column"
+        )
     values = [_plain(value) for value in answers.column(name)]
     if item_id is None:
         n_rows = len(file.column(file.names[0])) if file.names else 0
         if len(values) != n_rows:
-            raise InputError(f"{path}: has {len(values)} answers for the {n_rows} rows of {file.path}")
+            raise InputError(
+                f"{path}: has {len(values)} answers for the {n_rows} rows of {file.path}; give one a row,"
+                " or ids in both files (--columns item_id=NAME)"
+            )
     else:
         answered = [str(item) for item in answers.column(item_id)]
         if len(answered) != len(values):
@@ -57,7 +63,10 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
         ids = [str(item) for item in file.column(item_id)]
         missing = [item for item in ids if item not in known]
         if missing:
-            raise InputError(f"{path}: has no answer to {missing[0]!r} ({len(missing)} are missing)")
+            raise InputError(
+                f"{path}: has no answer to {missing[0]!r} ({len(missing)} are missing); add them to"
+                " --answers, or leave these rows out with --where"
+            )
         values = [known[item] for item in ids]
     names = (*(n for n in file.names if n != "label"), "label")
     return ColumnFile(
