@@ -69,14 +69,15 @@ class Profile:
     max_tasks
         How many of a model's own tasks a run without a selection takes; None for all.
     asks_on
-        Of which architectures undecided gates ask all further items of a task.
+        Of which architectures undecided gates ask further items of a task, and up to how many in all; None
+        for all.
     """
 
     name: str
     n_calibration: Mapping[Architecture, int] | None = None
     n_test: Mapping[Architecture, int] | None = None
     max_tasks: int | None = None
-    asks_on: tuple[Architecture, ...] = ()
+    asks_on: Mapping[Architecture, int | None] = field(default_factory=dict)
 
     def sizes(self, architecture: Architecture, n_items: int) -> tuple[int, int]:
         """Return the sizes of the calibration and test splits of ``n_items`` items."""
@@ -103,7 +104,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
-            asks_on=("sequence-classification", "causal-lm"),
+            asks_on={"sequence-classification": None, "causal-lm": 1200},
         ),
         Profile("full"),
     )

@@ -45,7 +45,7 @@ def cell_looks(runner: Runner, cell: Cell) -> tuple[CellLook, ...]:
     there = n_items - n_calibration
     wanted = runner.most_items
     if wanted is None:
-        wanted = there if source.architecture in runner.profile.asks_on else first
+        wanted = runner.profile.asks_on.get(source.architecture, first) or there
     most = min(max(wanted, first), there)
     if tasks.clusters_of(evaluation):  # a later look might ask of a cluster that calibrators were fitted on
         most = first
