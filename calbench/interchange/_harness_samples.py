@@ -80,7 +80,10 @@ def read_sample(sample: Mapping[str, Any], task: str, *, mapped: bool = False) -
         scores = scores[: len(asked)]
     options = [str(request[1]) for request in asked] or [""] * len(scores)
     if len(options) != len(scores):
-        raise InputError(f"there are {len(scores)} scores for {len(options)} options")
+        raise InputError(
+            f"there are {len(scores)} scores for {len(options)} options; write the log again with"
+            " --log_samples"
+        )
     logged = {name: float(sample[name]) for name in ("acc", "acc_norm") if _is_number(sample.get(name))}
     if any(value not in (0, 1) for value in logged.values()):
         raise NotOneChoiceError(
@@ -134,10 +137,15 @@ def _scores(sample: Mapping[str, Any]) -> list[float]:
         if isinstance(value, list):  # unfiltered: one more level
             value = value[0]
         if isinstance(value, bool):
-            raise InputError(f"filtered_resps holds {value!r} where a log-probability belongs")
+            raise InputError(
+                f"filtered_resps holds {value!r} where a log-probability belongs; leave tasks that generate"
+                " out with --task"
+            )
         score = float(value)
         if math.isnan(score) or score == math.inf:
-            raise InputError(f"filtered_resps holds {value!r}, which is no log-probability")
+            raise InputError(
+                f"filtered_resps holds {value!r}, which is no log-probability; run the task again"
+            )
         scores.append(score)
     return scores
 
@@ -184,5 +192,8 @@ def _place(target: Any, options: Sequence[str]) -> int:
             " with --columns label=doc.NAME"
         )
     if label >= len(options):
-        raise InputError(f"the target {target!r} is not among the {len(options)} options")
+        raise InputError(
+            f"the target {target!r} is not among the {len(options)} options; say where the right one stands"
+            " with --columns label=doc.NAME"
+        )
     return label

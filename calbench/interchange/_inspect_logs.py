@@ -210,11 +210,14 @@ def _score(sample: Mapping[str, Any], scorer: str | None) -> Mapping[str, Any]:
         raise InputError(f"has {len(scores)} scorers; choose one of {', '.join(scores)}")
     name = scorer or next(iter(scores))
     if name not in scores:
-        raise InputError(f"has no scorer {name!r}; there are {', '.join(scores)}")
+        raise InputError(f"has no scorer {name!r}; choose one of {', '.join(scores)}")
     chosen: Mapping[str, Any] = scores[name]
     value = chosen["value"]
     if isinstance(value, dict | list) or value not in _RIGHT:
-        raise InputError(f"the score {value!r} is neither right (C, 1) nor wrong (I, 0)")
+        raise InputError(
+            f"the score {value!r} is neither right (C, 1) nor wrong (I, 0); name another scorer, or score the"
+            " log with one of the two"
+        )
     return chosen
 
 
@@ -241,7 +244,7 @@ def _log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         header = json_document(path)
         samples = header.get("samples") if isinstance(header, dict) else None
     if not isinstance(header, dict) or not isinstance(header.get("eval"), dict):
-        raise InputError(f"{path}: is no log of inspect_ai")
+        raise InputError(f"{path}: is no log of inspect_ai; name a .eval file or a .json log")
     version = header.get("version")
     if not isinstance(version, int) or version > _VERSION:
         raise InputError(
@@ -257,7 +260,9 @@ def _unzipped(path: Path) -> tuple[Any, list[Any]]:
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         members = {info.filename: info for info in archive.infolist()}
         if "header.json" not in members:
-            raise InputError(f"{path}: the run was not finished (it has no header.json)")
+            raise InputError(
+                f"{path}: the run was not finished (it has no header.json); finish it with inspect eval-retry"
+            )
         header = json.loads(_member(file, archive, members["header.json"]))
         names = sorted(name for name in members if name.startswith("samples/"))
         return header, list(_parsed(file, archive, (members[name] for name in names)))
@@ -281,5 +286,5 @@ def _member(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> 
     packed = file.read(info.compress_size)
     content = pa.decompress(packed, decompressed_size=info.file_size, codec="zstd", asbytes=True)
     if zlib.crc32(content) != info.CRC:
-        raise ValueError(f"{info.filename} does not match its checksum")
+        raise ValueError(f"{info.filename} does not match its checksum; copy the file again")
     return bytes(content)

@@ -304,7 +304,8 @@ def _check_results(file: _File, samples: list[Sample], metric: str) -> None:
     if abs(found - reported) > 1e-9:
         raise InputError(
             f"{file.path}: {metric} over its {len(samples)} samples is {found:.6g}, but"
-            f" {file.results_path.name} reports {reported:.6g} for {file.task}; the files are not of one run"
+            f" {file.results_path.name} reports {reported:.6g} for {file.task}; the files are not of one run:"
+            " keep those of one run in the folder"
         )
 
 

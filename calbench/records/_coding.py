@@ -156,7 +156,7 @@ def agreement(predicted: Any, labels: Any, declared: Declared) -> Agreement:
     said, right = Spelled(predicted, "predicted"), Spelled(labels, "label")
     right.require_complete()
     if len(said.texts) != len(right.texts):
-        raise InputError(f"there are {len(said.texts)} answers for {len(right.texts)} labels")
+        raise InputError(f"there are {len(said.texts)} answers for {len(right.texts)} labels; give one a row")
     if declared.classes:
         places, notes = class_indices(labels, len(declared.classes), declared)
         answered = _answered(said, declared)

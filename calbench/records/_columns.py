@@ -138,7 +138,9 @@ def joined(paths: Sequence[Path], *, text_columns: tuple[str, ...] = ()) -> Colu
     for file in files[1:]:
         if set(file.names) != set(files[0].names):
             odd = ", ".join(sorted(set(file.names) ^ set(files[0].names)))
-            raise InputError(f"{file.path}: has not the columns of {files[0].path} (only one has {odd})")
+            raise InputError(
+                f"{file.path}: has not the columns of {files[0].path} (only one has {odd}); name one file"
+            )
 
     def load(name: str) -> Any:
         parts = [file.load(name) for file in files]

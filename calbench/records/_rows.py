@@ -318,7 +318,7 @@ class Rows:
             if not same.any():
                 held = sorted(set(column))[:10]
                 raise InputError(
-                    f"{self._file.path}: no row has {name}={value} (there are {', '.join(held)})"
+                    f"{self._file.path}: no row has {name}={value}; choose one of {', '.join(held)}"
                 )
             mask = same if isinstance(mask, slice) else mask & same
         if not isinstance(mask, slice) and not mask.any():

@@ -53,7 +53,9 @@ def named_columns(columns: Mapping[str, Any]) -> Scores:
             parts.append(values.astype(np.float64))
         except (TypeError, ValueError):
             row = next(row for row, value in enumerate(values.tolist()) if not _is_float(value))
-            raise InputError(f"row {row}: {name} = {values.tolist()[row]!r} is no number") from None
+            raise InputError(
+                f"row {row}: {name} = {values.tolist()[row]!r} is no number; fill it in"
+            ) from None
     return Scores(np.column_stack(parts), _class_names([*columns]))
 
 
@@ -173,7 +175,10 @@ def _named(row: Any, add: Callable[[float, float], Any]) -> dict[str, float]:
         if held is None:  # an option that the item has not, as parquet writes it
             continue
         if not _is_number(held):
-            raise InputError(f"the score of {str(key)[:40]!r} is {str(held)[:40]!r}, which is no number")
+            raise InputError(
+                f"the score of {str(key)[:40]!r} is {str(held)[:40]!r}, which is no number; map"
+                " a column of scores with --columns logits=NAME"
+            )
         text = str(token).replace("Ġ", " ").replace("▁", " ").strip()
         bare = text.strip(_DRESS) if isinstance(value, dict) else ""
         text = bare if len(bare) == 1 and bare in _LETTERS else text

@@ -37,7 +37,7 @@ def test_a_table_of_two_models_is_refused(table):
 def test_rows_are_chosen_by_value(table):
     record = read(table, columns=ColumnNames(probs="p", where={"model": "b"}))
     assert len(record) == 4
-    with pytest.raises(InputError, match=r"no row has model=c \(there are a, b\)"):
+    with pytest.raises(InputError, match=r"no row has model=c; choose one of a, b"):
         read(table, columns=ColumnNames(probs="p", where={"model": "c"}))
 
 
