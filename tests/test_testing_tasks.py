@@ -38,8 +38,8 @@ ONCE = iter(items())
         (classification(lambda: [*items(), items()[0]]), "two items have the id 'q0'"),
         (classification(lambda: list(ONCE)), "no items"),
         (classification(lambda: items(200 + next(ROUNDS))), "other items each time"),
-        (classification(lambda: items(100)), "leave some to evaluate on"),
-        (classification(lambda: items(129)), "one item is left"),
+        (classification(lambda: items(100), n_quantization=128), "leave some to evaluate on"),
+        (classification(lambda: items(129), n_quantization=128), "one item is left"),
         (classification(classes=("no", "yes", "maybe")), "no item is of class maybe"),
     ],
 )
