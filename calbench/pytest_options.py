@@ -17,6 +17,7 @@ OPT_IN = {
     "training": "trains models, for many minutes",
     "native": "runs models in llama.cpp, for minutes",
     "served": "asks servers that calbench.toml declares",
+    "decision": "asks such servers for decisions between options",
 }
 
 

@@ -9,7 +9,6 @@ words and decision models are asked the same:
 import pytest
 
 import calbench
-from calbench import tasks
 
 pytestmark = pytest.mark.served
 
@@ -34,14 +33,3 @@ def test_the_temperature_of_the_reference_still_holds(calbench):
 def test_the_promise_of_a_threshold_holds(calbench):
     # On the reference, and with the reference's temperature on every build: what held there is to hold here.
     calbench.transfer().require(f"selective_risk[threshold={THRESHOLD}]", at_most=AT_MOST)
-
-
-@calbench.grid(quantizers="all", calibrators="identity")
-def test_the_order_of_options_does_not_move_the_answer(calbench):
-    task = calbench.cell.task
-    if not getattr(tasks.get(task), "options", None):
-        pytest.skip(f"{task} shows no options; decisions between options have an order (docs/serving.md)")
-    shuffled = calbench.measured(task=f"{task}[order=shuffled]").candidate.predictions
-    calbench.compare(calbench.measured().candidate.predictions, shuffled).require(
-        "accuracy", max_decrease=0.02
-    )

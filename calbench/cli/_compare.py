@@ -132,7 +132,7 @@ def _judged(
 
     items = both.reference.item_ids.tolist()
     parts: dict[str, list[str]] = {"": items}
-    for item, group in zip(items, _groups(both, by), strict=False):
+    for item, group in zip(items, _groups(both, by), strict=True) if by else ():
         parts.setdefault(group, []).append(item)
     n_parts = len(parts) - 1
     for group, members in parts.items():
@@ -146,10 +146,8 @@ def _judged(
             yield Judged(group, decision)
 
 
-def _groups(both: Paired, by: By | None) -> list[str]:
-    """Return each item's task or right class; nothing where items are only compared together."""
-    if by is None:
-        return []
+def _groups(both: Paired, by: By) -> list[str]:
+    """Return each item's task or right class."""
     if by is By.task:
         return [_task_of(item) for item in both.reference.item_ids.tolist()]
     labels = getattr(both.reference, "labels", None)

@@ -17,6 +17,7 @@ from calbench.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from calbench.gates import Comparison
     from calbench.interchange import Paired
     from calbench.records import AnyRecord, ColumnNames, Predictions
 
@@ -162,6 +163,16 @@ class Pair:
     reference: Path
     candidate: Path
     both: Paired
+
+    def transferred(self, calibrator: str, moved: Comparison) -> dict[str, Any]:
+        """Return what the JSON of a transfer between the two begins with."""
+        return {
+            "reference": str(self.reference),
+            "candidate": str(self.candidate),
+            "calibrator": calibrator,
+            "n_calibration": moved.n_calibration,
+            "n_test": moved.n_test,
+        }
 
 
 def reads_pair(command: Callable[..., None]) -> Callable[..., None]:

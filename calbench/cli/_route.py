@@ -48,11 +48,7 @@ def route(
     if as_json:
         return print_json(
             {
-                "reference": str(pair.reference),
-                "candidate": str(pair.candidate),
-                "calibrator": calibrator,
-                "n_calibration": moved.n_calibration,
-                "n_test": moved.n_test,
+                **pair.transferred(calibrator, moved),
                 "alone": {arm: asdict(estimate) for arm, estimate in alone.items()},
                 "routes": [asdict(each) for each in found],
             }

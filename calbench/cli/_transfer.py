@@ -69,11 +69,7 @@ def transfer(
     if as_json:
         return print_json(
             {
-                "reference": str(pair.reference),
-                "candidate": str(pair.candidate),
-                "calibrator": calibrator,
-                "n_calibration": moved.n_calibration,
-                "n_test": moved.n_test,
+                **pair.transferred(calibrator, moved),
                 **{part: {n: plain(e) for n, e in values.items()} for part, values in parts.items()},
                 "warnings": list(moved.warnings),
                 "only_reference": list(both.only_reference),

@@ -10,8 +10,9 @@ def embedding_of(module: Any) -> Any:
 
     What Perceiver calls so is a parameter, its latents.
     """
+    look = getattr(module, "get_input_embeddings", None)  # modules that are no model of transformers lack it
     try:
-        found = module.get_input_embeddings()
-        return found if hasattr(found, "parameters") else None
-    except (AttributeError, NotImplementedError):  # no model of transformers, or one without a table
+        found = look() if look is not None else None
+    except NotImplementedError:  # a model without a table
         return None
+    return found if hasattr(found, "parameters") else None

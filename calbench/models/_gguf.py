@@ -101,7 +101,8 @@ def decode(path: Path, folder: Path) -> None:
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
             loaded = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
-        except (ValueError, KeyError, NotImplementedError, AttributeError, TypeError) as error:
+        # What transformers raises of architectures and tokenizers that it does not know.
+        except (ValueError, KeyError, NotImplementedError) as error:
             raise InputError(
                 f"{path}: its architecture cannot be decoded by transformers ({error}); name the model that"
                 " it was made from, or answer from it with [runtime=llama.cpp]"

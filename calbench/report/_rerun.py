@@ -108,13 +108,12 @@ def _difference(stored: StoredPredictions, again: AnyRecord) -> str:
             return "other options have a probability of 0"
         apart = np.abs(np.where(known, before.logits, 0.0) - np.where(known, again.logits, 0.0)).max(axis=1)
         tolerance = max(floor, share * max(1.0, float(np.abs(before.logits[known]).max())))
-    moved = [item for item, distance in zip(ids, apart.tolist(), strict=True) if distance > tolerance]
-    if not moved and (before.correct == again.correct).all():
+    moved, turned = apart > tolerance, before.correct != again.correct
+    if not (moved | turned).any():
         return ""
-    turned = int((before.correct != again.correct).sum())
     kind = "logits" if isinstance(before, Predictions) else "confidences"
     return (
-        f"{kind} of {len(moved)} of {len(ids)} items moved by more than {tolerance:.2g}, at most by"
-        f" {float(apart.max()):.2g}, and {turned} turned right or wrong;"
-        f" the first is {(moved or ids)[0]}"
+        f"{kind} of {moved.sum()} of {len(ids)} items moved by more than {tolerance:.2g}, at most by"
+        f" {float(apart.max()):.2g}, and {turned.sum()} turned right or wrong;"
+        f" the first is {ids[int((moved | turned).argmax())]}"
     )

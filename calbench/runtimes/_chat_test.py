@@ -19,9 +19,6 @@ from calbench.runtimes._self_test import (
     Outcome,
     SelfTest,
     UnderWay,
-    in_a_crowd,
-    in_turn,
-    note_crowd,
 )
 
 
@@ -43,7 +40,7 @@ def chat_tested(server: ChatServer, facts: Mapping[str, Any]) -> tuple[ChatServe
         ("context", _context),
         ("forcing", _forcing),
     )
-    in_turn(test, steps)
+    test.take(steps)
     if not test.refused:
         test.server = test.server.known(TEXTS[0])
     found = test.server
@@ -108,7 +105,7 @@ def _repeats(test: _Test) -> None:
 
 
 def _at_once(test: _Test) -> None:
-    note_crowd(test, max(_apart(*pair) for pair in in_a_crowd(test.server.likeliest, TEXTS)))
+    test.ask_at_once(test.server.likeliest, TEXTS, _apart)
 
 
 def _raw(test: _Test) -> None:

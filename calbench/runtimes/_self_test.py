@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from calbench.errors import InputError, ServerError
 from calbench.runtimes._http import UnreachableError, as_documented
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Outcome = Literal["ok", "noted", "refused"]
 TEXTS = (
@@ -66,6 +69,9 @@ class SelfTest:
         }
 
 
+Answer = TypeVar("Answer")
+
+
 @dataclass(eq=False, kw_only=True)
 class UnderWay:
     """What a self-test found so far, and by how much repeats differed."""
@@ -82,43 +88,40 @@ class UnderWay:
         """Keep what one step found."""
         self.checks.append(Check(name, outcome, what))
 
+    def take(self, steps: Iterable[tuple[str, Callable[[Self], None]]]) -> None:
+        """Ask a server one thing after the other, until one refuses it."""
+        for name, step in steps:
+            try:
+                with as_documented(name):
+                    step(self)
+            except UnreachableError:  # it may be trusted when it is there again
+                raise
+            except ServerError as error:
+                self.note(name, "refused", str(error))
+            if self.refused:
+                return
 
-Tested = TypeVar("Tested", bound=UnderWay)
-Answer = TypeVar("Answer")
-
-
-def in_turn(test: Tested, steps: Iterable[tuple[str, Callable[[Tested], None]]]) -> None:
-    """Ask a server one thing after the other, until one refuses it."""
-    for name, step in steps:
-        try:
-            with as_documented(name):
-                step(test)
-        except UnreachableError:  # it may be trusted when it is there again
-            raise
-        except ServerError as error:
-            test.note(name, "refused", str(error))
-        if test.refused:
-            return
-
-
-def in_a_crowd(ask: Callable[[Any], Answer], inputs: Sequence[Any]) -> list[tuple[Answer, Answer]]:
-    """Ask one after the other, then all of them several times at once; returns pairs of such answers."""
-    alone = [ask(one) for one in inputs]
-    with ThreadPoolExecutor(N_IN_A_CROWD) as pool:
-        crowd = list(pool.map(ask, [*inputs] * N_IN_A_CROWD))
-    return list(zip(alone * N_IN_A_CROWD, crowd, strict=True))
-
-
-def note_crowd(test: UnderWay, apart: float, *, limit: float = IN_A_CROWD) -> None:
-    """Keep by how much answers differ if several are asked for at once; refuse answers to something else."""
-    test.noise = max(test.noise, apart)
-    if apart > limit:
-        raise ServerError(
-            f"asked for several answers at once, the server gives others than one by one ({apart:.3g} apart):"
-            " it mixes them up, or several models answer"
-        )
-    what = f"largest difference from requests one by one: {apart:.2g}"
-    test.note("at once", "ok" if apart == 0 else "noted", what)
+    def ask_at_once(
+        self,
+        ask: Callable[[Any], Answer],
+        inputs: Sequence[Any],
+        apart: Callable[[Answer, Answer], float],
+        *,
+        limit: float = IN_A_CROWD,
+    ) -> None:
+        """Ask one after the other, then all several times at once; refuse answers to something else."""
+        alone = [ask(one) for one in inputs]
+        with ThreadPoolExecutor(N_IN_A_CROWD) as pool:
+            crowd = list(pool.map(ask, [*inputs] * N_IN_A_CROWD))
+        most = max(apart(*pair) for pair in zip(alone * N_IN_A_CROWD, crowd, strict=True))
+        self.noise = max(self.noise, most)
+        if most > limit:
+            raise ServerError(
+                f"asked for several answers at once, the server gives others than one by one ({most:.3g}"
+                " apart): it mixes them up, or several models answer"
+            )
+        what = f"largest difference from requests one by one: {most:.2g}"
+        self.note("at once", "ok" if most == 0 else "noted", what)
 
 
 def require(test: SelfTest, where: str) -> None:

@@ -13,9 +13,6 @@ from calbench.runtimes._self_test import (
     Outcome,
     SelfTest,
     UnderWay,
-    in_a_crowd,
-    in_turn,
-    note_crowd,
 )
 from calbench.runtimes._systemone import SystemOneServer, probs_of
 
@@ -51,17 +48,15 @@ class _Test(UnderWay):
 def systemone_tested(server: SystemOneServer, facts: Mapping[str, Any]) -> tuple[SystemOneServer, SelfTest]:
     """Put a decision server to the test; returns it with its own name, and what it cannot answer."""
     test = _Test(server)
-    in_turn(
-        test,
-        (
-            ("typed questions", _kinds),
-            ("repeats", _repeats),
-            ("at once", _at_once),
-            ("state", _state),
-            ("order of options", _order),
-            ("confidence", _confidence),
-        ),
+    steps = (
+        ("typed questions", _kinds),
+        ("repeats", _repeats),
+        ("at once", _at_once),
+        ("state", _state),
+        ("order of options", _order),
+        ("confidence", _confidence),
     )
+    test.take(steps)
     return test.server, SelfTest(tuple(test.checks), {**facts, "served": test.server.served}, test.noise)
 
 
@@ -97,8 +92,7 @@ def _repeats(test: _Test) -> None:
 
 def _at_once(test: _Test) -> None:
     asked = [(kind, state) for kind in test.kinds for state in (_STATE, _OTHER)]
-    apart = max(_apart(*pair) for pair in in_a_crowd(lambda one: test.probs(*one), asked))
-    note_crowd(test, apart, limit=SAME)
+    test.ask_at_once(lambda one: test.probs(*one), asked, _apart, limit=SAME)
 
 
 def _state(test: _Test) -> None:

@@ -23,9 +23,6 @@ from calbench.runtimes._self_test import (
     Outcome,
     SelfTest,
     UnderWay,
-    in_a_crowd,
-    in_turn,
-    note_crowd,
 )
 
 # Where tokenizers of one model part: spaces before digits, digits in a row, contractions, other scripts.
@@ -69,7 +66,7 @@ def tested(
         ("context", _context),
         ("place", _place),
     ]
-    in_turn(test, steps)
+    test.take(steps)
     if isinstance(test.server, OpenAIServer) and not test.refused:
         test.server = test.server.known(TEXTS[0])
         facts = {**facts, "served": test.server.served}
@@ -195,8 +192,7 @@ def _repeats(test: _Test) -> None:
 
 
 def _at_once(test: _Test) -> None:
-    pairs = in_a_crowd(lambda tokens: _log_probs(test, tokens), test.prompts())
-    note_crowd(test, max(_difference(*pair) for pair in pairs))
+    test.ask_at_once(lambda tokens: _log_probs(test, tokens), test.prompts(), _difference)
 
 
 def _raw(test: _Test) -> None:
