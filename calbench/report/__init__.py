@@ -1,6 +1,7 @@
 """Results for people and for programs."""
 
 from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_arms
+from calbench.report._attestation import attestation
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
@@ -34,6 +35,7 @@ __all__ = [
     "arms_row",
     "arms_terminal",
     "as_comparisons",
+    "attestation",
     "by_quantizer",
     "cells_of_records",
     "combined",
