@@ -9,7 +9,7 @@ from functools import cached_property
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
 from calbench.gates import OUT_OF_ITEMS, Comparison, Requirement
 from calbench.pytest_options import flag_of
-from calbench.runs import CellLook, ImportedRunner, cell_looks
+from calbench.runs import CellLook, ImportedRunner, Runner, cell_looks
 from calbench.statistics import Look
 
 
@@ -59,6 +59,12 @@ class CellLooks:
                 first, arms=replace(self.arms, cell=cell), n_test=first.n_test + n_more, looks=None
             )
         return self._made[number]
+
+    def records(self, number: int) -> tuple[tuple[str, str], ...]:
+        """See :class:`calbench.gates.Looks`."""
+        runner, cell = self.arms.cell.runner, self.arms.cell.cell
+        assert isinstance(runner, Runner)  # noqa: S101 (see of)
+        return runner.keys(cell, self.taken[number].spans)
 
     def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
         """Whether a failure would not yet stand among all gates of the run."""

@@ -16,6 +16,7 @@ class Look(TypedDict):
     n: int
     level: float
     outcome: str
+    records: list[list[str]]
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,20 @@ class LookTaken:
         Of its interval.
     outcome
         What it showed.
+    records
+        Keys of the reference's and the candidate's record of each later part of the items.
     """
 
     planned: int
     n: int
     level: float
     outcome: Outcome
+    records: tuple[tuple[str, str], ...] = ()
+
+    def to_plain(self) -> Look:
+        """Return it as plain JSON."""
+        further = [list(pair) for pair in self.records]
+        return {"n": self.n, "level": self.level, "outcome": self.outcome, "records": further}
 
 
 class Gate(TypedDict):
@@ -143,7 +152,7 @@ class Decision:
             "relative": measured.relative,
             "n": measured.n,
             "n_calibration": self.n_calibration,
-            "looks": [{"n": k.n, "level": k.level, "outcome": k.outcome} for k in self.looks],
+            "looks": [look.to_plain() for look in self.looks],
             "stopped": self.stopped,
             "candidate_value": measured.candidate_value,
             "reference_value": measured.reference_value,

@@ -11,7 +11,7 @@ from calbench.escaping import plain_json
 from calbench.report._results import Row
 from calbench.store import key_of
 
-FORMAT = 1
+FORMAT = 2
 _OF_A_GATE = (
     "test",
     "metric",

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -133,7 +134,7 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describ
     store
         Where the records are, such as a :class:`calbench.store.Store`.
     """
-    keys = sorted({key for row in rows for key in row["records"].values()})
+    keys = sorted({key for row in rows for key in _record_keys(row)})
     pairs = {pair_key(row): row["confidence_pairs"] for row in rows if "confidence_pairs" in row}
     cells = [{name: value for name, value in row.items() if name != "confidence_pairs"} for row in rows]
     return {
@@ -148,6 +149,13 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describ
         "confidence_pairs": pairs,
         "records": {key: store.describe(key) for key in keys},
     }
+
+
+def _record_keys(row: Row) -> Iterator[str]:
+    yield from row["records"].values()
+    for gate in row["gates"]:
+        for look in gate["looks"]:
+            yield from chain.from_iterable(look.get("records", ()))
 
 
 def pair_key(row: Row) -> str:

@@ -13,7 +13,7 @@ from calbench.cache import sha256_of
 from calbench.errors import CalbenchError, CorruptRecordError, InputError
 from calbench.gates import TRANSFER_ARMS, Comparison, clusters_of, division, transfer
 from calbench.interchange import pair
-from calbench.records import AnyRecord, digest, json_document
+from calbench.records import AnyRecord, digest, json_document, one_record
 from calbench.report._evidence import FORMAT
 from calbench.store import Store, key_of
 
@@ -116,19 +116,20 @@ def _gates(said: Mapping[str, Any], store: Store, imported: Mapping[str, AnyReco
         what = f"{of['cell']}: {gate['metric']} {gate['limit']}={gate['margin']:g}"
         if gate["reference"]:
             what += f" against {gate['reference']}"
-        keys = of["records"]["reference"], of["records"]["candidate"]
-        if missing := [key[:12] for key in keys if record(key) is None]:
+        pairs = [(of["records"]["reference"], of["records"]["candidate"]), *_further(gate)]
+        if missing := [key[:12] for pair in pairs for key in pair if record(key) is None]:
             yield Finding("missing", what, f"record {missing[0]} cannot be read")
             continue
         if why := _beyond_records(gate):
             yield Finding("open", what, why)
             continue
-        reference, candidate = (record(key) for key in keys)
-        assert reference is not None and candidate is not None  # noqa: S101, PT018 (asked above)
-        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"])
+        place = (*pairs, of["calibrator"], of["seed"], of["n_calibration"])
         try:
             if place not in compared:
-                compared[place] = _transferred(reference, candidate, of, settings)
+                references, candidates = (
+                    [found for key in keys if (found := record(key))] for keys in zip(*pairs, strict=True)
+                )
+                compared[place] = _transferred(references, candidates, of, settings)
             yield _judged(compared[place], gate, what)
         except CalbenchError as error:
             yield Finding("open", what, str(error))
@@ -142,28 +143,35 @@ def _beyond_records(gate: Mapping[str, Any]) -> str:
     """Say what a gate needs besides the two records of its cell."""
     if gate["reference"] == "baseline":
         return "it is against a baseline, which is a file of the repository"
-    if len(gate["looks"] or ()) > 1:
-        return "it was judged in several looks, which pytest --calbench-replay walks again"
     if str(gate["reference"]).startswith("quantizer:"):
         return "it is against another quantizer's record"
     return ""
 
 
+def _further(gate: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the keys of the records that the deciding look adds to those of the first items."""
+    deciding = [look for look in gate["looks"] or () if look["n"] == gate["n"]]
+    return [(reference, candidate) for look in deciding[:1] for reference, candidate in look["records"]]
+
+
 def _transferred(
-    reference: AnyRecord,
-    candidate: AnyRecord,
+    references: list[AnyRecord],
+    candidates: list[AnyRecord],
     of: Mapping[str, Any],
     settings: Mapping[str, Any],
 ) -> Comparison:
-    both = pair(reference, candidate)
-    ids = both.reference.item_ids.tolist()
+    """Compare on all items of the records; calibrators are fitted on items of the first ones alone."""
+    first = pair(references[0], candidates[0])
     split = division(
-        ids,
+        first.reference.item_ids.tolist(),
         of["calibrator"],
         n_calibration=of["n_calibration"] or None,
         seed=of["seed"],
-        clusters=clusters_of(both.reference, both.candidate),
+        clusters=clusters_of(first.reference, first.candidate),
     )
+    both = first
+    if len(references) > 1:
+        both = pair(one_record(references), one_record(candidates))
     epsilons = of["epsilons"] or (None, None)
     return transfer(
         both.reference,

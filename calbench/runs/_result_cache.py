@@ -75,9 +75,8 @@ def about(
         return None
     source = runner.source(cell.model).model
     names = (source.reference, cell.quantizer)
-    parts = [runner.record(cell.model, name, cell.task, span=s).key for s in spans for name in names]
     return {
-        **({"parts": parts} if parts else {}),
+        **({"parts": runner.keys(cell, spans)} if spans else {}),
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
         "records": [runner.record(cell.model, name, cell.task).key for name in names],
         "group": tasks.group_of(cell.task),

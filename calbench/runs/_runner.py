@@ -191,6 +191,12 @@ class Runner:
             raise found
         return found
 
+    def keys(self, cell: Cell, spans: Iterable[Span]) -> tuple[tuple[str, str], ...]:
+        """Return the keys of the reference's and the candidate's record of each later part of a task."""
+        names = self.source(cell.model).model.reference, cell.quantizer
+        of = [[self.record(cell.model, name, cell.task, span=span).key for name in names] for span in spans]
+        return tuple((reference, candidate) for reference, candidate in of)
+
     def _stored_or_made(self, model: str, quantizer: str, task: str, span: Part | None) -> StoredPredictions:
         identity = self.identity(model, quantizer, task, span=span)
         found = self.store.get(identity)
