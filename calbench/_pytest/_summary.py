@@ -19,8 +19,12 @@ from calbench._pytest._log import TestLog, by_a_gate, log_of
 from calbench._pytest._options import Options
 from calbench.escaping import encodable
 from calbench.report import (
+    ComparisonRow,
     Describes,
+    Ranking,
     Row,
+    Settings,
+    VariantsRow,
     arms_terminal,
     document,
     judged,
@@ -118,7 +122,7 @@ class Summary:
         measured = [row for log in logs for row in log.rows]
         rows = merge(measured)
         comparisons = sorted(
-            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
+            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: c["name"]
         )
         gates = judged(rows, variants=arms, comparisons=comparisons)
         is_verbose = reporter.verbosity > 0
@@ -155,11 +159,11 @@ class Summary:
         self,
         folder: Path,
         rows: list[Row],
-        arms: list[Row],
-        comparisons: Sequence[Mapping[str, Any]],
-        ranked: Mapping[str, Any],
+        arms: list[VariantsRow],
+        comparisons: Sequence[ComparisonRow],
+        ranked: dict[str, Ranking],
     ) -> str:
-        settings = {
+        settings: Settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
             "n_resamples": self._options.resamples,
