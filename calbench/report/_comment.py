@@ -18,7 +18,13 @@ _NOTICEABLE = 0.0005  # what three digits show
 _MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅"}
 
 
-def comment(rows: Sequence[Row], *, comparisons: Sequence[ComparisonRow] = (), limit: int = MAX_BYTES) -> str:
+def comment(
+    rows: Sequence[Row],
+    *,
+    comparisons: Sequence[ComparisonRow] = (),
+    n_broken: int = 0,
+    limit: int = MAX_BYTES,
+) -> str:
     """Return the verdict, what failed, stays open, moved against the baseline, and is accepted.
 
     Parameters
@@ -27,22 +33,27 @@ def comment(rows: Sequence[Row], *, comparisons: Sequence[ComparisonRow] = (), l
         As :func:`calbench.report.merge` returns them.
     comparisons
         Of arrays and records, with their gates, as a document has them.
+    n_broken
+        How many tests failed by an error, so that nothing could be asked of them.
     limit
         Of bytes; what does not fit is counted.
     """
     gates = judged(rows, comparisons=comparisons)
     for n_shown in (8, 6, 4, 3, 2, 1, 0):
-        text = "\n".join([*_head(rows, gates), *_body(gates, n_shown)]) + "\n"
+        text = "\n".join([*_head(rows, gates, n_broken), *_body(gates, n_shown)]) + "\n"
         if len(text.encode()) <= limit:
             break
     return text
 
 
-def _head(rows: Sequence[Row], gates: Sequence[Judged]) -> Iterator[str]:
+def _head(rows: Sequence[Row], gates: Sequence[Judged], n_broken: int) -> Iterator[str]:
     counts = Counter(each.outcome for each in gates)
     broken, still = failed(gates), undecided(gates)
     n_accepted = sum(each.is_accepted for each in gates)
-    if broken:
+    if n_broken:
+        of_gates = f", {len(broken)} of {len(gates)} gates failed" if broken else ""
+        verdict = f"❌ {n_broken} {'test' if n_broken == 1 else 'tests'} failed by an error{of_gates}"
+    elif broken:
         verdict = f"❌ {len(broken)} of {len(gates)} gates failed"
     elif still:
         verdict = f"❔ nothing failed, {len(still)} of {len(gates)} gates are inconclusive"

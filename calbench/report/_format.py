@@ -254,7 +254,16 @@ class Described(TypedDict):
     provenance: dict[str, Any]
 
 
-class Results(TypedDict):
+class FurtherResults(TypedDict, total=False):
+    """What not every document has; ``n_broken`` tests failed by an error."""
+
+    comparisons: list[ComparisonRow]
+    variants: list[VariantsRow]
+    rankings: dict[str, Ranking]
+    n_broken: Count
+
+
+class Results(FurtherResults):
     """What a run measured: every number with its interval, its n and the records it was computed from.
 
     ``schema`` is the format's version. ``metrics`` says by id how each is defined, ``records`` by key
@@ -269,9 +278,6 @@ class Results(TypedDict):
     cells: list[Row]
     confidence_pairs: dict[str, ConfidencePairs]
     records: dict[str, Described]
-    comparisons: NotRequired[list[ComparisonRow]]
-    variants: NotRequired[list[VariantsRow]]
-    rankings: NotRequired[dict[str, Ranking]]
 
 
 class JudgedOf(TypedDict):
