@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="models need torch")
@@ -81,7 +80,7 @@ def test_a_model_on_another_device_gets_no_record(ask, source, tmp_path):
 
 @pytest.mark.parametrize(("floor", "is_said"), [(0.5, True), (1e-5, False)])
 def test_a_floor_above_the_promise_is_said(floor, is_said):
-    predictions = Predictions.from_logits(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))
+    predictions = Predictions(["a", "b"], [[0.9, 0.1], [0.4, 0.6]], [0, 1])
     provenance = {"noise_floor": floor, "quantization": {"kernel": "torch, float32"}}
     said = noisy(StoredPredictions("k", predictions, {}, provenance))
     assert ("alone moves a logit by up to 0.5" in said) == is_said
