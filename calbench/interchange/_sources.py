@@ -13,10 +13,12 @@ from calbench.interchange._inspect_logs import is_inspect, read_inspect
 from calbench.interchange._lm_eval import Scoring, is_samples, read_lm_eval
 from calbench.interchange._origin import with_origin
 from calbench.records import (
+    Answers,
     AnyRecord,
     ColumnFile,
     ColumnNames,
     TopLabelPredictions,
+    answers_of,
     joined,
     kind_of,
     kind_of_content,
@@ -107,6 +109,27 @@ def read(
             return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
         return read_inspect(given, scorer=scorer)
     return _table(given, columns or ColumnNames(), kind, answers, answers_column)
+
+
+def read_answers(
+    paths: Path | Sequence[Path], *, columns: ColumnNames | None = None, format_: Format = "auto"
+) -> Answers:
+    """Read what a model answered, from files that need not say what is right; see :func:`read`.
+
+    Raises
+    ------
+    InputError
+        The file, the row and the remedy are named; or the file does not hold what was answered.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    names = columns or ColumnNames()
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    kind = _format(given) if format_ == "auto" else format_
+    if kind in ("lm-eval", "inspect"):
+        return Answers.of_record(read(given, columns=columns, format_=kind), names.classes)
+    return answers_of(joined(given, text_columns=text_columns(names)), names)
 
 
 def _format(paths: list[Path]) -> Format:
