@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from os import PathLike
 from pathlib import Path
 
 from calbench.cache import replacing
@@ -17,7 +18,9 @@ from calbench.report._rankings import rankings_markdown
 from calbench.report._results import write_json
 
 
-def write(folder: Path, document: Results, *, title: str = "calbench leaderboard") -> list[Path]:
+def write(
+    folder: str | PathLike[str], document: Results, *, title: str = "calbench leaderboard"
+) -> list[Path]:
     """Write a report, each file in one step, and return its files.
 
     ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
@@ -33,6 +36,7 @@ def write(folder: Path, document: Results, *, title: str = "calbench leaderboard
     title
         Of the page.
     """
+    folder = Path(folder)
     rows, variants = document["cells"], document.get("variants", ())
     others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -174,10 +175,10 @@ def pair_key(row: Row) -> str:
     return f"{row['records']['reference'][:16]}-{row['records']['candidate'][:16]}"
 
 
-def write_json(contents: Mapping[str, Any], path: Path) -> None:
+def write_json(contents: Mapping[str, Any], path: str | PathLike[str]) -> None:
     """Write a document, in one step; JSON has no infinity, so it is written as ``"inf"``."""
     text = json.dumps(plain_json(contents), indent=1, sort_keys=True, allow_nan=False)
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         temporary.write_text(text + "\n")
 
 
