@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -37,11 +38,11 @@ _FACTS = {
 
 
 def read(
-    paths: Path | Sequence[Path],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     columns: ColumnNames | None = None,
     format_: Format = "auto",
-    answers: Path | None = None,
+    answers: str | PathLike[str] | None = None,
     answers_column: str | None = None,
     scoring: Scoring = "sum",
     scorer: str | None = None,
@@ -78,7 +79,7 @@ def read(
     InputError
         The file, the row and the remedy are named.
     """
-    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    given = [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]
     if not given:
         raise InputError("no path is given; name a file of predictions")
     for path in given:
@@ -108,7 +109,8 @@ def read(
         if kind == "lm-eval":
             return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
         return read_inspect(given, scorer=scorer)
-    return _table(given, columns or ColumnNames(), kind, answers, answers_column)
+    right = None if answers is None else Path(answers)
+    return _table(given, columns or ColumnNames(), kind, right, answers_column)
 
 
 def read_answers(
