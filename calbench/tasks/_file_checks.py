@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from calbench.errors import InputError
+from calbench.records import refuse_plan
 
 _PART = re.compile(r"(?P<stem>.*-)\d{5}-of-(?P<total>\d{5})(?P<rest>.*)")
 _ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<half>\\u[dD][89a-fA-F]\w\w)")
@@ -27,6 +28,7 @@ def check_names(file: Path, names: list[str]) -> None:
     """Refuse a csv file of which pandas would rename a column, or take the first one for an index."""
     if twice := [name for name in names if re.sub(r"\.\d+$", "", name) in set(names) - {name}]:
         raise InputError(f"{file}: two columns are called {twice[0].rpartition('.')[0]!r}; rename one")
+    refuse_plan(file, names)
     if "__index_level_0__" in names:
         raise InputError(f"{file}: row 1 has more values than the header has names; quote its commas")
 
