@@ -25,6 +25,7 @@ from calbench._pytest._options import Options, check_writable, read_options
 from calbench._pytest._summary import Summary
 from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
+from calbench.gates import cross_fits
 from calbench.pytest_options import MARKER, OPT_IN, flag_of
 from calbench.report import Row, TerminalProgress, arms_row
 from calbench.runs import (
@@ -241,7 +242,8 @@ class Session:
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
-        return MeasuredCell(self.runner, cell, self.options.seeds)
+        folds = self.options.folds if cross_fits(cell.calibrator) else 1
+        return MeasuredCell(self.runner, cell, self.options.seeds, folds=folds)
 
     def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
         """Return a cell's variants for the first seed, and a row of results without gates."""

@@ -27,6 +27,7 @@ _OF_A_GATE = (
     "delta",
     "interval",
     "n",
+    "folds",
     "accepted",
     "p_value",
 )

@@ -125,10 +125,10 @@ def _gates(said: Mapping[str, Any], store: Store, imported: Mapping[str, AnyReco
             continue
         reference, candidate = (record(key) for key in keys)
         assert reference is not None and candidate is not None  # noqa: S101, PT018 (asked above)
-        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"])
+        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"], gate["folds"] or 1)
         try:
             if place not in compared:
-                compared[place] = _transferred(reference, candidate, of, settings)
+                compared[place] = _transferred(reference, candidate, of, settings, gate["folds"] or 1)
             yield _judged(compared[place], gate, what)
         except CalbenchError as error:
             yield Finding("open", what, str(error))
@@ -154,6 +154,7 @@ def _transferred(
     candidate: AnyRecord,
     of: Mapping[str, Any],
     settings: Mapping[str, Any],
+    folds: int,
 ) -> Comparison:
     both = pair(reference, candidate)
     ids = both.reference.item_ids.tolist()
@@ -169,7 +170,8 @@ def _transferred(
         both.reference,
         both.candidate,
         of["calibrator"],
-        calibration_ids=split.calibration,
+        calibration_ids=split.calibration if folds == 1 else None,
+        folds=folds,
         reference_epsilon=epsilons[0],
         candidate_epsilon=epsilons[1],
         level=of["level"],

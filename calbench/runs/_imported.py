@@ -15,7 +15,7 @@ from calbench.interchange import is_samples, pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
 from calbench.runs._cells import Cell, Grid, Profile, Selection
 from calbench.runs._declarations import REFERENCE
-from calbench.runs._runner import Measured
+from calbench.runs._measured import Measured
 from calbench.selection import Patterns
 from calbench.store import Store, StoredPredictions
 
@@ -118,7 +118,7 @@ class ImportedRunner:
             " transfer takes it as --reference-epsilon and --candidate-epsilon"
         )
 
-    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED, folds: int = 1) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
@@ -135,6 +135,7 @@ class ImportedRunner:
                 level=self.level,
                 seed=seed,
                 bootstrap_seed=self.bootstrap_seed,
+                folds=folds,
             )
 
         try:
