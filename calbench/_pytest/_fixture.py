@@ -28,7 +28,7 @@ from calbench.gates import (
     needs_items,
 )
 from calbench.records import AnyRecord
-from calbench.report import Row
+from calbench.report import VariantsRow
 from calbench.runs import Cell, Grid, Measured, Unavailable
 
 
@@ -49,7 +49,7 @@ class Provider(Protocol):
         """Return a cell, to be measured when it is asked about."""
         ...
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         ...
 

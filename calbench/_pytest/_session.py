@@ -27,7 +27,7 @@ from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
 from calbench.gates import cross_fits
 from calbench.pytest_options import MARKER, OPT_IN, flag_of
-from calbench.report import Row, TerminalProgress, arms_row
+from calbench.report import TerminalProgress, VariantsRow, arms_row
 from calbench.runs import (
     AXES,
     PROFILES,
@@ -61,7 +61,7 @@ class Session:
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
-        self._variants: dict[Cell, tuple[VariantStudy, Row] | CalbenchError] = {}
+        self._variants: dict[Cell, tuple[VariantStudy, VariantsRow] | CalbenchError] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -245,7 +245,7 @@ class Session:
         folds = self.options.folds if cross_fits(cell.calibrator) else 1
         return MeasuredCell(self.runner, cell, self.options.seeds, folds=folds)
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         if cell not in self._variants:
             if isinstance(self.runner, ImportedRunner):

@@ -16,6 +16,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _export,
     _export_records,
     _import_records,
+    _label_plan,
     _listing,
     _monitor,
     _plot,

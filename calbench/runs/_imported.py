@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -176,12 +177,12 @@ class ImportedRunner:
         )
 
 
-def read_records(paths: Iterable[Path], **options: Any) -> dict[str, AnyRecord]:
+def read_records(paths: Iterable[str | PathLike[str]], **options: Any) -> dict[str, AnyRecord]:
     """Read records from files and from folders of them; a folder of lm-eval logs is one record.
 
     ``options`` are those of :func:`calbench.interchange.read`.
     """
-    return {str(path): read(path, **options) for path in _files(paths)}
+    return {str(path): read(path, **options) for path in _files(map(Path, paths))}
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:

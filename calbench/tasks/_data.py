@@ -19,6 +19,7 @@ import numpy as np
 
 from calbench.cache import cache_dir
 from calbench.errors import BackendUnavailableError, CalbenchError, InputError, SetupRequiredError
+from calbench.records import refuse_plan
 from calbench.tasks._rows import Row
 
 # Of a larger table a fixed random part of this many rows is the task, unless it says ``n_items``.
@@ -248,6 +249,7 @@ def _table(
                 raise InputError(
                     f"{file}: two columns are called {twice[0].rpartition('.')[0]!r}; rename one"
                 )
+            refuse_plan(file, names)
             if "__index_level_0__" in names:
                 raise InputError(f"{file}: row 1 has more values than the header has names; quote its commas")
         return _parquet(file) if kind == "parquet" else _batched(stream(features=features))
