@@ -59,7 +59,6 @@ class CellLooks:
                 first,
                 arms=replace(self.arms, cell=cell),
                 n_test=first.n_test + n_more,
-                n_calibration=first.n_calibration + (n_more if cell.folds > 1 else 0),
                 looks=None,
             )
         return self._made[number]

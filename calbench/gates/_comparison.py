@@ -53,10 +53,8 @@ class Comparison:
         Items that calibrators were fitted on, and those that every arm is measured on.
     metrics
         Ids of what reports show: what the records hold is enough for each.
-    calibrator
-        What was fitted, if anything was.
-    court
-        What becomes of requirements.
+    calibrator, court
+        What was fitted, if anything was; what becomes of requirements.
     looks
         Gives the same arms on more items, for what is undecided on these.
     notes
@@ -350,7 +348,8 @@ class Comparison:
             found = judged(self, wanted, level, self.looks)
         else:
             found = self.decided_once(wanted, level)
-        return replace(found, n_calibration=self._at(found).n_calibration, folds=self.folds)
+        n_calibration = found.change.n if self.folds > 1 else self.n_calibration
+        return replace(found, n_calibration=n_calibration, folds=self.folds)
 
     def _at(self, decision: Decision) -> Comparison:
         """Return the comparison on the items that a decision is of."""
