@@ -20,7 +20,7 @@ from calbench.adaptation import VariantStudy
 from calbench.baselines import changes
 from calbench.gates import TRANSFER_CONTRASTS, Comparison, Decision, Gate, Requirement, compare
 from calbench.records import AnyRecord
-from calbench.report import Row
+from calbench.report import VariantsRow
 from calbench.runs import Cell, Grid, Measured, Unavailable
 
 
@@ -41,7 +41,7 @@ class Provider(Protocol):
         """Return a cell, to be measured when it is asked about."""
         ...
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         ...
 

@@ -26,7 +26,7 @@ from calbench._pytest._summary import Summary
 from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
 from calbench.pytest_options import MARKER, OPT_IN, flag_of
-from calbench.report import Row, TerminalProgress, arms_row
+from calbench.report import TerminalProgress, VariantsRow, arms_row
 from calbench.runs import (
     AXES,
     PROFILES,
@@ -60,7 +60,7 @@ class Session:
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
-        self._variants: dict[Cell, tuple[VariantStudy, Row] | CalbenchError] = {}
+        self._variants: dict[Cell, tuple[VariantStudy, VariantsRow] | CalbenchError] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -243,7 +243,7 @@ class Session:
         """Return a cell, to be measured when it is asked about."""
         return MeasuredCell(self.runner, cell, self.options.seeds)
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         if cell not in self._variants:
             if isinstance(self.runner, ImportedRunner):

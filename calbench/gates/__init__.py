@@ -5,7 +5,7 @@ from calbench.gates._bits import order_problem
 from calbench.gates._compare import compare
 from calbench.gates._comparison import GATE_METRIC, MARGIN, NOTHING, Comparison
 from calbench.gates._court import Court, Raising
-from calbench.gates._decision import Decision, Gate
+from calbench.gates._decision import Decision, Gate, GateFigures, Interval
 from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import shown
 from calbench.gates._fitted_split import (
@@ -49,6 +49,8 @@ __all__ = [
     "Decision",
     "FittedSplit",
     "Gate",
+    "GateFigures",
+    "Interval",
     "Looks",
     "NamedArms",
     "Raising",

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Annotated
+
+from annotated_types import Len
+from typing_extensions import TypedDict
 
 from calbench.gates._explanation import headline
 from calbench.gates._requirement import Requirement
 from calbench.statistics import Change, Outcome, outcome_of
+
+Interval = Annotated[list[float], Len(2, 2)]
 
 
 class Look(TypedDict):
@@ -15,7 +20,7 @@ class Look(TypedDict):
 
     n: int
     level: float
-    outcome: str
+    outcome: Outcome
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class LookTaken:
     outcome: Outcome
 
 
-class Gate(TypedDict):
-    """A decision as plain JSON: what results, comments and JUnit hold of it."""
+class GateFigures(TypedDict):
+    """What was asked and what came of it, as plain JSON: all that a verdict rests on."""
 
     test: str
     metric: str
@@ -49,22 +54,27 @@ class Gate(TypedDict):
     reference: str
     limit: str
     margin: float
-    outcome: str
-    why: str
+    outcome: Outcome
     delta: float
-    interval: list[float]
+    interval: Interval
     interval_level: float
     level: float
     relative: bool
     n: int
-    n_calibration: int
     looks: list[Look]
+    accepted: str | None
+    p_value: float | None
+
+
+class Gate(GateFigures):
+    """A decision as plain JSON: what results, comments and JUnit hold of it."""
+
+    why: str
+    n_calibration: int
     stopped: str
     candidate_value: float | None
     reference_value: float | None
     items_needed: int | None
-    accepted: str | None
-    p_value: float | None
     explanation: str | None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,8 @@ class ImportedRunner:
         if not calibrators.get(cell.calibrator).needs_epsilon:
             return None
         return (
-            f"{cell.calibrator} needs the unit error of each precision, which records do not say; calbench"
-            " transfer takes it as --reference-epsilon and --candidate-epsilon"
+            f"{cell.calibrator} needs the unit error of each precision, which records do not say;"
+            " calbench.transfer takes it as reference_epsilon= and candidate_epsilon="
         )
 
     def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
@@ -175,12 +176,12 @@ class ImportedRunner:
         )
 
 
-def read_records(paths: Iterable[Path], **options: Any) -> dict[str, AnyRecord]:
+def read_records(paths: Iterable[str | PathLike[str]], **options: Any) -> dict[str, AnyRecord]:
     """Read records from files and from folders of them; a folder of lm-eval logs is one record.
 
     ``options`` are those of :func:`calbench.interchange.read`.
     """
-    return {str(path): read(path, **options) for path in _files(paths)}
+    return {str(path): read(path, **options) for path in _files(map(Path, paths))}
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -224,7 +225,7 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
             return name
     raise InputError(
         f"{where}: there is no record at {wanted or 'fp32, bf16 or fp16'} (there are {', '.join(members)});"
-        " import the full-precision one with --quantizer fp32, or name it where the command has --reference"
+        " import the full-precision one with quantizer='fp32', or name it with reference="
     )
 
 
