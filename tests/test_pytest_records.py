@@ -166,7 +166,7 @@ def test_a_calibrator_that_needs_a_unit_error_and_is_named_fails_with_a_remedy(p
     folder(bf16=1.0, q4_0=1.1)
     result = run(pytester, suite=SUITE.replace("temperature,platt", "pacs"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*pacs needs the unit error*--reference-epsilon and --candidate-epsilon"])
+    result.stdout.fnmatch_lines(["*pacs needs the unit error*reference_epsilon= and candidate_epsilon="])
 
 
 def test_baselines_that_cannot_be_written_after_all_are_said(pytester, folder):

@@ -115,8 +115,8 @@ class ImportedRunner:
         if not calibrators.get(cell.calibrator).needs_epsilon:
             return None
         return (
-            f"{cell.calibrator} needs the unit error of each precision, which records do not say; calbench"
-            " transfer takes it as --reference-epsilon and --candidate-epsilon"
+            f"{cell.calibrator} needs the unit error of each precision, which records do not say;"
+            " calbench.transfer takes it as reference_epsilon= and candidate_epsilon="
         )
 
     def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
@@ -225,7 +225,7 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
             return name
     raise InputError(
         f"{where}: there is no record at {wanted or 'fp32, bf16 or fp16'} (there are {', '.join(members)});"
-        " import the full-precision one with --quantizer fp32, or name it where the command has --reference"
+        " import the full-precision one with quantizer='fp32', or name it with reference="
     )
 
 
