@@ -26,15 +26,7 @@ from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import Cell, Profile
 from calbench.runs._declarations import REFERENCE
-from calbench.runs._inference_run import (
-    InferenceRun,
-    Reported,
-    described,
-    least_margin,
-    noisy,
-    similar,
-    unreported,
-)
+from calbench.runs._inference_run import NOTES, InferenceRun, Reported, described, similar
 from calbench.runs._opened_model import OpenedModel
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
@@ -102,9 +94,7 @@ class Measured:
         sides = {"reference": self.reference, "quantized": self.candidate}
         if self.reference is self.candidate:
             del sides["quantized"]
-        noted = (
-            (name, say(record)) for name, record in sides.items() for say in (unreported, noisy, least_margin)
-        )
+        noted = ((name, say(record)) for name, record in sides.items() for say in NOTES)
         alike = filter(None, [similar(self.reference)])
         return (*self.comparison.warnings, *alike, *(f"{name}: {note}" for name, note in noted if note))
 
