@@ -326,6 +326,9 @@ class Session:
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 if reporter is not None:
                     reporter.ensure_newline()  # after the dots of the tests before
+                    writer = self._config.get_terminal_writer()
+                    if writer.width_of_current_line:  # under -q the reporter does not know of them
+                        writer.line()
                 yield
 
         return TerminalProgress(Console(), uncaptured)
