@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from calbench.gates import Arm, Comparison
 from calbench.runs._cells import Cell
-from calbench.runs._inference_run import noisy, similar, unreported
+from calbench.runs._inference_run import NOTES, similar
 from calbench.store import StoredPredictions
 
 
@@ -43,6 +43,6 @@ class Measured:
         sides = {"reference": self.reference, "quantized": self.candidate}
         if self.reference is self.candidate:
             del sides["quantized"]
-        noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
+        noted = ((name, say(record)) for name, record in sides.items() for say in NOTES)
         alike = filter(None, [similar(self.reference)])
         return (*self.comparison.warnings, *alike, *(f"{name}: {note}" for name, note in noted if note))
