@@ -93,3 +93,13 @@ def test_results_that_were_edited_differ(verify, report):
 def test_a_folder_without_evidence_is_refused_with_what_writes_it(verify, report, capsys):
     (report / "evidence.json").unlink()
     assert verify()[0] == 2
+
+
+def test_cross_fitted_verdicts_are_computed_again_in_their_folds(verify, report, pytester):
+    pytester.makepyfile(test_suite=SUITE.replace('contrast="regret"', 'contrast="degradation"'))
+    options = ("--calbench-records=records", "--calbench-resamples=200", "--calbench-report=report")
+    run = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options, "--calbench-folds=4")
+    run.assert_outcomes(passed=2)
+    code, out = verify("--records", "records")
+    assert "0 differ, 0 missing" in out
+    assert code in (0, 3)

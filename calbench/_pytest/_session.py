@@ -25,6 +25,7 @@ from calbench._pytest._options import Options, check_writable, read_options
 from calbench._pytest._summary import Summary
 from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
+from calbench.gates import cross_fits
 from calbench.pytest_options import MARKER, OPT_IN, flag_of
 from calbench.report import TerminalProgress, VariantsRow, arms_row
 from calbench.runs import (
@@ -241,7 +242,8 @@ class Session:
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
-        return MeasuredCell(self.runner, cell, self.options.seeds)
+        folds = self.options.folds if cross_fits(cell.calibrator) else 1
+        return MeasuredCell(self.runner, cell, self.options.seeds, folds=folds)
 
     def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
@@ -326,6 +328,9 @@ class Session:
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 if reporter is not None:
                     reporter.ensure_newline()  # after the dots of the tests before
+                    writer = self._config.get_terminal_writer()
+                    if writer.width_of_current_line:  # under -q the reporter does not know of them
+                        writer.line()
                 yield
 
         return TerminalProgress(Console(), uncaptured)

@@ -73,6 +73,7 @@ class Temperature(Method):
     fit_type = FittedTemperature
     source = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
     preserves_prediction = True
+    cross_fits = True
 
     min_temperature: float = 1e-3
     max_temperature: float = 1e3

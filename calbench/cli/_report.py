@@ -11,6 +11,7 @@ from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import MARGIN, SEED, Resamples, Seed
 from calbench.cli._output import say
+from calbench.cli._translation import in_options
 
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
@@ -95,5 +96,5 @@ def _measured(
         n_resamples=settings["n_resamples"],
     )
     for note in cells.notes:
-        say(f"note: {note}")
+        say(f"note: {in_options(note)}")
     return reports.document(cells.rows, settings=settings, store=cells)

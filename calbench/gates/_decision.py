@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Len
-from typing_extensions import TypedDict
+from typing_extensions import NotRequired, TypedDict
 
 from calbench.gates._explanation import headline
 from calbench.gates._requirement import Requirement
@@ -61,6 +61,7 @@ class GateFigures(TypedDict):
     level: float
     relative: bool
     n: int
+    folds: NotRequired[int | None]
     looks: list[Look]
     accepted: str | None
     p_value: float | None
@@ -106,6 +107,8 @@ class Decision:
         Of all looks together; None where the items were judged once, at the interval's level.
     n_calibration
         Items that the calibrator was fitted on; 0 without one.
+    folds
+        In which it was cross-fitted; 1 where there is one split.
     """
 
     outcome: Outcome
@@ -119,6 +122,7 @@ class Decision:
     stopped: str = ""
     level: float | None = None
     n_calibration: int = 0
+    folds: int = 1
 
     @classmethod
     def of(cls, requirement: Requirement, change: Change) -> Decision:
@@ -129,6 +133,8 @@ class Decision:
     def how_it_was_judged(self) -> list[str]:
         """Say in lines on how many items a calibrator was fitted, and how often the gate was looked at."""
         lines = [f"the calibrator was fitted on {self.n_calibration:,} items"] if self.n_calibration else []
+        if self.folds > 1:
+            lines.append(f"{self.folds} folds: each item is scored by a fit on the other folds")
         if len(self.looks) > 1:
             taken = ", ".join(f"{look.n:,} ({look.outcome})" for look in self.looks)
             lines.append(f"looked at {taken} items; together the looks err as one at {self.level:.0%} may")
@@ -153,6 +159,7 @@ class Decision:
             "relative": measured.relative,
             "n": measured.n,
             "n_calibration": self.n_calibration,
+            "folds": self.folds,
             "looks": [{"n": k.n, "level": k.level, "outcome": k.outcome} for k in self.looks],
             "stopped": self.stopped,
             "candidate_value": measured.candidate_value,

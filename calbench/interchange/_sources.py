@@ -87,24 +87,21 @@ def read(
             raise InputError(f"{path}: no such file")
     kind = _format(given) if format_ == "auto" else format_
     if scoring != "sum" and kind != "lm-eval":
-        raise InputError(
-            f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out --per-character"
-        )
+        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out scoring=")
     if scorer is not None and kind != "inspect":
-        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
+        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out scorer=")
     if answers_column is not None and answers is None:
-        raise InputError(f"--answers-column {answers_column} names a column of --answers, which is not given")
+        raise InputError(f"answers_column={answers_column!r} names a column of answers=, which is not given")
     if tasks and kind != "lm-eval":
-        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness hold tasks; leave out --task")
+        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness hold tasks; leave out tasks=")
     if kind in ("lm-eval", "inspect"):
         if answers is not None:
-            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
+            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out answers=")
         mapped = set((columns or ColumnNames()).mapped)
         if mapped - ({"label", "label_start", "classes"} if kind == "lm-eval" else set()):
             raise InputError(
                 f"{given[0]}: a log has no columns to map but label=, where the right answer stands; leave"
-                " out"
-                " --columns, --where, --row-ids, or read it as a table with --format table"
+                " out columns=, or read it as a table with format_='table'"
             )
         if kind == "lm-eval":
             return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
@@ -169,7 +166,7 @@ def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) 
     if kind_of(file, columns) is TopLabelPredictions and (columns.predicted or "predicted") not in file:
         raise InputError(
             f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
-            " column that does, as in --columns predicted=NAME, or leave out --answers"
+            " column that does, as in --columns predicted=NAME, or leave out answers="
         )
 
 

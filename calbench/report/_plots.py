@@ -146,7 +146,9 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: SizeName = "resi
     """
     tasks = {row["task"] for row in rows}
     if len(tasks) > 1:
-        raise InputError(f"there are {len(tasks)} tasks ({', '.join(sorted(tasks))}); choose one with --task")
+        raise InputError(
+            f"there are {len(tasks)} tasks ({', '.join(sorted(tasks))}); draw one, chosen by task="
+        )
     known = [
         (row, size)
         for row in rows
@@ -207,8 +209,8 @@ def transfer_matrix(rows: Sequence[Row], *, metric: str = "ece", difference: str
     if len(groups) != 1:
         shown = "; ".join(" on ".join(group) for group in sorted(groups))
         raise InputError(
-            f"there are transferred cells of {len(groups)} models and tasks ({shown}); choose one with"
-            " --model and --task"
+            f"there are transferred cells of {len(groups)} models and tasks ({shown}); draw one, chosen"
+            " by model= and task="
         )
     across = list(dict.fromkeys(row["quantizer"] for row in moved))
     down = list(dict.fromkeys(row["calibrator"] for row in moved))

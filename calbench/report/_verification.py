@@ -126,10 +126,10 @@ def _gates(said: Evidence, store: Store, imported: Mapping[str, AnyRecord]) -> I
             continue
         reference, candidate = (record(key) for key in keys)
         assert reference is not None and candidate is not None  # noqa: S101, PT018 (asked above)
-        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"])
+        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"], gate.get("folds") or 1)
         try:
             if place not in compared:
-                compared[place] = _transferred(reference, candidate, of, settings)
+                compared[place] = _transferred(reference, candidate, of, settings, gate.get("folds") or 1)
             yield _judged(compared[place], gate, what)
         except CalbenchError as error:
             yield Finding("open", what, str(error))
@@ -155,6 +155,7 @@ def _transferred(
     candidate: AnyRecord,
     of: JudgedOf,
     settings: Settings,
+    folds: int,
 ) -> Comparison:
     both = pair(reference, candidate)
     ids = both.reference.item_ids.tolist()
@@ -170,7 +171,8 @@ def _transferred(
         both.reference,
         both.candidate,
         of["calibrator"],
-        calibration_ids=split.calibration,
+        calibration_ids=split.calibration if folds == 1 else None,
+        folds=folds,
         reference_epsilon=epsilons[0],
         candidate_epsilon=epsilons[1],
         level=of["level"],

@@ -16,7 +16,7 @@ from calbench.interchange import is_samples, pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
 from calbench.runs._cells import Cell, Grid, Profile, Selection
 from calbench.runs._declarations import REFERENCE
-from calbench.runs._runner import Measured
+from calbench.runs._measured import Measured
 from calbench.selection import Patterns
 from calbench.store import Store, StoredPredictions
 
@@ -115,11 +115,11 @@ class ImportedRunner:
         if not calibrators.get(cell.calibrator).needs_epsilon:
             return None
         return (
-            f"{cell.calibrator} needs the unit error of each precision, which records do not say; calbench"
-            " transfer takes it as --reference-epsilon and --candidate-epsilon"
+            f"{cell.calibrator} needs the unit error of each precision, which records do not say;"
+            " calbench.transfer takes it as reference_epsilon= and candidate_epsilon="
         )
 
-    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED, folds: int = 1) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
@@ -136,6 +136,7 @@ class ImportedRunner:
                 level=self.level,
                 seed=seed,
                 bootstrap_seed=self.bootstrap_seed,
+                folds=folds,
             )
 
         try:
@@ -225,7 +226,7 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
             return name
     raise InputError(
         f"{where}: there is no record at {wanted or 'fp32, bf16 or fp16'} (there are {', '.join(members)});"
-        " import the full-precision one with --quantizer fp32, or name it where the command has --reference"
+        " import the full-precision one with quantizer='fp32', or name it with reference="
     )
 
 

@@ -106,7 +106,7 @@ class LabelPlan:
         if empty:
             raise InputError(
                 f"{len(empty)} of {len(given)} items have no label yet, {empty[0]!r} first; label them, or"
-                " plan fewer with --n: what was left out is not left out at random"
+                " plan fewer with n=: what was left out is not left out at random"
             )
         classes = set(_folded(np.array(self.reference.classes or [""])).tolist())
         right = _folded(np.array(given))
@@ -168,7 +168,7 @@ def plan_labels(
     if names[0] != names[1]:
         odd = ", ".join(sorted(names[0] ^ names[1])[:10])
         raise InputError(
-            f"the models answer with different classes (one only has {odd}); name them with --classes"
+            f"the models answer with different classes (one only has {odd}); name them with classes="
         )
     if not 0 < rest_share < 1:
         raise InputError(f"rest_share={rest_share}; use a share between 0 and 1, such as {REST_SHARE}")

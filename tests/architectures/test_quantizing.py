@@ -18,9 +18,9 @@ from tests.architectures.examination import source_of
 # Embeddings, heads and tables that are no weights, as architectures name them: a tensor's own module or, of
 # heads, any part of its name. Some put a matrix behind an embedding and name it after that.
 TABLE = re.compile(
-    r"^(?!embedding_(hidden_mapping|transformation)).*[eE]mb|^(wte|wpe|w|shared)$|_decay$|^slope_rate$"
+    r"^(?!embedding_(hidden_mapping|transformation)).*[eE]mb|^(wte|wpe|w|shared|head)$|_decay$|^slope_rate$"
 )
-HEAD = re.compile(r"^(lm_head|head|(pre_)?classifier|score|classification_head|logits_proj|pred_layer)$")
+HEAD = re.compile(r"^(lm_head|(pre_)?classifier|score|classification_head|logits_proj|pred_layer)$")
 
 
 def is_apart(name):

@@ -250,3 +250,14 @@ def test_an_unknown_metric_is_refused_without_a_traceback(project):
     result.assert_outcomes(failed=1, deselected=11)
     result.stdout.fnmatch_lines(["*tiny-coin-bnb-nf4-temperature: *no metric is called 'eec'*'ece'*"])
     result.stdout.no_fnmatch_line("*/calbench/_pytest*")
+
+
+@pytest.mark.parametrize("option", ["-q", "-v", "-rA"])
+def test_a_step_has_a_line_of_its_own(option, project, pytester):
+    suite = "def test_before(): pass\n\ndef test_skipped(): __import__('pytest').skip()\n" + SUITE
+    result = project(
+        option, f"--calbench-store={pytester.path / 'fresh'}", "--calbench-quantizers=fp32", suite=suite
+    )
+    steps = [line for line in result.outlines if "tiny × fp32: load" in line]
+    assert steps
+    assert all(line.startswith("calbench: tiny") for line in steps)

@@ -70,7 +70,7 @@ def test_every_metric_of_every_cell_is_defined():
     [
         ({"x": Predictions(["a"], [[1, 0]], [0])}, "x: does not say its model and task and quantizer"),
         ({"x": record(), "y": record()}, "y: a second record of m on t at fp16"),
-        ({"x": record("int4")}, r"at fp32, bf16 or fp16 \(there are int4\); import .* --quantizer fp32, or"),
+        ({"x": record("int4")}, r"at fp32, bf16 or fp16 \(there are int4\); import .* quantizer='fp32', or"),
     ],
 )
 def test_records_that_cannot_be_placed_are_named(records, message):

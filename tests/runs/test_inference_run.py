@@ -12,7 +12,7 @@ from calbench.errors import InputError
 from calbench.models import ModelSource
 from calbench.records import Predictions
 from calbench.runs import InferenceRun
-from calbench.runs._inference_run import noisy
+from calbench.runs._inference_run import least_margin, noisy
 from calbench.store import Store, StoredPredictions
 from calbench.tasks import Item, SequenceClassification
 
@@ -84,3 +84,15 @@ def test_a_floor_above_the_promise_is_said(floor, is_said):
     provenance = {"noise_floor": floor, "quantization": {"kernel": "torch, float32"}}
     said = noisy(StoredPredictions("k", predictions, {}, provenance))
     assert ("alone moves a logit by up to 0.5" in said) == is_said
+
+
+@pytest.mark.parametrize(("moved", "said"), [(0.004, "by 0.004 on average"), (1e-6, "")])
+def test_a_margin_below_what_asking_twice_moves_is_warned_of(moved, said):
+    predictions = Predictions(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    found = least_margin(StoredPredictions("k", predictions, {}, {"confidence_floor": moved}))
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_a_record_keeps_what_asking_twice_moves(ask, source):
+    assert 0 <= ask(source.load(), Step()).provenance["confidence_floor"] < 1e-4
