@@ -117,3 +117,13 @@ def test_what_was_not_verified_is_not_attested_to(verify, report):
     path = report / "statement.json"
     assert verify("--attest", str(path))[0] not in (0, 3)
     assert not path.exists()
+
+
+def test_cross_fitted_verdicts_are_computed_again_in_their_folds(verify, report, pytester):
+    pytester.makepyfile(test_suite=SUITE.replace('contrast="regret"', 'contrast="degradation"'))
+    options = ("--calbench-records=records", "--calbench-resamples=200", "--calbench-report=report")
+    run = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options, "--calbench-folds=4")
+    run.assert_outcomes(passed=2)
+    code, out = verify("--records", "records")
+    assert "0 differ, 0 missing" in out
+    assert code in (0, 3)

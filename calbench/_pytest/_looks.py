@@ -36,7 +36,7 @@ class CellLooks:
         """Return the looks at a cell; None of records from elsewhere, of which all items are there."""
         if isinstance(cell.runner, ImportedRunner):
             return None
-        return cls(arms, cell_looks(cell.runner, cell.cell), n_gates)
+        return cls(arms, cell_looks(cell.runner, cell.cell, cell.folds), n_gates)
 
     @cached_property
     def planned(self) -> tuple[Look, ...]:
@@ -56,7 +56,10 @@ class CellLooks:
             cell = replace(self.arms.cell, spans=spans)
             n_more = sum(end - start for start, end in spans)
             self._made[number] = replace(
-                first, arms=replace(self.arms, cell=cell), n_test=first.n_test + n_more, looks=None
+                first,
+                arms=replace(self.arms, cell=cell),
+                n_test=first.n_test + n_more,
+                looks=None,
             )
         return self._made[number]
 

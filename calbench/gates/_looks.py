@@ -69,7 +69,7 @@ def judged(comparison: Comparison, wanted: Requirement, level: float, looks: Loo
         except ModelLoadingForbiddenError:
             if found is None:
                 raise
-            stopped = f"the answers to {look.n:,} items are not in the store; run without --calbench-replay"
+            stopped = f"the answers to {look.n:,} items are not in the store, and a replay asks for none"
             break
         records = looks.records(number)
         taken.append(LookTaken(look.n, decision.change.n, look.level(level), decision.outcome, records))
