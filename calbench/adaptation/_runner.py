@@ -186,6 +186,7 @@ class _Setting:
             found = store.get(identity)  # another process may have made it while this one waited
             if found is not None:
                 return found
+            self.runner.kept.let_go()  # training wants the memory
             loaded, training = self._loaded(arm)
             record = self._scored(identity, arm, loaded, training, items)
             del loaded

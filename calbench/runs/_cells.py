@@ -104,7 +104,7 @@ PROFILES = {
             "default",
             {"sequence-classification": 900, "causal-lm": 400},
             {"sequence-classification": 1300, "causal-lm": 600},
-            asks_on={"sequence-classification": None, "causal-lm": 1200},
+            asks_on={"sequence-classification": None, "causal-lm": 2400},
         ),
         Profile("full"),
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 from calbench import devices, models, quantizers, tasks
 from calbench.errors import CalbenchError, ModelLoadingForbiddenError, as_refusal
@@ -27,8 +28,10 @@ from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import Cell, Profile
 from calbench.runs._declarations import REFERENCE
 from calbench.runs._inference_run import InferenceRun, Reported, described
+from calbench.runs._kept_models import KeptModels
 from calbench.runs._measured import Measured
 from calbench.runs._opened_model import OpenedModel
+from calbench.runs._progress import Progress, Silence
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
@@ -39,28 +42,6 @@ QUANTIZATION_SEED = 0
 N_PROBE = 16
 Span = tuple[int, int]  # of a task's evaluation items: from, and before
 Part = Span | tuple[int, int, int]  # or every how many of them
-
-
-class Advance(Protocol):
-    """Is told how many items are done, and perhaps what to note about them, such as the loss."""
-
-    def __call__(self, n_done: int, note: str = "") -> None: ...
-
-
-class Progress(Protocol):
-    """Is told what long work is under way."""
-
-    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:
-        """Show a step while a block runs; what the block gets is called with the number of items done."""
-        ...
-
-
-class Silence:
-    """A :class:`Progress` that says nothing."""
-
-    def step(self, what: str, total: int | None = None) -> AbstractContextManager[Advance]:  # noqa: ARG002
-        """Say nothing."""
-        return nullcontext(lambda n_done, note="": None)  # noqa: ARG005
 
 
 @dataclass(eq=False)
@@ -86,6 +67,8 @@ class Runner:
         Never load a model; raise if a record is missing.
     most_items
         Test items that a gate may take of each task; None for what the profile says.
+    kept
+        Models that later looks find in memory.
     """
 
     store: Store
@@ -97,6 +80,7 @@ class Runner:
     progress: Progress = field(default_factory=Silence)
     replay: bool = False
     most_items: int | None = None
+    kept: KeptModels = field(default_factory=KeptModels, repr=False)
     _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, OpenedModel] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str, Part | None], StoredPredictions | CalbenchError] = field(
@@ -207,7 +191,12 @@ class Runner:
             source = self.source(model)
             asked = tasks.get(task)
             InferenceRun(source.model, source.tokenizer, asked, self.items(source.model, asked, span)).check()
-            quantized = self._load(source, quantizers.get(quantizer), task)
+            quantized = self.kept.get(
+                model,
+                key_of(self._made(source, quantizer, task)),
+                partial(self._load, source, quantizers.get(quantizer), task),
+                is_reference=quantizer == source.model.reference,
+            )
             with runtime_for(quantizers.get(quantizer), quantized, source.tokenizer, source.model) as runtime:
                 for name in wanted:
                     # A planned neighbour that fails will say so in a test of its own.

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 
-from calbench import models, tasks
+from calbench import models, quantizers, tasks
 from calbench.gates import transfer
 from calbench.models import ModelSource
 from calbench.records import Predictions, one_record
@@ -96,6 +96,18 @@ def test_a_look_adds_test_items_and_changes_no_fit(tmp_path):
         assert after.estimate(metric).value == expected.estimate(metric).value
     assert made.transfer(CELL).comparison.estimate("ece") == before.estimate("ece")
     assert not first.spans
+
+
+def test_later_looks_ask_the_models_that_the_first_one_loaded(tmp_path, monkeypatch):
+    loaded = []
+    quantize = quantizers.quantize
+    monkeypatch.setattr(
+        quantizers, "quantize", lambda method, *a, **k: loaded.append(method.id) or quantize(method, *a, **k)
+    )
+    made, cell = runner(tmp_path, 100_000), Cell("tiny", "coin", "bf16", "temperature")
+    for look in cell_looks(made, cell):
+        made.transfer(cell, spans=look.spans)
+    assert loaded == ["fp32", "bf16"]
 
 
 def test_what_people_gave_is_kept_when_parts_of_a_task_are_joined():
