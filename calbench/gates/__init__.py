@@ -21,7 +21,7 @@ from calbench.gates._fitted_split import (
     takes_confidences,
 )
 from calbench.gates._folds import MOST_FOLDS, CrossFitted, cross_fits, fold_of
-from calbench.gates._looks import OUT_OF_ITEMS, Looks
+from calbench.gates._looks import IN_REACH, OUT_OF_ITEMS, Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
 from calbench.gates._transfer import (
@@ -37,6 +37,7 @@ from calbench.gates._transfer import (
 __all__ = [
     "CALIBRATION_SHARE",
     "GATE_METRIC",
+    "IN_REACH",
     "MARGIN",
     "MOST_FOLDS",
     "NOTHING",

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from calbench.escaping import printable
-from calbench.gates import OUT_OF_ITEMS, Gate
+from calbench.gates import IN_REACH, OUT_OF_ITEMS, Gate
 from calbench.report._format import ComparisonRow, Row, VariantsRow
 from calbench.statistics import Outcome
 
@@ -104,6 +104,8 @@ class Judged:
             return "no number of items in reach; choose another limit"
         stopped = self.gate["stopped"]
         if stopped.startswith(OUT_OF_ITEMS):
+            if needed > IN_REACH * self.gate["n"]:
+                return f"too near the margin; about {needed:,} would decide it, or another limit"
             return f"{OUT_OF_ITEMS}; about {needed:,} would decide it"
         more = " (--calbench-items=all asks more)" if "--calbench-items" in stopped else ""
         return f"about {needed:,} items would decide it{more}"
