@@ -42,13 +42,13 @@ $(VENV)-jevcompat/.installed: constraints.txt
 	$(VENV)-jevcompat/bin/python -m pip install --quiet --no-deps --constraint constraints.txt jevcompat
 	touch $@
 
-# While working: lint, types, layers, and the tests that need neither torch nor a model.
+# While working: lint, types, layers, and the tests that need no torch, model, browser or further process.
 quick: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not torch and not embedded and not slow' tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not torch and not embedded and not browser and not processes and not slow' tests
 
 # New random examples for the property tests; what one finds becomes an explicit example of its test.
 fuzz: install

@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+# The network is off for every test, and for every process that a test starts. Read on import.
+os.environ["HF_HUB_OFFLINE"] = "1"
+
 # pytester forgets what a run in this process imported, and what datasets registers can be registered once.
 with suppress(ImportError):
     import datasets as _imported_once  # noqa: F401
@@ -27,21 +30,34 @@ settings.register_profile(
 )
 settings.load_profile("calbench")
 
-# The network is off for every test, and for every process that a test starts.
-os.environ["HF_HUB_OFFLINE"] = "1"
+_BY_TEXT = {
+    "torch": re.compile(
+        r"\b(torch|transformers|tiny_encoder|tiny_decoder|tiny_models|build_tiny|write_tiny)\b"
+    ),
+    "embedded": re.compile(r"\b(minilm|smollm2|embedded)\b"),
+    "browser": re.compile(r"\bplaywright\b"),
+    "processes": re.compile(r"\b(subprocess|runpytest_subprocess)\b"),
+}
 
-_TORCH = re.compile(r"\b(torch|transformers|tiny_encoder|tiny_decoder|tiny_models|build_tiny|write_tiny)\b")
-_MODELS = re.compile(r"\b(minilm|smollm2|embedded)\b")
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not import a file of which no test is wanted: half of them import torch."""
+    if not collection_path.match("test_*.py"):
+        return None
+    text = _text(collection_path)
+    unwanted = (name for name in _BY_TEXT if f"not {name}" in config.option.markexpr)
+    return True if any(_BY_TEXT[name].search(text) for name in unwanted) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what a test needs, by what its file speaks of, so that `make quick` can leave it out."""
     for item in items:
         text = _text(item.path)
-        if _TORCH.search(text):
-            item.add_marker(pytest.mark.torch)
-        if _MODELS.search(text):
-            item.add_marker(pytest.mark.embedded)
+        for name, pattern in _BY_TEXT.items():
+            if pattern.search(text):
+                item.add_marker(name)
+        if "xdist" in item.name:
+            item.add_marker(pytest.mark.processes)
 
 
 @cache

@@ -50,6 +50,7 @@ jobs:
       - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2
       - uses: calbench/calbench@main
         with:
+          folder: {folder}
           paths: suites
 """
 
@@ -66,6 +67,8 @@ def write(
 ) -> list[str]:
     """Write ``calbench.toml``, a suite, a workflow, and the baseline if all is kept; return the files' names.
 
+    The workflow goes to the root of the repository that the folder lies in.
+
     Parameters
     ----------
     tables
@@ -80,6 +83,9 @@ def write(
     InputError
         A file is there already, or the baseline cannot be made.
     """
+    root = _repository(folder)
+    own_name = "" if root == folder.resolve() else f"-{folder.resolve().name}"
+    workflow = os.path.relpath(root / f".github/workflows/calibration{own_name}.yml", folder)
     files = {
         "calbench.toml": toml(tables, folder),
         "pytest.ini": _PYTEST.format(profile=asked.runner.profile.name),
@@ -93,7 +99,7 @@ def write(
                 _sentence(metric, limit, "baseline") for metric, limit in limits.items()
             ),
         ),
-        ".github/workflows/calibration.yml": _WORKFLOW.format(),
+        workflow: _WORKFLOW.format(folder=os.path.relpath(folder, root)),
     }
     present = [name for name in files if (folder / name).exists()]
     if present:
@@ -108,6 +114,12 @@ def write(
     settings = files["pytest.ini"].replace("calbench_baseline = baselines\n", "")
     (folder / "pytest.ini").write_text(settings, encoding="utf-8")
     return list(files)
+
+
+def _repository(folder: Path) -> Path:
+    """Return the repository that a folder lies in, or itself: workflows are looked for there alone."""
+    own = folder.resolve()
+    return next((place for place in (own, *own.parents) if (place / ".git").exists()), own)
 
 
 def toml(tables: Mapping[str, Mapping[str, Any]], folder: Path) -> str:

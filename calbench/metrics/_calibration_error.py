@@ -22,6 +22,7 @@ from calbench.metrics._weighted import Statistic, SumStatistic, Term, tie_groups
 from calbench.records import Float64
 
 Strategy = Literal["uniform", "quantile"]
+_ROUNDING = 16 * float(np.finfo(np.float64).eps)  # of a sum of a few squares below 1
 
 
 def _ece_sums(
@@ -190,7 +191,8 @@ def debiased_calibration_error(
         accuracies = rights / safe
         noise = accuracies * (1 - accuracies) / np.where(kept, counts - 1, 1.0)
         squares = np.where(kept, weights * ((gaps / safe) ** 2 - noise), 0.0).sum(axis=0) / totals
-        return np.asarray(np.sqrt(np.maximum(squares, 0.0)))
+        # Terms that cancel leave a rounding error, of which the root would be a number like 1e-8.
+        return np.asarray(np.sqrt(np.where(squares > _ROUNDING, squares, 0.0)))
 
     columns = (outcomes.gaps, np.ones(len(outcomes)), outcomes.correct.astype(np.float64))
     return binned_statistic(outcomes, columns, n_bins, strategy, finish)
