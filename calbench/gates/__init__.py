@@ -19,7 +19,7 @@ from calbench.gates._fitted_split import (
     split_items,
     takes_confidences,
 )
-from calbench.gates._looks import OUT_OF_ITEMS, Looks
+from calbench.gates._looks import IN_REACH, OUT_OF_ITEMS, Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
 from calbench.gates._transfer import (
@@ -35,6 +35,7 @@ from calbench.gates._transfer import (
 __all__ = [
     "CALIBRATION_SHARE",
     "GATE_METRIC",
+    "IN_REACH",
     "MARGIN",
     "NOTHING",
     "OUT_OF_ITEMS",

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # How the reason begins where a task has no further items.
 OUT_OF_ITEMS = "out of items"
+# More than so many times the items that there are: no larger file helps, the value lies too near the limit.
+IN_REACH = 10
 
 
 class Looks(Protocol):

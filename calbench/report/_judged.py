@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from calbench.escaping import printable
-from calbench.gates import OUT_OF_ITEMS
+from calbench.gates import IN_REACH, OUT_OF_ITEMS
 
 _PAIRS = (("transferred", "calibrated_reference"), ("candidate", "reference"), ("transferred", "baseline"))
 _ALONE = ("at_most", "at_least")
@@ -102,6 +102,8 @@ class Judged:
             return "no number of items in reach; choose another limit"
         stopped = str(self.gate.get("stopped") or "")
         if stopped.startswith(OUT_OF_ITEMS):
+            if needed > IN_REACH * self.gate["n"]:
+                return f"too near the margin; about {needed:,} would decide it, or another limit"
             return f"{OUT_OF_ITEMS}; about {needed:,} would decide it"
         more = " (--calbench-items=all asks more)" if "--calbench-items" in stopped else ""
         return f"about {needed:,} items would decide it{more}"

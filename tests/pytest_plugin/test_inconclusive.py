@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -77,6 +78,18 @@ def test_the_summary_says_how_many_items_would_decide(needed, n_open, text):
 def test_a_gate_that_no_number_of_items_decides_says_so():
     (gate,) = inconclusive_gates([10**33], 1)
     assert gate.remedy() == "no number of items in reach; choose another limit"
+
+
+@pytest.mark.parametrize(
+    ("needed", "text"),
+    [
+        (2_698, "out of items; about 2,698 would decide it"),
+        (84_461, "too near the margin; about 84,461 would decide it, or another limit"),
+    ],
+)
+def test_a_gate_that_ran_out_of_items_says_whether_a_larger_file_would_help(needed, text):
+    (gate,) = inconclusive_gates([needed], 1)
+    assert replace(gate, gate={**gate.gate, "n": 1_349, "stopped": "out of items: ..."}).remedy() == text
 
 
 def test_other_words_are_refused(arrays):
