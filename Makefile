@@ -113,6 +113,7 @@ dist: install
 simulate: install
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/gate_simulation.py 2000 --only worlds --statistic shared
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/label_plan.py --simulate 2000
 
 train-embedded: setup
 	$(BIN)/python scripts/train_minilm_sentiment.py

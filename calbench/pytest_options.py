@@ -73,6 +73,12 @@ OPTIONS = {
         " (default: all for encoders in the default profile, else the profile's own)",
         "N|all",
     ),
+    "folds": Option(
+        "cross-fit what gates compare in N folds, so that all asked items are test items; calibrators of many"
+        " parameters keep one split (default: 1, one split)",
+        "N",
+        default=1,
+    ),
     "seeds": Option(
         "seeds of the calibration/test division; gates use the first (default: 42,123,456)",
         "SEEDS",

@@ -77,6 +77,16 @@ def test_transfer_prints_every_part(run, files):
     assert (code, "degradation" in out) == (0, True)
 
 
+def test_transfer_in_folds_scores_all_items(run, files):
+    code, out, _ = run("transfer", files["fp32"], files["int4"], "--folds", "5", "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["n_test"] == found["n_calibration"] > 0
+    code, _, err = run("transfer", files["fp32"], files["int4"], "--folds", "5", "--calibrator", "histogram")
+    assert code == 2
+    assert "learns too many numbers to be cross-fitted" in err
+
+
 @pytest.mark.parametrize(("first", "second", "code"), [("fp32", "int4", 1), ("int4", "fp32", 0)])
 def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
     """The reference comes first; both sides are named with their values."""

@@ -183,3 +183,13 @@ def test_nothing_is_recommended_beyond_the_budget():
     assert (best.name, [one.name for one in undecided]) == ("d", ["b"])
     best, undecided = recommended(builds, budget_bytes=60)
     assert (best, [one.name for one in undecided]) == (None, ["b"])
+
+
+@pytest.mark.parametrize(("asked", "meant"), [("", "all"), ("bnb-int8,bnb-nf4", "bnb-int8,bnb-nf4")])
+def test_quantizers_that_are_named_are_kept_for_a_served_model(asked, meant, monkeypatch):
+    from calbench import models
+    from calbench.cli._check import _named
+
+    served = models.ModelSource("far", "causal-lm", "", builds=(("bf16", "http://127.0.0.1:9/v1"),))
+    monkeypatch.setattr(models, "get", lambda name: served)
+    assert _named("far", "tweets", "", "", "", "", asked).quantizers == meant

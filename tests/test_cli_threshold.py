@@ -33,3 +33,15 @@ def test_none_found_is_said_and_exits_with_3(answers):
     done = CliRunner().invoke(app, ["threshold", answers(30), "--at-most", "0.05", "--json"])
     assert done.exit_code == 3
     assert json.loads(done.output)["found"] is None
+
+
+def test_a_stored_record_is_found_in_the_store_that_is_named(tmp_path, answers, monkeypatch):
+    from calbench.store import Store
+
+    record = TopLabelPredictions.read(answers(3000))
+    key = Store.at(tmp_path / "store").put({"model": "m"}, record, {}).key
+    done = CliRunner().invoke(app, ["threshold", key, "--at-most", "0.1", "--store", str(tmp_path / "store")])
+    assert done.exit_code == 0, done.output
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "another"))
+    done = CliRunner().invoke(app, ["threshold", key])
+    assert "no stored record is called" in str(done.exception)

@@ -93,3 +93,37 @@ def test_results_that_were_edited_differ(verify, report):
 def test_a_folder_without_evidence_is_refused_with_what_writes_it(verify, report, capsys):
     (report / "evidence.json").unlink()
     assert verify()[0] == 2
+
+
+def test_verified_verdicts_are_written_as_an_in_toto_statement(verify, report):
+    statements = pytest.importorskip("in_toto_attestation.v1.statement")
+    from google.protobuf.json_format import ParseDict
+
+    path = report / "statement.json"
+    assert verify("--records", "records", "--attest", str(path))[0] == 0
+    said = json.loads(path.read_text())
+    statement = statements.Statement([], "", {})
+    ParseDict(said, statement.pb)
+    statement.validate()
+    gates = json.loads((report / "evidence.json").read_text())["gates"]
+    predicate = said["predicate"]
+    assert {each["name"] for each in said["subject"]} == {"m::t::q4"}
+    assert len(predicate["passedTests"]) == sum(gate["outcome"] == "pass" for gate in gates)
+    assert len(predicate["warnedTests"]) == sum(gate["outcome"] == "inconclusive" for gate in gates)
+    assert predicate["result"] == ("WARNED" if predicate["warnedTests"] else "PASSED")
+
+
+def test_what_was_not_verified_is_not_attested_to(verify, report):
+    path = report / "statement.json"
+    assert verify("--attest", str(path))[0] not in (0, 3)
+    assert not path.exists()
+
+
+def test_cross_fitted_verdicts_are_computed_again_in_their_folds(verify, report, pytester):
+    pytester.makepyfile(test_suite=SUITE.replace('contrast="regret"', 'contrast="degradation"'))
+    options = ("--calbench-records=records", "--calbench-resamples=200", "--calbench-report=report")
+    run = pytester.runpytest_inprocess("-p", "no:cacheprovider", *options, "--calbench-folds=4")
+    run.assert_outcomes(passed=2)
+    code, out = verify("--records", "records")
+    assert "0 differ, 0 missing" in out
+    assert code in (0, 3)

@@ -166,7 +166,7 @@ def test_a_calibrator_that_needs_a_unit_error_and_is_named_fails_with_a_remedy(p
     folder(bf16=1.0, q4_0=1.1)
     result = run(pytester, suite=SUITE.replace("temperature,platt", "pacs"))
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*pacs needs the unit error*--reference-epsilon and --candidate-epsilon"])
+    result.stdout.fnmatch_lines(["*pacs needs the unit error*reference_epsilon= and candidate_epsilon="])
 
 
 def test_baselines_that_cannot_be_written_after_all_are_said(pytester, folder):
@@ -176,3 +176,29 @@ def test_baselines_that_cannot_be_written_after_all_are_said(pytester, folder):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(["baselines not updated, or not all: *"])
+
+
+def test_gates_are_cross_fitted_and_calibrators_still_ranked_on_one_split(pytester, folder):
+    folder(bf16=1.0, q4_0=1.1)
+    suite = SUITE.replace("temperature,platt", "temperature,histogram")
+    run(pytester, "--calbench-report", "report", "--calbench-folds=5", suite=suite).assert_outcomes(passed=2)
+    run(pytester, "--calbench-report", "once", suite=suite).assert_outcomes(passed=2)
+    found, once = (
+        {c["calibrator"]: c for c in json.loads((pytester.path / name / "results.json").read_text())["cells"]}
+        for name in ("report", "once")
+    )
+    gates = {name: cell["gates"][0] for name, cell in found.items()}
+    assert [gates["temperature"][part] for part in ("n", "n_calibration", "folds")] == [600, 600, 5]
+    assert [gates["histogram"][part] for part in ("n", "n_calibration", "folds")] == [360, 240, 1]
+    assert "histogram has one split: it learns too many numbers" in found["histogram"]["warnings"][-1]
+    for name, cell in found.items():
+        assert cell["arms"] == once[name]["arms"]
+
+
+@pytest.mark.parametrize("folds", ["0", "21", "many"])
+def test_a_number_of_folds_that_makes_no_sense_is_refused(pytester, folder, folds):
+    folder(bf16=1.0, q4_0=1.1)
+    result = run(pytester, f"--calbench-folds={folds}")
+    result.stderr.fnmatch_lines(
+        [f"*--calbench-folds:*'{folds}'*write a whole number from 1 (one split) to 20*"]
+    )

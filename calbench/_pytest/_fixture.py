@@ -18,9 +18,17 @@ from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
 from calbench._pytest._options import Options
 from calbench.adaptation import VariantStudy
 from calbench.baselines import changes
-from calbench.gates import TRANSFER_CONTRASTS, Comparison, Decision, Gate, Requirement, compare
+from calbench.gates import (
+    TRANSFER_CONTRASTS,
+    Comparison,
+    Decision,
+    Gate,
+    Requirement,
+    compare,
+    needs_items,
+)
 from calbench.records import AnyRecord
-from calbench.report import Row
+from calbench.report import VariantsRow
 from calbench.runs import Cell, Grid, Measured, Unavailable
 
 
@@ -41,7 +49,7 @@ class Provider(Protocol):
         """Return a cell, to be measured when it is asked about."""
         ...
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         ...
 
@@ -89,6 +97,9 @@ class CalbenchFixture:
         """
         found = self._provider.measured(self._given_cell("transfer a calibrator"))
         row = found.row
+        if found.folds == 1 < self._provider.options.folds and needs_items(found.cell.calibrator):
+            why = f"{found.cell.calibrator} has one split: it learns too many numbers to be cross-fitted"
+            row["warnings"] = [*row["warnings"], why]
         self.log.rows.append(row)
         lines = _CellLines(found, self._provider.baselines(self._suite), self.log)
         court = replace(
@@ -104,13 +115,13 @@ class CalbenchFixture:
             "transferred",
             TRANSFER_CONTRASTS,
             row["level"],
-            row["n_calibration"],
-            row["n_test"],
+            *found.sizes(row),
             tuple(row["arms"]["transferred"]),
             row["calibrator"],
             court,
             CellLooks.of(found, arms, self._provider.n_gates),
             lambda _: iter(row["warnings"]),
+            found.folds,
         )
 
     def measured(self, *, task: str | None = None) -> Measured:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from calbench.gates import Gate
-from calbench.report import Row
+from calbench.report import ComparisonRow, Row, VariantsRow
 
 LOG = pytest.StashKey["TestLog"]()
 
@@ -44,8 +44,8 @@ class TestLog:
     __test__ = False  # no test class, whatever its name says
 
     rows: list[Row] = field(default_factory=list)
-    arms: list[Row] = field(default_factory=list)
-    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    arms: list[VariantsRow] = field(default_factory=list)
+    comparisons: list[ComparisonRow] = field(default_factory=list)
     baselines: list[dict[str, Any]] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     unasked: int = 0

@@ -9,7 +9,7 @@ from functools import cached_property
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
 from calbench.gates import OUT_OF_ITEMS, Comparison, Requirement
 from calbench.pytest_options import flag_of
-from calbench.runs import CellLook, ImportedRunner, cell_looks
+from calbench.runs import CellLook, ImportedRunner, Runner, cell_looks
 from calbench.statistics import Look
 
 
@@ -36,7 +36,7 @@ class CellLooks:
         """Return the looks at a cell; None of records from elsewhere, of which all items are there."""
         if isinstance(cell.runner, ImportedRunner):
             return None
-        return cls(arms, cell_looks(cell.runner, cell.cell), n_gates)
+        return cls(arms, cell_looks(cell.runner, cell.cell, cell.folds), n_gates)
 
     @cached_property
     def planned(self) -> tuple[Look, ...]:
@@ -56,9 +56,18 @@ class CellLooks:
             cell = replace(self.arms.cell, spans=spans)
             n_more = sum(end - start for start, end in spans)
             self._made[number] = replace(
-                first, arms=replace(self.arms, cell=cell), n_test=first.n_test + n_more, looks=None
+                first,
+                arms=replace(self.arms, cell=cell),
+                n_test=first.n_test + n_more,
+                looks=None,
             )
         return self._made[number]
+
+    def records(self, number: int) -> tuple[tuple[str, str], ...]:
+        """See :class:`calbench.gates.Looks`."""
+        runner, cell = self.arms.cell.runner, self.arms.cell.cell
+        assert isinstance(runner, Runner)  # noqa: S101 (see of)
+        return runner.keys(cell, self.taken[number].spans)
 
     def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
         """Whether a failure would not yet stand among all gates of the run."""

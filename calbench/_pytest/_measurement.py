@@ -33,19 +33,22 @@ class MeasuredCell:
         Of the divisions.
     spans
         Later parts of the task's items that are test items too.
+    folds
+        In which what gates read is cross-fitted; 1 for one split, which rows have in any case.
     """
 
     runner: Runner | ImportedRunner
     cell: Cell
     seeds: tuple[int, ...]
     spans: tuple[Span, ...] = ()
+    folds: int = 1
 
     @cached_property
     def row(self) -> Row:
         """The results as plain JSON."""
         row: Row = self.recall(
             lambda: row_of([self.runner.transfer(self.cell, seed=seed) for seed in self.seeds]),
-            self.about,
+            replace(self, folds=1).about,
             row=True,
         )
         return row
@@ -54,8 +57,14 @@ class MeasuredCell:
     def measured(self) -> Measured:
         """The first seed's comparison and records."""
         if isinstance(self.runner, ImportedRunner):
-            return self.runner.transfer(self.cell, seed=self.seeds[0])
-        return self.runner.transfer(self.cell, seed=self.seeds[0], spans=self.spans)
+            return self.runner.transfer(self.cell, seed=self.seeds[0], folds=self.folds)
+        return self.runner.transfer(self.cell, seed=self.seeds[0], spans=self.spans, folds=self.folds)
+
+    def sizes(self, row: Row) -> tuple[int, int]:
+        """Return how many items are fitted on and scored where gates look first; rows have one split."""
+        n_calibration, n_test = row["n_calibration"], row["n_test"]
+        everything = n_calibration + n_test
+        return (everything, everything) if self.folds > 1 and n_calibration else (n_calibration, n_test)
 
     @property
     def comparison(self) -> Comparison:
@@ -69,7 +78,7 @@ class MeasuredCell:
     @cached_property
     def about(self) -> dict[str, Any] | None:
         """What its results depend on; None where they are not kept."""
-        return about(self.runner, self.cell, self.seeds, self.spans)
+        return about(self.runner, self.cell, self.seeds, self.spans, self.folds)
 
     def recall(self, make: Callable[[], Any], known: dict[str, Any] | None, **part: Any) -> Any:
         """Return plain JSON that was made before from the same, or make it."""
@@ -78,7 +87,8 @@ class MeasuredCell:
 
     def snapshot(self, suite: str, metrics: Iterable[str]) -> Baseline:
         """Return what would be accepted as a baseline today."""
-        return snapshot(self.measured, suite=suite, profile=self.runner.profile.name, metrics=metrics)
+        one_split = replace(self, folds=1)
+        return snapshot(one_split.measured, suite=suite, profile=self.runner.profile.name, metrics=metrics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +128,7 @@ class CellArms:
         if reference != BASELINE:
             return self.arm(candidate), self.arm(reference)
         today, before = self.accepted(metric.id)
-        resamples = self.cell.comparison.arm("raw_candidate").resamples
+        resamples = replace(self.cell, folds=1).comparison.arm("raw_candidate").resamples
         return Arm(today.rows, resamples), Arm(before.rows, resamples)
 
     def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm of a transfer has one)

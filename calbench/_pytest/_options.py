@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from calbench.gates import MOST_FOLDS
 from calbench.pytest_options import OPTIONS, PREFIX, flag_of, text_of
 
 
@@ -24,7 +25,7 @@ class Options:
         Selections, as written; None where nothing is selected.
     chat, multiturn
         How causal models are asked.
-    profile, items, seeds, bootstrap_seed, level, resamples
+    profile, items, folds, seeds, bootstrap_seed, level, resamples
         How much is measured, and how.
     inconclusive, correction
         What becomes of gates.
@@ -46,6 +47,7 @@ class Options:
     multiturn: str | None
     profile: str
     items: int | None
+    folds: int
     seeds: tuple[int, ...]
     bootstrap_seed: int | None
     level: float
@@ -126,6 +128,13 @@ def _items(text: str) -> int:
     return number
 
 
+def _folds(text: str) -> int:
+    number = int(text) if text.isdecimal() else 0
+    if not 1 <= number <= MOST_FOLDS:
+        raise ValueError(f"write a whole number from 1 (one split) to {MOST_FOLDS}")
+    return number
+
+
 def _resamples(text: str) -> int:
     number = int(text)
     if not 100 <= number <= 100_000:
@@ -150,6 +159,7 @@ def _flag(text: str) -> bool:
 # The others are text.
 _READ: Mapping[str, Callable[[str], Any]] = {
     "items": _items,
+    "folds": _folds,
     "seeds": _seeds,
     "bootstrap_seed": _not_negative,
     "level": _level,

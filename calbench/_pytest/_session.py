@@ -25,8 +25,9 @@ from calbench._pytest._options import Options, check_writable, read_options
 from calbench._pytest._summary import Summary
 from calbench.adaptation import AdaptationRunner, VariantStudy
 from calbench.errors import BackendUnavailableError, CalbenchError, GateFailedError, InputError
+from calbench.gates import cross_fits
 from calbench.pytest_options import MARKER, OPT_IN, flag_of
-from calbench.report import Row, TerminalProgress, arms_row
+from calbench.report import TerminalProgress, VariantsRow, arms_row
 from calbench.runs import (
     AXES,
     PROFILES,
@@ -60,7 +61,7 @@ class Session:
         # Cells of each collected suite, and the suite's file: what baselines may be kept of.
         self.collected: dict[str, list[str]] = {}
         self._suites: dict[str, Path] = {}
-        self._variants: dict[Cell, tuple[VariantStudy, Row] | CalbenchError] = {}
+        self._variants: dict[Cell, tuple[VariantStudy, VariantsRow] | CalbenchError] = {}
 
     @cached_property
     def options(self) -> Options:
@@ -241,9 +242,10 @@ class Session:
 
     def measured(self, cell: Cell) -> MeasuredCell:
         """Return a cell, to be measured when it is asked about."""
-        return MeasuredCell(self.runner, cell, self.options.seeds)
+        folds = self.options.folds if cross_fits(cell.calibrator) else 1
+        return MeasuredCell(self.runner, cell, self.options.seeds, folds=folds)
 
-    def variants(self, cell: Cell) -> tuple[VariantStudy, Row]:
+    def variants(self, cell: Cell) -> tuple[VariantStudy, VariantsRow]:
         """Return a cell's variants for the first seed, and a row of results without gates."""
         if cell not in self._variants:
             if isinstance(self.runner, ImportedRunner):
@@ -326,6 +328,9 @@ class Session:
             with capture.global_and_fixture_disabled() if capture else nullcontext():
                 if reporter is not None:
                     reporter.ensure_newline()  # after the dots of the tests before
+                    writer = self._config.get_terminal_writer()
+                    if writer.width_of_current_line:  # under -q the reporter does not know of them
+                        writer.line()
                 yield
 
         return TerminalProgress(Console(), uncaptured)

@@ -20,7 +20,9 @@ from calbench._pytest._options import Options
 from calbench.escaping import encodable
 from calbench.report import (
     Describes,
+    FurtherResults,
     Row,
+    Settings,
     arms_terminal,
     document,
     judged,
@@ -118,7 +120,7 @@ class Summary:
         measured = [row for log in logs for row in log.rows]
         rows = merge(measured)
         comparisons = sorted(
-            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: str(c["name"])
+            (c for log in logs for c in log.comparisons if c["gates"]), key=lambda c: c["name"]
         )
         gates = judged(rows, variants=arms, comparisons=comparisons)
         is_verbose = reporter.verbosity > 0
@@ -131,17 +133,21 @@ class Summary:
             *(_counts.Line(note, is_warning=True) for note in (*self._baseline_notes, *self._gone_lines())),
             *_counts.unasked_lines(sum(log.unasked for log in logs)),
         ]
-        if not (rows or arms or notes):
+        n_broken = sum(report.failed and not by_a_gate(report) for report in reports)
+        if not (rows or arms or notes or n_broken):
             return
         reporter.ensure_newline()
-        n_broken = sum(report.failed and not by_a_gate(report) for report in reports)
         reporter.section(f"calbench: {_counts.headline(gates, self._options, n_broken=n_broken)}")
         for line in notes:
             reporter.write_line(self._encodable(line.text), yellow=line.is_warning)
         if self._options.report:
-            reporter.write_line(
-                self._write_report(self._options.report, rows, arms, comparisons, rankings(measured))
-            )
+            more: FurtherResults = {
+                "comparisons": comparisons,
+                "variants": arms,
+                "rankings": rankings(measured),
+                "n_broken": n_broken,
+            }
+            reporter.write_line(self._write_report(self._options.report, rows, more))
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
             reporter.write_line(note)
         if is_verbose:
@@ -151,15 +157,8 @@ class Summary:
         if page:
             _github.append(Path(page), rows, gates, [line.text for line in notes])
 
-    def _write_report(
-        self,
-        folder: Path,
-        rows: list[Row],
-        arms: list[Row],
-        comparisons: Sequence[Mapping[str, Any]],
-        ranked: Mapping[str, Any],
-    ) -> str:
-        settings = {
+    def _write_report(self, folder: Path, rows: list[Row], more: FurtherResults) -> str:
+        settings: Settings = {
             "profile": self._options.profile,
             "seeds": list(self._options.seeds),
             "n_resamples": self._options.resamples,
@@ -169,9 +168,7 @@ class Summary:
         }
         contents = document(rows, settings=settings, store=self._store)
         try:
-            write(
-                folder, {**contents, "comparisons": list(comparisons), "variants": arms, "rankings": ranked}
-            )
+            write(folder, {**contents, **more})
         except OSError as error:
             self.could_not_write = True
             return f"report not written, or not all of it: {error}"

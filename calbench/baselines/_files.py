@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,13 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZi
 _Arrays = dict[str, "np.ndarray[Any, Any]"]
 
 
-def path_of(folder: Path, suite: str) -> Path:
+def path_of(folder: str | PathLike[str], suite: str) -> Path:
     """Return where a suite's baselines are, or would be.
 
     >>> path_of(Path("baselines"), "test_transfer").as_posix()
     'baselines/test_transfer.json'
     """
-    return folder / f"{suite}.json"
+    return Path(folder) / f"{suite}.json"
 
 
 def split_path(text: str | Path) -> tuple[Path, str | None]:
@@ -50,8 +51,9 @@ def split_path(text: str | Path) -> tuple[Path, str | None]:
     return Path(file), cell or None
 
 
-def is_baseline(path: Path) -> bool:
+def is_baseline(path: str | PathLike[str]) -> bool:
     """Whether a file says that it holds baselines, readable or not."""
+    path = Path(path)
     try:
         return path.suffix == ".json" and {"format", "suite", "cells"} <= set(
             _contents(path, *_signature(path))
@@ -60,7 +62,7 @@ def is_baseline(path: Path) -> bool:
         return False
 
 
-def read(path: Path, cell: str | None = None) -> Baseline:
+def read(path: str | PathLike[str], cell: str | None = None) -> Baseline:
     """Read one cell's baseline.
 
     Parameters
@@ -75,6 +77,7 @@ def read(path: Path, cell: str | None = None) -> Baseline:
     BaselineRefusedError
         It is missing, damaged, edited by hand, or in another format; the message names the file.
     """
+    path = Path(path)
     contents = _contents(path, *_signature(path))
     if (found := contents.get("format")) != FORMAT:
         raise BaselineRefusedError(f"{path} is in format {found!r}, and this calbench reads {FORMAT}")
@@ -109,7 +112,7 @@ def read(path: Path, cell: str | None = None) -> Baseline:
     )
 
 
-def write(folder: Path, baselines: Iterable[Baseline], *, gone: Iterable[str] = ()) -> int:
+def write(folder: str | PathLike[str], baselines: Iterable[Baseline], *, gone: Iterable[str] = ()) -> int:
     """Write baselines of one suite into its two files, each in one step.
 
     Other cells of the suite are left as they are, but for those that are ``gone``.
@@ -136,7 +139,9 @@ def write(folder: Path, baselines: Iterable[Baseline], *, gone: Iterable[str] = 
     return changed
 
 
-def stale(folder: Path, collected: Mapping[str, Iterable[str]], *, profile: str) -> dict[str, list[str]]:
+def stale(
+    folder: str | PathLike[str], collected: Mapping[str, Iterable[str]], *, profile: str
+) -> dict[str, list[str]]:
     """Return the cells of each suite's baselines of a profile that the collected suites no longer have.
 
     ``collected`` has each suite's cells by name. Suites that were not collected are left alone.

@@ -81,9 +81,9 @@ def calibrator(name: str) -> Callable[[C], C]:
     probabilities after. With ``fit_confidences(self, confidences, correct)`` as well, which returns a
     function of confidences or something with ``confidences(values)``, it is used on records of the top
     answer too. What else it may declare, and what holds if it does not: ``needs`` (``"logits"``),
-    ``needs_epsilon`` and ``preserves_prediction`` (False), ``source`` (empty), and ``from_dict(d)`` to
-    restore a fit; on the fit ``n_parameters`` (0), ``size_bytes``, ``warnings``, ``at(epsilon)`` and
-    ``to_dict()``.
+    ``needs_epsilon``, ``preserves_prediction`` and ``cross_fits`` (False; whether it learns so few
+    numbers that folds may be pooled), ``source`` (empty), and ``from_dict(d)`` to restore a fit; on the
+    fit ``n_parameters`` (0), ``size_bytes``, ``warnings``, ``at(epsilon)`` and ``to_dict()``.
 
     >>> import numpy as np
     >>> @calibrator("doctest-halving")

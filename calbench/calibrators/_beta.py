@@ -93,6 +93,11 @@ class Beta(ConfidenceMethod):
     parameters: Literal["abm", "am", "ab"] = "abm"
     form: Form = "top-label"
 
+    @property
+    def cross_fits(self) -> bool:
+        """One map is little to learn; a map per class is not."""
+        return self.form == "top-label"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.parameters not in ("abm", "am", "ab"):

@@ -159,6 +159,11 @@ class Method:
     needs_epsilon: ClassVar[bool] = False
     preserves_prediction: ClassVar[bool] = False
 
+    @property
+    def cross_fits(self) -> bool:
+        """Whether so few numbers are learned that folds may be pooled."""
+        return False
+
     @classmethod
     def from_dict(cls, d: dict[str, Any]) -> Fitted:
         """Restore a fit from what its ``to_dict()`` gave."""

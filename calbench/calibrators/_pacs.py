@@ -126,6 +126,7 @@ class Pacs(Method):
     source = SOURCE
     needs_epsilon = True
     preserves_prediction = True
+    cross_fits = True
 
     alpha: float | Literal["fitted"] = 1.0
 
@@ -179,6 +180,7 @@ class PacsTemperature(Method):
     source = SOURCE
     needs_epsilon = True
     preserves_prediction = True
+    cross_fits = True
 
     def fit(
         self, logits: npt.ArrayLike, labels: npt.ArrayLike, *, context: CalibrationContext | None = None

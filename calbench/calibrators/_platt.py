@@ -82,6 +82,11 @@ class Platt(ConfidenceMethod):
 
     form: Form = "top-label"
 
+    @property
+    def cross_fits(self) -> bool:
+        """One map is little to learn; a map per class is not."""
+        return self.form == "top-label"
+
     def fit_maps(self, maps: list[Samples], form: Form, n_classes: int | None) -> FittedPlatt:
         """Fit each map."""
         solutions = [fit_platt(s) for s in maps]

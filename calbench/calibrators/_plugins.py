@@ -59,6 +59,11 @@ class AdaptedCalibrator:
         return bool(getattr(self.method, "preserves_prediction", False))
 
     @property
+    def cross_fits(self) -> bool:
+        """As declared, else False."""
+        return bool(getattr(self.method, "cross_fits", False))
+
+    @property
     def source(self) -> str:
         """As declared, else empty."""
         return str(getattr(self.method, "source", ""))

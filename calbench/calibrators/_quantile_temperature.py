@@ -90,6 +90,11 @@ class QuantileTemperature(Method):
 
     n_knots: int = 5
 
+    @property
+    def cross_fits(self) -> bool:
+        """Five numbers are little to learn."""
+        return self.n_knots <= 5
+
     def __post_init__(self) -> None:
         if not isinstance(self.n_knots, int) or self.n_knots < 2:
             raise InputError(f"quantile_temperature: n_knots is {self.n_knots!r}; use an integer from 2 up")

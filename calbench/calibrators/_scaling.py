@@ -44,7 +44,7 @@ def scale_derivatives(data: FitData, scales: npt.ArrayLike) -> tuple[Float64, Fl
 def scale_cumulants(
     data: FitData, scale: float, order: int, dtype: type[np.floating[Any]] = np.float64
 ) -> list[float]:
-    r"""Mean derivatives, first to ``order``-th (at most 5), of the loss of softmax(q z), one q for all.
+    r"""Mean derivatives, first to ``order``-th (at most 3), of the loss of softmax(q z), one q for all.
 
     The first is the mean of :math:`E_p[z] - z_y`, the others are the mean cumulants of z under p,
     computed in the precision of ``dtype``.
@@ -60,7 +60,7 @@ def scale_cumulants(
 
 
 def _mean_cumulants(moments: list[Float64]) -> list[float]:
-    """Average, over rows, the cumulants from the second on; as many as there are raw moments, at most five.
+    """Average, over rows, the cumulants from the second on; as many as there are raw moments, at most three.
 
     Their usual formulas, written so that most of it is inner products of rows' moments.
     """
@@ -74,23 +74,6 @@ def _mean_cumulants(moments: list[Float64]) -> list[float]:
     if order > 2:
         three = moments[2]
         sums.append(three.sum() - 3 * (one @ two) + 2 * (one @ square))
-    if order > 3:
-        four = moments[3]
-        sums.append(
-            four.sum()
-            - 4 * (one @ three)
-            - 3 * (variance @ variance)
-            + 6 * (square @ two)
-            - 3 * (square @ square)
-        )
-    if order > 4:
-        sums.append(
-            moments[4].sum()
-            - 5 * (one @ four)
-            - 10 * (three @ (variance - square))
-            + 30 * ((one * variance) @ variance)
-            - 6 * ((one * square) @ square)
-        )
     return [float(total) / len(one) for total in sums]
 
 

@@ -14,12 +14,11 @@ from calbench.calibrators._fitted import Fitted, Method, Problems
 from calbench.calibrators._inputs import FitData, check_fit
 from calbench.calibrators._interface import CalibrationContext
 from calbench.calibrators._scaling import scale_cumulants
-from calbench.calibrators._solvers import TOLERANCE, increasing_root
+from calbench.calibrators._solvers import increasing_root
 from calbench.errors import InputError
 
 _SUBSAMPLE = 50
-_EXTREME = 5e3  # logits of which single precision cannot take the fifth power
-_ROUNDING = 1e-7  # of a single-precision number, about
+_EXTREME = 5e3  # logits whose moments single precision holds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -74,6 +73,7 @@ class Temperature(Method):
     fit_type = FittedTemperature
     source = "Guo et al. 2017, On Calibration of Modern Neural Networks (ICML)"
     preserves_prediction = True
+    cross_fits = True
 
     min_temperature: float = 1e-3
     max_temperature: float = 1e3
@@ -139,9 +139,7 @@ def _why_high(data: FitData) -> str:
 def _inverse_temperature(data: FitData, bounds: tuple[float, float]) -> tuple[float, bool]:
     start = min(max(1.0, bounds[0]), bounds[1])
     if data.n_samples > 10 * _SUBSAMPLE and data.extent <= _EXTREME:
-        start, error = _two_passes(data, bounds, _guess(data, bounds, start))
-        if error <= TOLERANCE:
-            return start, True
+        start = _guess(data, bounds, start)
     return increasing_root(lambda inverse: _slopes(data, inverse), *bounds, start)
 
 
@@ -157,38 +155,6 @@ def _guess(data: FitData, bounds: tuple[float, float], start: float) -> float:
                 close=0.15,
             )
     return start
-
-
-def _two_passes(data: FitData, bounds: tuple[float, float], guess: float) -> tuple[float, float]:
-    """Go to the root from near it with one pass over all rows in single precision and one in double.
-
-    The first finds the loss's Taylor polynomial at the guess, whose stationary point is close to the
-    root; the second finds the slope of the loss there, which the polynomial's curvature leads to
-    zero. Returns β and a bound, roughly, of what β times the slope is there.
-    """
-    first, second, third, fourth, fifth = scale_cumulants(data, guess, 5, np.float32)
-
-    def slope(step: float) -> float:
-        return first + step * (second + step * (third / 2 + step * (fourth / 6 + step * fifth / 24)))
-
-    def curvature(step: float) -> float:
-        return second + step * (third + step * (fourth / 2 + step * fifth / 6))
-
-    step = 0.0
-    for _ in range(4):
-        if curvature(step) > 0:
-            step -= slope(step) / curvature(step)
-    inverse = guess + step
-    near = abs(step) < 0.2 * guess and curvature(step) > 0
-    if not (near and bounds[0] < inverse < bounds[1]):
-        return guess, np.inf
-    (left,) = scale_cumulants(data, inverse, 1)
-    # What is left after the chord's step is what the curvature is wrong by: its series ends, and
-    # single precision rounds the moments. A term of the series is the one before it times a step
-    # of about sqrt(fourth / second) / guess.
-    cut = max(abs(step / guess) ** 4, (step**2 * fourth / second) ** 2 / 24)
-    lost = cut + _ROUNDING * (data.extent * (1 + data.extent * abs(step))) ** 2 / second
-    return inverse - left / curvature(step), inverse * abs(left) * lost
 
 
 def _slopes(

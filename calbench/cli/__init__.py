@@ -16,6 +16,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _export,
     _export_records,
     _import_records,
+    _label_plan,
     _listing,
     _monitor,
     _plot,
@@ -32,6 +33,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _verify,
 )
 from calbench.cli._application import app
+from calbench.cli._translation import in_options
 from calbench.errors import CalbenchError
 from calbench.escaping import printable
 
@@ -64,7 +66,7 @@ def main() -> NoReturn:
     except (CalbenchError, OSError) as error:  # the latter: a full disk, a folder that cannot be written
         if debug:
             raise
-        _complain(f"error: {error}")
+        _complain(f"error: {in_options(str(error))}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

@@ -60,7 +60,12 @@ def check(
     reference: Annotated[
         str, typer.Option(help="What a compressed MODEL was made from; MODEL itself if left out.")
     ] = "",
-    quantizers: Annotated[str, typer.Option(help="Ids, globs, 'all', 'not X'.")] = _QUANTIZERS,
+    quantizers: Annotated[
+        str,
+        typer.Option(
+            help="Ids, globs, 'all', 'not X'.", show_default=f"{_QUANTIZERS}; of servers all builds"
+        ),
+    ] = "",
     calibrator: Annotated[str, typer.Option(help="Fitted on the reference and used after it.")] = "identity",
     max_increase: Annotated[
         list[str] | None, typer.Option(help="How much worse a metric may be, as ece=0.02; repeatable.")
@@ -157,8 +162,7 @@ def _named(
     outputs = [name.strip() for name in classes.split(",") if name.strip()]
     model_id = models.named(place, classes=outputs) if models.is_place(place) else models.get(place).id
     source = models.get(model_id)
-    if source.builds and quantizers == _QUANTIZERS:  # its builds stand in their place
-        quantizers = "all"
+    quantizers = quantizers or ("all" if source.builds else _QUANTIZERS)
     candidate = ""
     if compressed and compressed.startswith("a folder"):
         quantizers = f"checkpoint[folder={Path(model).expanduser().resolve()}]"

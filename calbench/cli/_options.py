@@ -125,6 +125,7 @@ def read_record(
     *,
     answers_column: str = "",
     file_format: FileFormat = FileFormat.auto,
+    store: str | None = None,
     **options: Any,
 ) -> AnyRecord:
     """Read a record of any kind, as the options say; see :func:`calbench.interchange.read`.
@@ -138,7 +139,7 @@ def read_record(
     if not others and not first.exists() and _STORED.search(str(first)):
         from calbench.store import Store, find
 
-        return find(Store.at(), str(first)).predictions
+        return find(Store.at(store), str(first)).predictions
     return interchange.read(
         paths,
         columns=columns,

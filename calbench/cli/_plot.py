@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from calbench.records import ColumnNames
+    from calbench.report import Axis, Row, SizeName
 
 plot = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(plot, name="plot", help="Draw records and results as .svg, .png or .pdf.")
@@ -99,7 +100,7 @@ def pareto(
     from calbench.report import _plots as plots
 
     plots.check_suffix(output)
-    name = "resident_bytes" if across is Across.memory else "effective_bits"
+    name: SizeName = "resident_bytes" if across is Across.memory else "effective_bits"
     _save(plots.pareto(_rows(results, model, task), metric=metric, across=name), output)
 
 
@@ -123,12 +124,12 @@ def transfer(
     _save(plots.transfer_matrix(rows, metric=metric, difference=difference.value), output)
 
 
-def _rows(results: list[Path], model: str, task: str) -> list[dict[str, Any]]:
+def _rows(results: list[Path], model: str, task: str) -> list[Row]:
     from calbench import report
     from calbench.errors import InputError
 
     document = report.combined(report.read_results(path) for path in results)
-    chosen = {"model": model, "task": task}
+    chosen: dict[Axis, str] = {"model": model, "task": task}
     rows = [row for row in document["cells"] if all(not v or row[name] == v for name, v in chosen.items())]
     if not rows:
         held = {name: sorted({row[name] for row in document["cells"]}) for name in chosen}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,9 +11,11 @@ from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import MARGIN, SEED, Resamples, Seed
 from calbench.cli._output import say
+from calbench.cli._translation import in_options
 
 if TYPE_CHECKING:
     from calbench.records import ColumnNames
+    from calbench.report import Results, Settings
 
 
 @app.command()
@@ -56,7 +58,12 @@ def report(
     documents = [reports.read_results(path) for path in finished]
     records = [path for path in results if path not in finished]
     if records:
-        settings = {"seeds": [seed], "n_resamples": n_resamples, "level": 0.95, "margin": margin}
+        settings: Settings = {
+            "seeds": [seed],
+            "n_resamples": n_resamples,
+            "level": 0.95,
+            "margin": margin,
+        }
         documents.append(_measured(records, columns, calibrators, reference, settings))
     for path in reports.write(output, reports.combined(documents), title=title):
         say(str(path))
@@ -73,8 +80,8 @@ def _is_results(path: Path) -> bool:
 
 
 def _measured(
-    paths: list[Path], columns: ColumnNames, calibrators: str, reference: str | None, settings: dict[str, Any]
-) -> dict[str, Any]:
+    paths: list[Path], columns: ColumnNames, calibrators: str, reference: str | None, settings: Settings
+) -> Results:
     from calbench import report as reports
     from calbench.runs import Selection, grid_of, read_records
 
@@ -89,5 +96,5 @@ def _measured(
         n_resamples=settings["n_resamples"],
     )
     for note in cells.notes:
-        say(f"note: {note}")
+        say(f"note: {in_options(note)}")
     return reports.document(cells.rows, settings=settings, store=cells)

@@ -9,7 +9,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import UNDECIDED, AsJson, FileFormat, Format, read_record
+from calbench.cli._options import UNDECIDED, AsJson, FileFormat, Format, StoreFolder, read_record
 from calbench.cli._output import print_json
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def threshold(
     file_format: Format = FileFormat.auto,
     at_most: Annotated[float, typer.Option(help="Promised error rate among answers that are kept.")] = 0.05,
     level: Annotated[float, typer.Option(help="Chance, at least, that the promise holds.")] = 0.95,
+    store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Find the lowest confidence threshold that is shown to keep a promise about errors; 3 if none is.
@@ -39,7 +40,7 @@ def threshold(
     from calbench.metrics import Outcomes
     from calbench.statistics import STARTS, promised
 
-    outcomes = Outcomes.from_record(read_record(record, columns, file_format=file_format))
+    outcomes = Outcomes.from_record(read_record(record, columns, file_format=file_format, store=store))
     found = promised(outcomes.confidences, outcomes.correct, at_most=at_most, level=level)
     if as_json:
         known = None if found is None else {**asdict(found), "coverage": found.coverage, "risk": found.risk}

@@ -36,6 +36,12 @@ def transfer(
     candidate_epsilon: Annotated[
         float | None, typer.Option(help="Unit error of the candidate's precision, for pacs.")
     ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            help="Cross-fit in so many folds: all items are scored, and no regret is shown; 1 for one split."
+        ),
+    ] = 1,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
     as_json: AsJson = False,
@@ -61,11 +67,18 @@ def transfer(
         reference_epsilon=reference_epsilon,
         candidate_epsilon=candidate_epsilon,
         seed=seed,
+        folds=folds,
     )
     parts: dict[str, dict[str, Estimate | Change]] = {
-        arm: {m: moved.estimate(m, arm=arm) for m in wanted} for arm in gates.TRANSFER_ARMS
+        arm: {m: moved.estimate(m, arm=arm) for m in wanted}
+        for arm in gates.TRANSFER_ARMS
+        if folds == 1 or arm != "refitted"
     }
-    parts |= {name: {m: moved.contrast(name, m) for m in wanted} for name in gates.TRANSFER_CONTRASTS}
+    parts |= {
+        name: {m: moved.contrast(name, m) for m in wanted}
+        for name in gates.TRANSFER_CONTRASTS
+        if folds == 1 or name != "regret"
+    }
     if as_json:
         return print_json(
             {
@@ -78,7 +91,7 @@ def transfer(
         )
     table(
         f"{calibrator}, {pair.reference.name} -> {pair.candidate.name}: fitted on {moved.n_calibration:,}"
-        f" items, scored on {moved.n_test:,}",
+        f" items, scored on {moved.n_test:,}" + (f" in {moved.folds} folds" if moved.folds > 1 else ""),
         ["", *wanted],
         [
             [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]

@@ -23,6 +23,10 @@ def verify(
     rerun: Annotated[
         int, typer.Option(min=0, help="Ask the models again for this many items of each record.")
     ] = 0,
+    attest: Annotated[
+        Path | None,
+        typer.Option(help="Write the verified verdicts to this file, as an in-toto statement."),
+    ] = None,
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
@@ -36,6 +40,8 @@ def verify(
     Example: calbench verify report/
 
     Example: calbench verify report/ --rerun 50
+
+    Example: calbench verify report/ --attest report/statement.json
     """
     from dataclasses import asdict
 
@@ -43,6 +49,7 @@ def verify(
 
     from calbench import devices
     from calbench import report as reports
+    from calbench.errors import InputError
     from calbench.runs import read_records
     from calbench.store import Store
 
@@ -66,4 +73,8 @@ def verify(
             f"{counts['same']} the same, {counts['differs']} differ, {counts['missing']} missing,"
             f" {counts['open']} that stored records cannot tell"
         )
+    if attest:
+        if counts["differs"] or counts["missing"]:
+            raise InputError(f"{attest}: not written: it would attest to what was not verified")
+        attest.write_text(reports.attestation(report), encoding="utf-8")
     raise typer.Exit(1 if counts["differs"] else 3 if counts["missing"] or counts["open"] else 0)

@@ -5,7 +5,7 @@ from calbench.gates._bits import order_problem
 from calbench.gates._compare import compare
 from calbench.gates._comparison import GATE_METRIC, MARGIN, NOTHING, Comparison
 from calbench.gates._court import Court, Raising
-from calbench.gates._decision import Decision, Gate
+from calbench.gates._decision import Decision, Gate, GateFigures, Interval
 from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import shown
 from calbench.gates._fitted_split import (
@@ -16,9 +16,11 @@ from calbench.gates._fitted_split import (
     Split,
     clusters_of,
     metrics_of,
+    needs_items,
     split_items,
     takes_confidences,
 )
+from calbench.gates._folds import MOST_FOLDS, CrossFitted, cross_fits, fold_of
 from calbench.gates._looks import IN_REACH, OUT_OF_ITEMS, Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
@@ -37,6 +39,7 @@ __all__ = [
     "GATE_METRIC",
     "IN_REACH",
     "MARGIN",
+    "MOST_FOLDS",
     "NOTHING",
     "OUT_OF_ITEMS",
     "SEED",
@@ -47,9 +50,12 @@ __all__ = [
     "Comparison",
     "Contrast",
     "Court",
+    "CrossFitted",
     "Decision",
     "FittedSplit",
     "Gate",
+    "GateFigures",
+    "Interval",
     "Looks",
     "NamedArms",
     "Raising",
@@ -58,10 +64,13 @@ __all__ = [
     "Split",
     "clusters_of",
     "compare",
+    "cross_fits",
     "division",
     "evaluate",
+    "fold_of",
     "metrics_of",
     "n_calibration_of",
+    "needs_items",
     "no_arm",
     "order_problem",
     "other_calibrator",

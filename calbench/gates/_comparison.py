@@ -53,14 +53,14 @@ class Comparison:
         Items that calibrators were fitted on, and those that every arm is measured on.
     metrics
         Ids of what reports show: what the records hold is enough for each.
-    calibrator
-        What was fitted, if anything was.
-    court
-        What becomes of requirements.
+    calibrator, court
+        What was fitted, if anything was; what becomes of requirements.
     looks
         Gives the same arms on more items, for what is undecided on these.
     notes
         Gives :attr:`warnings`.
+    folds
+        Of cross-fitting; 1 where there is one split.
     """
 
     arms: Arms = field(repr=False)
@@ -75,6 +75,7 @@ class Comparison:
     court: Court = field(default_factory=Raising, repr=False)
     looks: Looks | None = field(default=None, repr=False)
     notes: Callable[[Comparison], Iterator[str]] = field(default=lambda _: iter(()), repr=False)
+    folds: int = 1
 
     def __repr__(self) -> str:
         """Both values of the main metrics and their change, in at most five lines."""
@@ -266,9 +267,8 @@ class Comparison:
         names = (reference, quantized, restored)
         found = recovered_fraction(*(self.arm(n).resampled(metric) for n in names), level=self.level)
         flaws = [flaw for name in (reference, restored) if (flaw := self.arms.flaw(name))]
-        if found.fraction is None or not flaws:
-            return found
-        return Recovery(metric, found.cost, found.gain, None, flaws[0])
+        known = found.fraction is not None and flaws
+        return Recovery(metric, found.cost, found.gain, None, flaws[0]) if known else found
 
     def explain(self, decision: Decision, *, whom: str = "", further: tuple[str, ...] = ()) -> str:
         """Say what happened, by how much, with what certainty, and what to look at.
@@ -348,7 +348,8 @@ class Comparison:
             found = judged(self, wanted, level, self.looks)
         else:
             found = self.decided_once(wanted, level)
-        return replace(found, n_calibration=self.n_calibration)
+        n_calibration = found.change.n if self.folds > 1 else self.n_calibration
+        return replace(found, n_calibration=n_calibration, folds=self.folds)
 
     def _at(self, decision: Decision) -> Comparison:
         """Return the comparison on the items that a decision is of."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Annotated
+
+from annotated_types import Len
+from typing_extensions import NotRequired, TypedDict
 
 from calbench.gates._explanation import headline
 from calbench.gates._requirement import Requirement
 from calbench.statistics import Change, Outcome, outcome_of
+
+Interval = Annotated[list[float], Len(2, 2)]
 
 
 class Look(TypedDict):
@@ -15,7 +20,8 @@ class Look(TypedDict):
 
     n: int
     level: float
-    outcome: str
+    outcome: Outcome
+    records: NotRequired[list[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -32,16 +38,23 @@ class LookTaken:
         Of its interval.
     outcome
         What it showed.
+    records
+        Keys of the reference's and the candidate's record of each later part of the items.
     """
 
     planned: int
     n: int
     level: float
     outcome: Outcome
+    records: tuple[tuple[str, str], ...] = ()
+
+    def to_plain(self) -> Look:
+        """Return it as plain JSON."""
+        return {"n": self.n, "level": self.level, "outcome": self.outcome, "records": list(self.records)}
 
 
-class Gate(TypedDict):
-    """A decision as plain JSON: what results, comments and JUnit hold of it."""
+class GateFigures(TypedDict):
+    """What was asked and what came of it, as plain JSON: all that a verdict rests on."""
 
     test: str
     metric: str
@@ -49,22 +62,28 @@ class Gate(TypedDict):
     reference: str
     limit: str
     margin: float
-    outcome: str
-    why: str
+    outcome: Outcome
     delta: float
-    interval: list[float]
+    interval: Interval
     interval_level: float
     level: float
     relative: bool
     n: int
-    n_calibration: int
+    folds: NotRequired[int | None]
     looks: list[Look]
+    accepted: str | None
+    p_value: float | None
+
+
+class Gate(GateFigures):
+    """A decision as plain JSON: what results, comments and JUnit hold of it."""
+
+    why: str
+    n_calibration: int
     stopped: str
     candidate_value: float | None
     reference_value: float | None
     items_needed: int | None
-    accepted: str | None
-    p_value: float | None
     explanation: str | None
 
 
@@ -96,6 +115,8 @@ class Decision:
         Of all looks together; None where the items were judged once, at the interval's level.
     n_calibration
         Items that the calibrator was fitted on; 0 without one.
+    folds
+        In which it was cross-fitted; 1 where there is one split.
     """
 
     outcome: Outcome
@@ -109,6 +130,7 @@ class Decision:
     stopped: str = ""
     level: float | None = None
     n_calibration: int = 0
+    folds: int = 1
 
     @classmethod
     def of(cls, requirement: Requirement, change: Change) -> Decision:
@@ -119,6 +141,8 @@ class Decision:
     def how_it_was_judged(self) -> list[str]:
         """Say in lines on how many items a calibrator was fitted, and how often the gate was looked at."""
         lines = [f"the calibrator was fitted on {self.n_calibration:,} items"] if self.n_calibration else []
+        if self.folds > 1:
+            lines.append(f"{self.folds} folds: each item is scored by a fit on the other folds")
         if len(self.looks) > 1:
             taken = ", ".join(f"{look.n:,} ({look.outcome})" for look in self.looks)
             lines.append(f"looked at {taken} items; together the looks err as one at {self.level:.0%} may")
@@ -143,7 +167,8 @@ class Decision:
             "relative": measured.relative,
             "n": measured.n,
             "n_calibration": self.n_calibration,
-            "looks": [{"n": k.n, "level": k.level, "outcome": k.outcome} for k in self.looks],
+            "folds": self.folds,
+            "looks": [look.to_plain() for look in self.looks],
             "stopped": self.stopped,
             "candidate_value": measured.candidate_value,
             "reference_value": measured.reference_value,

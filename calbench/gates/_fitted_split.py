@@ -211,6 +211,11 @@ class FittedSplit:
         """How many items calibrators are fitted on."""
         return 0 if self.calibration is None else len(self.calibration)
 
+    @property
+    def n_folds(self) -> int:
+        """In how many folds calibrators are cross-fitted; 1 where there is one split."""
+        return 1
+
     @cached_property
     def raw(self) -> Arm:
         """The model as it is."""

@@ -47,6 +47,10 @@ class Looks(Protocol):
         """
         ...
 
+    def records(self, number: int) -> tuple[tuple[str, str], ...]:
+        """Return the keys of both models' records of the items that a look adds to the first."""
+        ...
+
     def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
         """Whether a failure is to be shown on more items."""
         ...
@@ -67,9 +71,10 @@ def judged(comparison: Comparison, wanted: Requirement, level: float, looks: Loo
         except ModelLoadingForbiddenError:
             if found is None:
                 raise
-            stopped = f"the answers to {look.n:,} items are not in the store; run without --calbench-replay"
+            stopped = f"the answers to {look.n:,} items are not in the store, and a replay asks for none"
             break
-        taken.append(LookTaken(look.n, decision.change.n, look.level(level), decision.outcome))
+        records = looks.records(number)
+        taken.append(LookTaken(look.n, decision.change.n, look.level(level), decision.outcome, records))
         if found is None or found.outcome == "inconclusive":
             found = replace(decision, look=number)
         found = replace(found, looks=tuple(taken), level=level)

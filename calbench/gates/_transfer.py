@@ -14,6 +14,7 @@ from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
 from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
 from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, clusters_of, needs_items, split_items
+from calbench.gates._folds import CrossFitted, cross_fits
 from calbench.gates._requirement import Contrast
 from calbench.records import AnyRecord
 from calbench.statistics import check_same_items, resamples_for
@@ -46,6 +47,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
     bootstrap_seed: int | None = None,
+    folds: int = 1,
 ) -> Comparison:
     """Fit a calibrator on the reference and on the candidate, and compare what each does to both.
 
@@ -71,6 +73,10 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         Of the division, the fits and the resamples.
     bootstrap_seed
         Of the resamples, in its place.
+    folds
+        From 2 up, cross-fit: a hash of its id puts each item (or cluster) in a fold, and all items are
+        scored, each by a calibrator that was fitted on the other folds; the kept one is fitted on all.
+        Of calibrators that learn few numbers: docs/statistics.md shows why.
 
     Returns
     -------
@@ -106,7 +112,19 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     check_same_items(reference, candidate)
     warn_of_order(reference, candidate)
     of = _clusters(reference, clusters) or clusters_of(reference, candidate) or {}
-    split = _division(reference, calibrator, calibration_ids, of, seed)
+    if folds != 1 and calibration_ids is not None:
+        raise InputError("calibration_ids names one split; leave it or folds out")
+    crossed = folds != 1 and needs_items(calibrator)
+    if crossed and not cross_fits(calibrator):
+        raise InputError(
+            f"{_name(calibrator)} learns too many numbers to be cross-fitted: what is pooled over folds"
+            " shrinks its error; leave folds out, or take temperature"
+        )
+    split = (
+        Split((), tuple(np.sort(reference.item_ids).tolist()))
+        if crossed
+        else _division(reference, calibrator, calibration_ids, of, seed)
+    )
     drawn = seed if bootstrap_seed is None else bootstrap_seed
     resamples = resamples_for(
         split.test,
@@ -115,7 +133,9 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         clusters=[of[item] for item in split.test] if of else None,
     )
     sides = [
-        FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=seed)
+        CrossFitted.divided(record, folds, resamples=resamples, seed=seed, clusters=of, epsilon=epsilon)
+        if crossed
+        else FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=seed)
         for record, epsilon in ((reference, reference_epsilon), (candidate, candidate_epsilon))
     ]
     return transfer_between(sides[0], sides[1], calibrator, level=level)
@@ -180,14 +200,17 @@ def transfer_between(
     reference: FittedSplit, candidate: FittedSplit, calibrator: str | Calibrator, *, level: float = LEVEL
 ) -> Comparison:
     """Compare two models that share their items and resamples; see :func:`transfer`."""
-    if isinstance(calibrator, str):
-        name, method = calibrator, calibrators.get(calibrator)
-    else:
-        name, method = type(calibrator).__name__, calibrators.adapted(calibrator)
+    name = _name(calibrator)
+    method = calibrators.get(calibrator) if isinstance(calibrator, str) else calibrators.adapted(calibrator)
     reference.fitted(name, method)  # now, so that what cannot be fitted says so at once
 
     @cache
     def arm(wanted: str) -> Arm:
+        if wanted == "refitted" and reference.n_folds > 1:
+            raise InputError(
+                "refitted, and with it the regret, is not cross-fitted: two fits on the same items differ by"
+                " less than the folds' fits among themselves; leave folds out"
+            )
         if wanted.startswith("raw_") and wanted in TRANSFER_ARMS:
             return reference.raw if wanted == "raw_reference" else candidate.raw
         if wanted == "transferred":
@@ -207,7 +230,12 @@ def transfer_between(
         reference.metrics,
         name,
         notes=_notes,
+        folds=reference.n_folds,
     )
+
+
+def _name(calibrator: str | Calibrator) -> str:
+    return calibrator if isinstance(calibrator, str) else type(calibrator).__name__
 
 
 def other_calibrator(name: str) -> Calibrator:

@@ -7,7 +7,7 @@ from calbench.inference._classification import padding_token
 from calbench.inference._generation import ENGINE, Generated, generate
 from calbench.inference._heads import vocabulary_logits
 from calbench.inference._methods import at_last_token, check_device, device_of, padded
-from calbench.inference._scoring import Request, Scored, encode_texts, score
+from calbench.inference._scoring import Request, Scored, encode_texts, moved_by_asking, score
 from calbench.inference._shards import NoShards, Shards
 from calbench.inference._tokens import encode, label_tokens
 
@@ -29,6 +29,7 @@ __all__ = [
     "encode_texts",
     "generate",
     "label_tokens",
+    "moved_by_asking",
     "option_log_probs",
     "padded",
     "padding_token",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from calbench.errors import InputError, UnanswerableError
 from calbench.inference._choices import choice_method
@@ -16,7 +17,7 @@ from calbench.inference._requests import request_method
 from calbench.inference._shards import NoShards, Shards, plan_hash
 from calbench.inference._tokens import encode
 from calbench.models import ModelSource
-from calbench.records import Float32
+from calbench.records import Float32, softmax
 from calbench.tasks import ChoiceRequest, ClassificationRequest, DecisionRequest, HarnessRequest, LabelledItem
 
 Request = ClassificationRequest | ChoiceRequest | HarnessRequest | DecisionRequest
@@ -45,6 +46,8 @@ class Scored:
     noise_floor
         The largest difference that asking some items alone made to their logits: what is smaller
         than this between two records is no finding.
+    confidence_floor
+        By how much it moved the largest probability on average: in the unit of a calibration error.
     """
 
     logits: Float32
@@ -54,6 +57,7 @@ class Scored:
     n_reused: int = 0
     engine: str = ""
     noise_floor: float = 0.0
+    confidence_floor: float = 0.0
 
 
 def score(
@@ -123,8 +127,8 @@ def score(
                 logits[asked[row]] = value
                 n_tokens += sizes[row]
             tell(0)
-        floor = _noise_floor(method, list(asked), logits)
-    return Scored(logits, method.n_truncated, len(asked), len(parts), n_reused, method.engine, floor)
+        floors = _noise_floors(method, list(asked), logits)
+    return Scored(logits, method.n_truncated, len(asked), len(parts), n_reused, method.engine, *floors)
 
 
 def encode_texts(
@@ -179,13 +183,20 @@ def _read(
     return np.concatenate(values)
 
 
-def _noise_floor(method: Method, rows: Sequence[int], logits: Float32) -> float:
+def _noise_floors(method: Method, rows: Sequence[int], logits: Float32) -> tuple[float, float]:
     """Ask a few items again, each alone: batches are a choice, and change the last digits."""
     n_repeated = min(len(rows), max(2, min(N_REPEATED, len(rows) // 50)))  # costs 2% or less
     chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, n_repeated).astype(int)]
     alone = np.concatenate([method.read([row]) for row in chosen]).astype(np.float64)
-    known = np.isfinite(alone)
-    return float(np.abs(alone[known] - logits[chosen][known]).max())
+    return moved_by_asking(alone, logits[chosen])
+
+
+def moved_by_asking(again: npt.ArrayLike, first: npt.ArrayLike) -> tuple[float, float]:
+    """Return by how much logits ``(n, k)`` moved at most, and the largest probability on average."""
+    ours, theirs = (np.asarray(logits, dtype=np.float64) for logits in (again, first))
+    known = np.isfinite(ours)
+    sure = softmax(ours).max(axis=1) - softmax(theirs).max(axis=1)
+    return float(np.abs(ours[known] - theirs[known]).max()), float(np.abs(sure).mean())
 
 
 def _different(method: Method, items: Sequence[LabelledItem]) -> dict[int, list[int]]:

@@ -5,7 +5,7 @@ from calbench.interchange._inspect_logs import read_inspect
 from calbench.interchange._lm_eval import is_samples, read_lm_eval, tasks_of
 from calbench.interchange._model_card import front_matter, model_index
 from calbench.interchange._pairing import Paired, pair
-from calbench.interchange._sources import read
+from calbench.interchange._sources import read, read_answers
 
 __all__ = [
     "Paired",
@@ -15,6 +15,7 @@ __all__ = [
     "model_index",
     "pair",
     "read",
+    "read_answers",
     "read_inspect",
     "read_lm_eval",
     "tasks_of",

@@ -56,7 +56,7 @@ class Sample:
         """Return the scores divided by the options' lengths, as ``acc_norm`` compares them."""
         if self.in_contexts:
             raise InputError(
-                "its options stand in the contexts, whose lengths are not logged; leave out --per-character"
+                "its options stand in the contexts, whose lengths are not logged; leave out scoring="
             )
         pairs = zip(self.scores, self.options, strict=True)
         return tuple(score / max(len(option.removeprefix(delimiter)), 1) for score, option in pairs)

@@ -254,8 +254,7 @@ def _delimiter(file: _File, samples: list[Sample]) -> str:
     if len(blanks) > 1:
         raise InputError(
             f"{file.path}: its options begin with different blanks, so that what divides them from the"
-            " question"
-            " is not known; put the run's results_*.json beside it, or leave out --per-character"
+            " question is not known; put the run's results_*.json beside it, or leave out scoring="
         )
     return blanks.pop() if blanks else ""
 

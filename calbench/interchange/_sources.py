@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
 from typing import Literal
 
@@ -13,10 +14,12 @@ from calbench.interchange._inspect_logs import is_inspect, read_inspect
 from calbench.interchange._lm_eval import Scoring, is_samples, read_lm_eval
 from calbench.interchange._origin import with_origin
 from calbench.records import (
+    Answers,
     AnyRecord,
     ColumnFile,
     ColumnNames,
     TopLabelPredictions,
+    answers_of,
     joined,
     kind_of,
     kind_of_content,
@@ -35,11 +38,11 @@ _FACTS = {
 
 
 def read(
-    paths: Path | Sequence[Path],
+    paths: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     columns: ColumnNames | None = None,
     format_: Format = "auto",
-    answers: Path | None = None,
+    answers: str | PathLike[str] | None = None,
     answers_column: str | None = None,
     scoring: Scoring = "sum",
     scorer: str | None = None,
@@ -76,7 +79,7 @@ def read(
     InputError
         The file, the row and the remedy are named.
     """
-    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    given = [Path(paths)] if isinstance(paths, str | PathLike) else [Path(path) for path in paths]
     if not given:
         raise InputError("no path is given; name a file of predictions")
     for path in given:
@@ -84,29 +87,48 @@ def read(
             raise InputError(f"{path}: no such file")
     kind = _format(given) if format_ == "auto" else format_
     if scoring != "sum" and kind != "lm-eval":
-        raise InputError(
-            f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out --per-character"
-        )
+        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness are scored; leave out scoring=")
     if scorer is not None and kind != "inspect":
-        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out --scorer")
+        raise InputError(f"{given[0]}: only logs of inspect_ai have scorers; leave out scorer=")
     if answers_column is not None and answers is None:
-        raise InputError(f"--answers-column {answers_column} names a column of --answers, which is not given")
+        raise InputError(f"answers_column={answers_column!r} names a column of answers=, which is not given")
     if tasks and kind != "lm-eval":
-        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness hold tasks; leave out --task")
+        raise InputError(f"{given[0]}: only logs of lm-evaluation-harness hold tasks; leave out tasks=")
     if kind in ("lm-eval", "inspect"):
         if answers is not None:
-            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out --answers")
+            raise InputError(f"{given[0]}: a log says itself which answers are right; leave out answers=")
         mapped = set((columns or ColumnNames()).mapped)
         if mapped - ({"label", "label_start", "classes"} if kind == "lm-eval" else set()):
             raise InputError(
                 f"{given[0]}: a log has no columns to map but label=, where the right answer stands; leave"
-                " out"
-                " --columns, --where, --row-ids, or read it as a table with --format table"
+                " out columns=, or read it as a table with format_='table'"
             )
         if kind == "lm-eval":
             return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
         return read_inspect(given, scorer=scorer)
-    return _table(given, columns or ColumnNames(), kind, answers, answers_column)
+    right = None if answers is None else Path(answers)
+    return _table(given, columns or ColumnNames(), kind, right, answers_column)
+
+
+def read_answers(
+    paths: Path | Sequence[Path], *, columns: ColumnNames | None = None, format_: Format = "auto"
+) -> Answers:
+    """Read what a model answered, from files that need not say what is right; see :func:`read`.
+
+    Raises
+    ------
+    InputError
+        The file, the row and the remedy are named; or the file does not hold what was answered.
+    """
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    names = columns or ColumnNames()
+    for path in given:
+        if not path.exists():
+            raise InputError(f"{path}: no such file")
+    kind = _format(given) if format_ == "auto" else format_
+    if kind in ("lm-eval", "inspect"):
+        return Answers.of_record(read(given, columns=columns, format_=kind), names.classes)
+    return answers_of(joined(given, text_columns=text_columns(names)), names)
 
 
 def _format(paths: list[Path]) -> Format:
@@ -144,7 +166,7 @@ def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) 
     if kind_of(file, columns) is TopLabelPredictions and (columns.predicted or "predicted") not in file:
         raise InputError(
             f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
-            " column that does, as in --columns predicted=NAME, or leave out --answers"
+            " column that does, as in --columns predicted=NAME, or leave out answers="
         )
 
 

@@ -37,6 +37,7 @@ from calbench.metrics._drift import (
     split_rate,
 )
 from calbench.metrics._function import MetricFunction
+from calbench.metrics._kernel_error import PairStatistic, squared_kernel_calibration_error
 from calbench.metrics._outcomes import Outcomes, check_sample_weight
 from calbench.metrics._proper_scores import (
     accuracy,
@@ -81,6 +82,7 @@ __all__ = [
     "Metric",
     "MetricFunction",
     "Outcomes",
+    "PairStatistic",
     "PrecisionSplit",
     "ReliabilityBins",
     "ShiftByNorm",
@@ -133,6 +135,7 @@ __all__ = [
     "smooth_calibration_error",
     "soft_calibration_error",
     "split_rate",
+    "squared_kernel_calibration_error",
     "top_label_brier_score",
     "top_label_calibration_error",
     "underflow_fraction",

@@ -117,8 +117,7 @@ class Outcomes:
         """Share of each class among those who labelled an item ``(n, k)``."""
         if self.label_distribution is None:
             raise InputError(
-                "it is not known how many people gave each class; give the record a label_distribution"
-                " (--columns label_distribution=NAME)"
+                "it is not known how many people gave each class; give the record its label_distribution="
             )
         return self.label_distribution
 

@@ -1,9 +1,10 @@
 """A model whose every matrix is a linear layer, whatever its architecture keeps them in.
 
-GPT-2 and its kin hold transposed matrices in ``Conv1D``; mixtures of experts hold those of all experts
-in one tensor. Here each becomes an ``nn.Linear`` of its own, so that one rule says what is quantized,
-proven and counted. The arithmetic stays the architecture's: its forward pass finds the layers where it
-looks for the tensor. What is saved has the architecture's own names and shapes again.
+GPT-2 and its kin hold transposed matrices in ``Conv1D``, Falcon writes out what a linear layer computes;
+mixtures of experts hold the matrices of all experts in one tensor. Here each becomes an ``nn.Linear`` of
+its own, so that one rule says what is quantized, proven and counted. The arithmetic stays the
+architecture's: its forward pass finds the layers where it looks for the tensor. What is saved has the
+architecture's own names and shapes again.
 """
 
 from __future__ import annotations
@@ -36,15 +37,20 @@ class TransposedLinear(nn.Linear):
 
 
 def unfold(model: nn.Module) -> nn.Module:
-    """Give a model linear layers in place of ``Conv1D`` and of experts in one tensor, in place."""
+    """Give a model linear layers in place of ``Conv1D``, its like and fused experts, in place."""
     from transformers.pytorch_utils import Conv1D
 
     for name, module in list(model.named_modules()):
         if isinstance(module, Conv1D):
             parent, _, child = name.rpartition(".")
             setattr(model.get_submodule(parent), child, _transposed(module))
+        elif type(module).__name__ == "FalconLinear":
+            module.__class__ = nn.Linear
         elif fused := _fused(module):
             _unfuse(module, fused)
+        if isinstance(getattr(module, "dt_proj", None), nn.Linear) and hasattr(module, "config"):
+            # Jamba and FalconMamba then call the layer, and do not multiply by its weight themselves.
+            module.config._is_quantized = True
     return model
 
 

@@ -90,6 +90,7 @@ def measured(
     idle = [name for name in names if name not in found]
     if idle:
         raise QuantizationError(
-            f"{', '.join(idle[:3])} never ran on the quantization samples; skip it in the quantizer's id"
+            f"{', '.join(idle[:3])} never ran on the quantization samples;"
+            f" write skip={idle[0].rpartition('.')[2]} in the quantizer's id"
         )
     return found

@@ -22,17 +22,25 @@ if TYPE_CHECKING:
 
 
 _HEADS = {"lm_head", "classifier", "pre_classifier", "score", "classification_head", "logits_proj"}
+_ONLY_READ = {("MambaMixer", "dt_proj")}
 
 
 def linears(model: nn.Module) -> dict[str, nn.Linear]:
-    """All linear layers, by dotted name, in order; none that does more, as Llama 4's routers do."""
+    """All linear layers that are called and do no more, as Llama 4's routers do, by dotted name, in order."""
     from torch import nn
 
-    return {
+    found = {
         name: module
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and not _does_more(type(module))
     }
+    return {name: layer for name, layer in found.items() if not _only_read(model, name)}
+
+
+def _only_read(model: nn.Module, name: str) -> bool:
+    """Whether a forward pass multiplies by the layer's weight itself, and never calls the layer."""
+    parent, _, child = name.rpartition(".")
+    return (type(model.get_submodule(parent)).__name__, child) in _ONLY_READ
 
 
 def _does_more(kind: type[nn.Linear]) -> bool:

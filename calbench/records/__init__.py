@@ -14,7 +14,7 @@ from calbench.records._arrays import (
     checked_distribution,
     softmax,
 )
-from calbench.records._columns import ColumnFile, joined, open_columns, parts_of
+from calbench.records._columns import PLAN, ColumnFile, joined, open_columns, parts_of, refuse_plan
 from calbench.records._content import Kind, head_of, kind_of_content, reading
 from calbench.records._joining import one_record
 from calbench.records._names import ColumnNames, ConfidenceKind
@@ -23,10 +23,13 @@ from calbench.records._reading import kind_of, read_record, record_of, text_colu
 from calbench.records._rows import labels_of
 from calbench.records._spellings import cells
 from calbench.records._texts import json_document, json_rows
+from calbench.records._unlabelled import Answers, answers_of
 from calbench.records._writing import SUFFIXES, by_suffix, digest
 
 __all__ = [
+    "PLAN",
     "SUFFIXES",
+    "Answers",
     "AnyRecord",
     "Bool",
     "ColumnFile",
@@ -40,6 +43,7 @@ __all__ = [
     "Predictions",
     "Strings",
     "TopLabelPredictions",
+    "answers_of",
     "by_suffix",
     "cells",
     "check_confidences",
@@ -61,6 +65,7 @@ __all__ = [
     "read_record",
     "reading",
     "record_of",
+    "refuse_plan",
     "softmax",
     "text_columns",
 ]

@@ -6,7 +6,7 @@ import difflib
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,9 @@ from calbench.records._torch_tensors import tensors
 
 # How parts of one table are numbered: 0000.parquet, part-3.csv, train-00000-of-00002.parquet.
 _PART = re.compile(r"(?:.*[-_.])?(?:part|shard|chunk)[-_.]?\d+|\d+|.*\d+[-_]of[-_]\d+")
+
+# The column that a plan of items to label has, and no other table.
+PLAN = "label_plan"
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +94,7 @@ def _complete(values: Any, name: str) -> Any:
     return values
 
 
-def open_columns(path: Path, *, text_columns: tuple[str, ...] = ()) -> ColumnFile:
+def open_columns(path: Path, *, text_columns: tuple[str, ...] = (), plan: bool = False) -> ColumnFile:
     """Open a file, or a folder of parts of one table, by its content.
 
     Parameters
@@ -100,11 +103,13 @@ def open_columns(path: Path, *, text_columns: tuple[str, ...] = ()) -> ColumnFil
         The file, or the folder.
     text_columns
         Columns of a csv file that stay text: inferring numbers would turn ``007`` into 7.
+    plan
+        Whether it may be a plan of items to label, which is no random sample of them.
 
     Raises
     ------
     InputError
-        There is no such file, or it is no table.
+        There is no such file, it is no table, or it is such a plan.
     """
     kind = kind_of_content(path)
     if kind == "folder":
@@ -113,7 +118,20 @@ def open_columns(path: Path, *, text_columns: tuple[str, ...] = ()) -> ColumnFil
         raise InputError(f"{path}: is no table; leave out --format table")
     name = path.suffix[1:] if kind in ("csv", "json") else kind
     with reading(path, name):
-        return _READERS[kind](path, text_columns)
+        file = _READERS[kind](path, text_columns)
+    if not plan:
+        refuse_plan(path, file.names)
+    return file
+
+
+def refuse_plan(path: Path, names: Collection[str]) -> None:
+    """Raise :class:`InputError` if a table's columns are those of a plan of which items to label."""
+    if PLAN in names:
+        raise InputError(
+            f"{path}: is a plan of which items to label (it has the column {PLAN!r}): items that two models"
+            " answer differently are in it far too often for a random sample; read it with"
+            " calbench label-plan REFERENCE CANDIDATE --judge"
+        )
 
 
 def joined(paths: Sequence[Path], *, text_columns: tuple[str, ...] = ()) -> ColumnFile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os import PathLike
 from pathlib import Path
 
 from calbench.errors import CorruptRecordError, InputError
@@ -24,7 +25,10 @@ def read_predictions(path: Path, *, item_id: str, label: str, logits: str | Sequ
 
 
 def read_record(
-    path: Path | Sequence[Path], names: ColumnNames | None = None, *, kind: type[AnyRecord] | None = None
+    path: str | PathLike[str] | Sequence[str | PathLike[str]],
+    names: ColumnNames | None = None,
+    *,
+    kind: type[AnyRecord] | None = None,
 ) -> AnyRecord:
     """Read a record from a file of columns.
 
@@ -46,7 +50,7 @@ def read_record(
         The file says that calbench wrote it, and holds something else.
     """
     names = names or ColumnNames()
-    paths = [path] if isinstance(path, Path) else list(path)
+    paths = [Path(path)] if isinstance(path, str | PathLike) else [Path(part) for part in path]
     return record_of(joined(paths, text_columns=text_columns(names)), names, kind=kind)
 
 

@@ -70,7 +70,7 @@ class Rows:
         if source == "logits" and not self._file.digest:
             refuse_no_logits(scores.values, shown, binary=binary)
         values = two_classes(scores.values, source, percent=names.percent) if binary else scores.values
-        labels = self._class_indices(names.label or "label", values.shape[1], scores)
+        labels = self._labels(values, scores)
         if len(values) != len(labels):
             raise InputError(f"there are {len(labels)} labels for {len(values)} rows; save them anew")
         if source != "logits":
@@ -92,7 +92,20 @@ class Rows:
         confidences = np.asarray(_flat(self._column(names.confidence or "confidence")))
         if names.percent:
             confidences = of_percents(confidences, names.confidence or "confidence")
-        found = self._agreement()
+        correct, answers, n_classes = self._correct()
+        self._refuse_impossible(confidences, n_classes)
+        if names.confidence_kind != "class":
+            self.notes.append(f"confidences are of the kind {names.confidence_kind}")
+        ids = self._ids(len(confidences))
+        return TopLabelPredictions(ids, confidences, correct, self._file.metadata, answers=answers)
+
+    def _labels(self, values: Any, scores: Scores) -> Any:
+        """Return the right class of each row."""
+        return self._class_indices(self._names.label or "label", values.shape[1], scores)
+
+    def _correct(self) -> tuple[Any, list[str] | None, int]:
+        """Return which answers are right, what was answered, and among how many classes, if known."""
+        names, found = self._names, self._agreement()
         if names.correct or (not names.predicted and "correct" in self._file):
             correct = truths(self._column(names.correct or "correct"))
             if found is not None and names.correct and names.predicted and names.label:
@@ -101,19 +114,12 @@ class Rows:
             missing = next(n for n in ("predicted", "label") if (getattr(names, n) or n) not in self._file)
             raise InputError(
                 f"no column says what is right (it has {', '.join(self._file.names[:20])}): {missing!r} is"
-                " not"
-                " among them; name it with --columns correct=NAME, or predicted=NAME,label=NAME"
+                " not among them; name it with --columns correct=NAME, or predicted=NAME,label=NAME"
             )
         else:
             correct = found.correct
             self.notes += found.notes
-        self._refuse_impossible(confidences, len(names.classes) or (found.n_classes if found else 0))
-        if names.confidence_kind != "class":
-            self.notes.append(f"confidences are of the kind {names.confidence_kind}")
-        ids = self._ids(len(confidences))
-        return TopLabelPredictions(
-            ids, confidences, correct, self._file.metadata, answers=self._answers(found)
-        )
+        return correct, self._answers(found), len(names.classes) or (found.n_classes if found else 0)
 
     def described(self, record: AnyRecord) -> AnyRecord:
         """Add what the file says of how items were drawn and by how many people they were labelled."""
@@ -179,11 +185,9 @@ class Rows:
             binary = f"; if it is the probability of the second class: --columns positive={name}"
             raise InputError(
                 f"{name}[{row}] = {confidences[row]:g} is no confidence in the best of {n_classes} classes,"
-                " which is"
-                f" 1/{n_classes} at least ({int(low.sum())} rows){binary if n_classes == 2 else ''}; if it is"
-                " verbalised, an open answer's or one token's share of a vocabulary, say so with"
-                " --confidence-kind"
-                " verbalised, answer or vocabulary"
+                f" which is 1/{n_classes} at least ({int(low.sum())} rows){binary if n_classes == 2 else ''};"
+                " if it is verbalised, an open answer's or one token's share of a vocabulary, say so with"
+                " --confidence-kind verbalised, answer or vocabulary"
             )
 
     def _class_indices(self, name: str, n_classes: int, scores: Scores) -> Any:
@@ -198,8 +202,7 @@ class Rows:
         if declared.classes and len(declared.classes) != n_classes:
             raise InputError(
                 f"--classes names {len(declared.classes)} classes ({', '.join(declared.classes[:10])}), and"
-                " there"
-                f" are {n_classes} columns of them"
+                f" there are {n_classes} columns of them"
             )
         known = Declared(declared.classes or classes, declared.start)
         labels, notes = class_indices(self._column(name), n_classes, known)
@@ -212,8 +215,7 @@ class Rows:
             row = int(np.argmax(absent))
             raise InputError(
                 f"labels[{row}] = {labels[row]} points at an option that the row has not; the right answer"
-                " must be"
-                " among the item's options"
+                " must be among the item's options"
             )
 
     def _check_predicted(self, values: Any, classes: tuple[str, ...], shown: str) -> None:
@@ -228,8 +230,7 @@ class Rows:
             raise InputError(
                 f"{name}[{row}] is class {said[row]}, but the largest of {shown} is of class"
                 f" {int(np.argmax(values[row]))} ({int(odd.sum())} of {len(odd)} rows differ); map what is"
-                " meant, or"
-                " leave predicted= out"
+                " meant, or leave predicted= out"
             )
 
     def _scores(self, names: str | Sequence[str]) -> tuple[Scores, str]:
@@ -339,8 +340,7 @@ class Rows:
                 shown = ", ".join(sorted(held)[:5])
                 raise InputError(
                     f"{self._file.path}: mixes {len(held)} values of {name} ({shown}); a record is of one:"
-                    " choose"
-                    f" with --where {name}=VALUE (--where '{name}=*' pools them on purpose)"
+                    f" choose with --where {name}=VALUE (--where '{name}=*' pools them on purpose)"
                 )
 
     def _flags(self, n_rows: int) -> Any:

@@ -1,11 +1,22 @@
 """Results for people and for programs."""
 
 from calbench.report._arms import arms_markdown, arms_row, arms_terminal, merge_arms
+from calbench.report._attestation import attestation
 from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons, gate_lines
 from calbench.report._csv_table import csv_table
 from calbench.report._evidence import evidence
 from calbench.report._files import write
+from calbench.report._format import (
+    Axis,
+    ComparisonRow,
+    FurtherResults,
+    Results,
+    Row,
+    Settings,
+    SizeName,
+    VariantsRow,
+)
 from calbench.report._html import html_page
 from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
@@ -18,22 +29,30 @@ from calbench.report._progress import TerminalProgress
 from calbench.report._rankings import rankings, rankings_markdown
 from calbench.report._records import ImportedCells, cells_of_records
 from calbench.report._rerun import rerun
-from calbench.report._results import Describes, Row, document, merge, row_of, verdict, write_json
+from calbench.report._results import Describes, document, merge, row_of, verdict, write_json
 from calbench.report._schema import combined, read_results, schema
 from calbench.report._verification import Finding, verify
 
 __all__ = [
     "MAX_ITEMS",
+    "Axis",
+    "ComparisonRow",
     "Describes",
     "Finding",
+    "FurtherResults",
     "ImportedCells",
     "Judged",
+    "Results",
     "Row",
+    "Settings",
+    "SizeName",
     "TerminalProgress",
+    "VariantsRow",
     "arms_markdown",
     "arms_row",
     "arms_terminal",
     "as_comparisons",
+    "attestation",
     "by_quantizer",
     "cells_of_records",
     "combined",

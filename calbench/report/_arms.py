@@ -14,7 +14,7 @@ from calbench import calibrators
 from calbench.adaptation import METRICS, VariantStudy
 from calbench.errors import CalbenchError
 from calbench.gates import Comparison, Recovery
-from calbench.report._results import Row
+from calbench.report._format import EstimateRow, RecoveryRow, VariantsRow
 from calbench.statistics import Estimate
 
 RECOVERIES = (
@@ -39,7 +39,7 @@ LEGEND = (
 )
 
 
-def arms_row(study: VariantStudy) -> Row:
+def arms_row(study: VariantStudy) -> VariantsRow:
     """Return arms as plain JSON."""
     compared = study.comparison
     names = compared.arms.names
@@ -67,7 +67,7 @@ def arms_row(study: VariantStudy) -> Row:
                 "contrast": effect.contrast.id,
                 "question": effect.contrast.question,
                 "metric": effect.metric,
-                "estimate": _plain(effect.estimate),
+                "estimate": _maybe(effect.estimate),
                 "p_value": effect.p_value,
                 "shown": effect.shown(),
             }
@@ -87,9 +87,9 @@ def arms_row(study: VariantStudy) -> Row:
     }
 
 
-def merge_arms(rows: Iterable[Row]) -> list[Row]:
+def merge_arms(rows: Iterable[VariantsRow]) -> list[VariantsRow]:
     """Return one row per comparison, with the gates of all tests that used it."""
-    merged: dict[tuple[Any, ...], Row] = {}
+    merged: dict[tuple[str, str, str, int], VariantsRow] = {}
     for row in rows:
         key = (row["model"], row["task"], row["quantizer"], row["seed"])
         gates = merged[key]["gates"] if key in merged else []
@@ -97,7 +97,7 @@ def merge_arms(rows: Iterable[Row]) -> list[Row]:
     return [merged[key] for key in sorted(merged)]
 
 
-def arms_terminal(rows: Sequence[Row]) -> RenderableType:
+def arms_terminal(rows: Sequence[VariantsRow]) -> RenderableType:
     """Return the tables of every comparison, for a terminal."""
     parts: list[RenderableType] = []
     for row in rows:
@@ -107,7 +107,7 @@ def arms_terminal(rows: Sequence[Row]) -> RenderableType:
     return Group(*parts, Text(LEGEND, style="dim"))
 
 
-def arms_markdown(rows: Sequence[Row]) -> str:
+def arms_markdown(rows: Sequence[VariantsRow]) -> str:
     """Return the tables of every comparison as markdown."""
     lines = ["# Arms", "", LEGEND, ""]
     for row in rows:
@@ -120,14 +120,14 @@ def arms_markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _headline(row: Row) -> str:
+def _headline(row: VariantsRow) -> str:
     return (
         f"{row['model']} on {row['task']}, {row['quantizer']}: {len(row['arms'])} arms, adapters of"
         f" {row['n_training']:,} items, {row['n_test']:,} test items, seed {row['seed']}"
     )
 
 
-def _arms(row: Row) -> list[dict[str, str]]:
+def _arms(row: VariantsRow) -> list[dict[str, str]]:
     return [
         {
             "arm": name + (" †" if arm["collapsed"] else ""),
@@ -137,7 +137,7 @@ def _arms(row: Row) -> list[dict[str, str]]:
     ]
 
 
-def _effects(row: Row) -> list[dict[str, str]]:
+def _effects(row: VariantsRow) -> list[dict[str, str]]:
     lines: dict[str, dict[str, str]] = {}
     for effect in row["effects"]:
         line = lines.setdefault(effect["contrast"], {"effect": effect["contrast"]})
@@ -146,7 +146,7 @@ def _effects(row: Row) -> list[dict[str, str]]:
     return list(lines.values())
 
 
-def _with_calibrators(row: Row) -> list[dict[str, str]]:
+def _with_calibrators(row: VariantsRow) -> list[dict[str, str]]:
     names = dict.fromkeys(name for arm in row["calibrated"].values() for name in arm)
     return [
         {
@@ -157,7 +157,7 @@ def _with_calibrators(row: Row) -> list[dict[str, str]]:
     ]
 
 
-def _sentences(row: Row) -> list[str]:
+def _sentences(row: VariantsRow) -> list[str]:
     found = [
         f"{name} has collapsed: {arm['collapsed']}." for name, arm in row["arms"].items() if arm["collapsed"]
     ]
@@ -184,25 +184,25 @@ def _table(lines: Sequence[dict[str, str]], *, stacked: bool) -> RenderableType:
     return table
 
 
-def _shown(estimate: dict[str, Any] | None, *, sign: str = "", mark: str = "") -> str:
+def _shown(estimate: EstimateRow | None, *, sign: str = "", mark: str = "") -> str:
     if estimate is None:
         return "n/a"
     low, high = (f"{bound:{sign}.3f}" for bound in estimate["interval"])
     return f"{estimate['value']:{sign}.3f}{mark}\n[{low}, {high}]"
 
 
-def _shown_value(estimate: dict[str, Any] | None) -> str:
+def _shown_value(estimate: EstimateRow | None) -> str:
     return "n/a" if estimate is None else f"{estimate['value']:.3f}"
 
 
-def _measured(compared: Comparison, arm: str, metric: str) -> dict[str, Any] | None:
+def _measured(compared: Comparison, arm: str, metric: str) -> EstimateRow | None:
     try:
         return _plain(compared.estimate(metric, arm=arm))
     except CalbenchError:  # not defined, say because the model is never sure enough
         return None
 
 
-def _calibrated(study: VariantStudy) -> dict[str, dict[str, dict[str, Any] | None]]:
+def _calibrated(study: VariantStudy) -> dict[str, dict[str, EstimateRow | None]]:
     return {
         arm.id: {
             "none": _plain(study.comparison.estimate("ece", arm=arm.id)),
@@ -226,7 +226,7 @@ def _training(study: VariantStudy, arm: str) -> dict[str, Any] | None:
     }
 
 
-def _recovery(triple: tuple[str, str, str], found: Recovery) -> dict[str, Any]:
+def _recovery(triple: tuple[str, str, str], found: Recovery) -> RecoveryRow:
     reference, quantized, restored = triple
     return {
         "reference": reference,
@@ -235,12 +235,14 @@ def _recovery(triple: tuple[str, str, str], found: Recovery) -> dict[str, Any]:
         "metric": found.metric,
         "cost": _plain(found.cost),
         "gain": _plain(found.gain),
-        "fraction": _plain(found.fraction),
+        "fraction": _maybe(found.fraction),
         "refused": found.refused,
     }
 
 
-def _plain(estimate: Estimate | None) -> dict[str, Any] | None:
-    if estimate is None:
-        return None
+def _maybe(estimate: Estimate | None) -> EstimateRow | None:
+    return None if estimate is None else _plain(estimate)
+
+
+def _plain(estimate: Estimate) -> EstimateRow:
     return {"value": estimate.value, "interval": list(estimate.interval)}

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text
-from calbench.report._comparisons import Comparison
+from calbench.report._format import ComparisonRow, Row
 from calbench.report._judged import Judged, failed, judged, undecided
-from calbench.report._results import Row, hurts
+from calbench.report._results import hurts
 
 MAX_BYTES = 6_000
 _MAX_NAME = 90
@@ -18,7 +18,13 @@ _NOTICEABLE = 0.0005  # what three digits show
 _MARK = {"fail": "❌", "inconclusive": "❔", "pass": "✅"}
 
 
-def comment(rows: Sequence[Row], *, comparisons: Sequence[Comparison] = (), limit: int = MAX_BYTES) -> str:
+def comment(
+    rows: Sequence[Row],
+    *,
+    comparisons: Sequence[ComparisonRow] = (),
+    n_broken: int = 0,
+    limit: int = MAX_BYTES,
+) -> str:
     """Return the verdict, what failed, stays open, moved against the baseline, and is accepted.
 
     Parameters
@@ -27,22 +33,27 @@ def comment(rows: Sequence[Row], *, comparisons: Sequence[Comparison] = (), limi
         As :func:`calbench.report.merge` returns them.
     comparisons
         Of arrays and records, with their gates, as a document has them.
+    n_broken
+        How many tests failed by an error, so that nothing could be asked of them.
     limit
         Of bytes; what does not fit is counted.
     """
     gates = judged(rows, comparisons=comparisons)
     for n_shown in (8, 6, 4, 3, 2, 1, 0):
-        text = "\n".join([*_head(rows, gates), *_body(gates, n_shown)]) + "\n"
+        text = "\n".join([*_head(rows, gates, n_broken), *_body(gates, n_shown)]) + "\n"
         if len(text.encode()) <= limit:
             break
     return text
 
 
-def _head(rows: Sequence[Row], gates: Sequence[Judged]) -> Iterator[str]:
+def _head(rows: Sequence[Row], gates: Sequence[Judged], n_broken: int) -> Iterator[str]:
     counts = Counter(each.outcome for each in gates)
     broken, still = failed(gates), undecided(gates)
     n_accepted = sum(each.is_accepted for each in gates)
-    if broken:
+    if n_broken:
+        of_gates = f", {len(broken)} of {len(gates)} gates failed" if broken else ""
+        verdict = f"❌ {n_broken} {'test' if n_broken == 1 else 'tests'} failed by an error{of_gates}"
+    elif broken:
         verdict = f"❌ {len(broken)} of {len(gates)} gates failed"
     elif still:
         verdict = f"❔ nothing failed, {len(still)} of {len(gates)} gates are inconclusive"
@@ -52,7 +63,7 @@ def _head(rows: Sequence[Row], gates: Sequence[Judged]) -> Iterator[str]:
     yield f"### Calibration after quantization: {verdict}"
     yield ""
     hurt = sum(hurts(row) == "yes" for row in rows)
-    levels = sorted({f"{each.gate['level']:.0%}" for each in gates if "level" in each.gate})
+    levels = sorted({f"{each.gate['level']:.0%}" for each in gates})
     yield (
         f"{counts['pass']} passed, {counts['fail']} failed, {counts['inconclusive']} inconclusive"
         + (f"; {n_accepted} accepted" if n_accepted else "")
@@ -68,12 +79,12 @@ def _body(gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
     moved = [
         each
         for each in gates
-        if each.gate.get("reference") == "baseline"
+        if each.gate["reference"] == "baseline"
         and each.outcome == "pass"
-        and abs(float(each.gate["delta"])) >= _NOTICEABLE
+        and abs(each.gate["delta"]) >= _NOTICEABLE
     ]
-    moved.sort(key=lambda each: -abs(float(each.gate["delta"])))
-    asked = sum(each.gate.get("reference") == "baseline" for each in gates)
+    moved.sort(key=lambda each: -abs(each.gate["delta"]))
+    asked = sum(each.gate["reference"] == "baseline" for each in gates)
     rest = -(-n_shown // 2)
     yield from _table("Failed", failed(gates), n_shown)
     yield from _table("Inconclusive, the nearest to a decision first", undecided(gates), rest)
@@ -102,9 +113,9 @@ def _table(title: str, gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
 
 def _line(each: Judged) -> Mapping[str, str]:
     gate = each.gate
-    reference, candidate = (gate.get(f"{side}_value") for side in ("reference", "candidate"))
-    values = [f"{float(value):.3f}" for value in (reference, candidate) if value is not None]
-    last = str(gate["accepted"]) if each.is_accepted else ""
+    sides = gate["reference_value"], gate["candidate_value"]
+    values = [f"{value:.3f}" for value in sides if value is not None]
+    last = gate["accepted"] or ""
     if each.outcome == "inconclusive" and not last:
         last = each.remedy()
     return {
@@ -112,7 +123,7 @@ def _line(each: Judged) -> Mapping[str, str]:
         "cell": _short(each.subject),
         "metric": _short(each.what()),
         "values": " → ".join(values),
-        "change": f"{each.number(float(gate['delta']))} {markdown_text(each.interval())}",
+        "change": f"{each.number(gate['delta'])} {markdown_text(each.interval())}",
         "limit": each.number(each.limit),
         "n": f"{gate['n']:,}",
         "note": _short(last),

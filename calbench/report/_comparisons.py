@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Comparison = Mapping[str, Any]
+from calbench.gates import Gate
+from calbench.report._format import ComparisonRow, VariantsRow
+
 # The two sides of a comparison of two, which need not be named.
-_PLAIN = ((None, None), ("candidate", "reference"), ("candidate", ""))
+_PLAIN = (("candidate", "reference"), ("candidate", ""))
 _ORDER = ("fail", "inconclusive", "pass")
 
 
-def gate_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
+def gate_lines(comparisons: Sequence[ComparisonRow]) -> list[tuple[str, str]]:
     """Return each gate's outcome and what it decided, as it is in ``comparisons`` of a document."""
     return [(gate["outcome"], _line(c, gate)) for c in comparisons for gate in c["gates"]]
 
 
-def as_comparisons(rows: Sequence[Mapping[str, Any]]) -> list[Comparison]:
+def as_comparisons(rows: Sequence[VariantsRow]) -> list[ComparisonRow]:
     """Return rows of variants as comparisons, whose gates are counted and said like any others."""
     return [
-        {"name": f"{row['model']} on {row['task']}, {row['quantizer']}", "gates": row["gates"]}
+        {
+            "name": f"{row['model']} on {row['task']}, {row['quantizer']}",
+            "n_test": row["n_test"],
+            "level": row["level"],
+            "gates": row["gates"],
+        }
         for row in rows
     ]
 
@@ -39,15 +45,15 @@ def counted(lines: Sequence[tuple[str, str]]) -> str:
     )
 
 
-def _line(comparison: Comparison, gate: Mapping[str, Any]) -> str:
+def _line(comparison: ComparisonRow, gate: Gate) -> str:
     alone = gate["limit"] in ("at_most", "at_least")
     sign = "" if alone else "+"
-    value, low, high = (f"{float(v):{sign}.4f}" for v in (gate["delta"], *gate["interval"]))
+    value, low, high = (f"{v:{sign}.4f}" for v in (gate["delta"], *gate["interval"]))
     what = gate["metric"] if alone else f"Δ {gate['metric']}"
-    if (gate.get("candidate"), gate.get("reference")) not in _PLAIN:
+    if (gate["candidate"], gate["reference"]) not in _PLAIN:
         what += f" of {gate['candidate']}" + (f" against {gate['reference']}" if gate["reference"] else "")
     accepted = f" (accepted: {gate['accepted']})" if gate["accepted"] else ""
     return (
         f"{comparison['name']}: {what} = {value} [{low}, {high}],"
-        f" {gate['limit']}={float(gate['margin']):g}, n = {gate['n']:,}{accepted}"
+        f" {gate['limit']}={gate['margin']:g}, n = {gate['n']:,}{accepted}"
     )

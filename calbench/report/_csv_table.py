@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from calbench.gates import TRANSFER_ARMS
+from calbench.report._format import Estimates, Row
 from calbench.report._judged import judged
-from calbench.report._results import DIFFERENCES, Row, verdict
+from calbench.report._results import DIFFERENCES, verdict
 
 # A spreadsheet takes a cell that begins so for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -31,19 +32,23 @@ def csv_table(rows: Sequence[Row]) -> str:
 
 
 def _flat(row: Row) -> Iterator[tuple[str, Any]]:
-    for name in ("model", "task", "quantizer", "calibrator"):
-        yield name, _text(row[name])
-    yield "verdict", verdict(row)
+    yield "model", _text(row["model"])
+    yield "task", _text(row["task"])
+    yield "quantizer", _text(row["quantizer"])
+    yield "calibrator", _text(row["calibrator"])
+    yield "verdict", verdict(row["gates"])
     yield "failed", _text("; ".join(each.figure() for each in judged([row]) if each.outcome == "fail"))
-    yield "accepted", _text("; ".join(g["accepted"] for g in row["gates"] if g.get("accepted")))
-    for name in ("effective_bits", "resident_bytes"):
-        yield name, row["quantization"].get(name)
-    place = row.get("rank") or {}
-    yield "rank", place.get("rank")
-    yield "rank.low", place.get("interval", (None, None))[0]
-    yield "rank.high", place.get("interval", (None, None))[1]
-    for name in ("n_calibration", "n_test", "seed", "level"):
-        yield name, row[name]
+    yield "accepted", _text("; ".join(g["accepted"] for g in row["gates"] if g["accepted"]))
+    yield "effective_bits", row["quantization"]["effective_bits"]
+    yield "resident_bytes", row["quantization"]["resident_bytes"]
+    place = row.get("rank")
+    yield "rank", place["rank"] if place else None
+    yield "rank.low", place["interval"][0] if place else None
+    yield "rank.high", place["interval"][1] if place else None
+    yield "n_calibration", row["n_calibration"]
+    yield "n_test", row["n_test"]
+    yield "seed", row["seed"]
+    yield "level", row["level"]
     for arm in TRANSFER_ARMS:
         yield from _estimates(arm, row["arms"].get(arm, {}))
     for name in DIFFERENCES:
@@ -53,7 +58,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
     yield "warnings", _text("; ".join(row["warnings"]))
 
 
-def _estimates(name: str, estimates: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _estimates(name: str, estimates: Estimates) -> Iterator[tuple[str, Any]]:
     for metric, estimate in estimates.items():
         yield f"{name}.{metric}", estimate["value"]
         yield f"{name}.{metric}.low", estimate["interval"][0]

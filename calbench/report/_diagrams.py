@@ -11,17 +11,18 @@ from calbench.errors import InputError
 from calbench.gates import TRANSFER_ARMS, Comparison
 from calbench.metrics import Outcomes, ReliabilityBins
 from calbench.records import Float64
+from calbench.report._format import Bins, ConfidencePairs
 
 N_BINS = 15
 MAX_POINTS = 300
 
 
-def reliability(compared: Comparison) -> dict[str, Any]:
+def reliability(compared: Comparison) -> dict[str, Bins]:
     """Return, for each arm, the items, mean confidence and accuracy of each bin; null in empty ones."""
     return {arm: bins_of(compared.arm(arm).outcomes) for arm in TRANSFER_ARMS}
 
 
-def bins_of(items: Outcomes) -> dict[str, Any]:
+def bins_of(items: Outcomes) -> Bins:
     """Return a reliability diagram's numbers: 15 equal-width bins of top-1 confidence."""
     bins = ReliabilityBins.of(items.confidences, items.correct, n_bins=N_BINS)
     return {
@@ -31,7 +32,7 @@ def bins_of(items: Outcomes) -> dict[str, Any]:
     }
 
 
-def confidence_pairs(compared: Comparison) -> dict[str, Any]:
+def confidence_pairs(compared: Comparison) -> ConfidencePairs:
     """Return the raw confidences of both models on a sample of the test items, and where answers flip.
 
     At most 300 items, evenly spaced in the order of their ids, so that the sample has as many flips

@@ -2,48 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from calbench.cache import sha256_of
+from calbench.errors import InputError
 from calbench.escaping import plain_json
-from calbench.report._results import Row
+from calbench.gates import Gate, GateFigures
+from calbench.records import json_document
+from calbench.report._format import Evidence, GateEvidence, JudgedOf, Results, Row
+from calbench.report._schema import checked, numbers
 from calbench.store import key_of
 
-FORMAT = 1
-_OF_A_GATE = (
-    "test",
-    "metric",
-    "limit",
-    "margin",
-    "level",
-    "interval_level",
-    "looks",
-    "relative",
-    "candidate",
-    "reference",
-    "outcome",
-    "delta",
-    "interval",
-    "n",
-    "accepted",
-    "p_value",
-)
-_OF_A_CELL = (
-    "cell",
-    "model",
-    "task",
-    "quantizer",
-    "calibrator",
-    "seed",
-    "n_calibration",
-    "epsilons",
-    "level",
-)
+_FORMAT = 2
 
 
-def evidence(document: Mapping[str, Any], *, results: Path) -> dict[str, Any]:
+def evidence(document: Results, *, results: Path) -> Evidence:
     """Return what is needed to recompute every verdict of a run from stored records.
 
     Parameters
@@ -55,7 +30,7 @@ def evidence(document: Mapping[str, Any], *, results: Path) -> dict[str, Any]:
     """
     others = (*document.get("variants", ()), *document.get("comparisons", ()))
     contents = {
-        "format": FORMAT,
+        "format": _FORMAT,
         "calbench": document["calbench"],
         "created": document["created"],
         "settings": document["settings"],
@@ -66,14 +41,34 @@ def evidence(document: Mapping[str, Any], *, results: Path) -> dict[str, Any]:
         "without_records": [_kept(gate) for other in others for gate in other["gates"]],
     }
     plain: dict[str, Any] = plain_json(contents)
-    return {**plain, "sha256": key_of(plain)}
+    return cast("Evidence", {**plain, "sha256": key_of(plain)})
 
 
-def _gates(row: Row) -> Iterator[dict[str, Any]]:
-    about = {name: row.get(name) for name in _OF_A_CELL}
+def read_evidence(folder: Path) -> Evidence:
+    """Read the evidence in a report's folder.
+
+    Raises
+    ------
+    InputError
+        There is none, it is of another format, or not whole; the message says where.
+    """
+    path = folder / "evidence.json"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; pytest --calbench-report DIR writes it")
+    said = json_document(path)
+    if not isinstance(said, dict) or said.get("format") != _FORMAT:
+        raise InputError(
+            f"{path}: is no evidence of format {_FORMAT}; pytest --calbench-report DIR writes it"
+        )
+    gates = {name: numbers(said[name]) for name in ("gates", "without_records") if name in said}
+    return checked({**said, **gates}, Evidence, str(path))
+
+
+def _gates(row: Row) -> Iterator[GateEvidence]:
+    of = cast("JudgedOf", {name: row.get(name) for name in JudgedOf.__annotations__})
     for gate in row["gates"]:
-        yield {"of": {**about, "records": row["records"]}, **_kept(gate)}
+        yield {**_kept(gate), "of": of}
 
 
-def _kept(gate: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: gate.get(name) for name in _OF_A_GATE}
+def _kept(gate: Gate) -> GateFigures:
+    return cast("GateFigures", {name: gate.get(name) for name in GateFigures.__annotations__})

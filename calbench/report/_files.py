@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from calbench.cache import replacing
 from calbench.report._arms import arms_markdown
@@ -12,13 +11,16 @@ from calbench.report._comment import comment
 from calbench.report._comparisons import as_comparisons
 from calbench.report._csv_table import csv_table
 from calbench.report._evidence import evidence
+from calbench.report._format import Results
 from calbench.report._html import html_page
 from calbench.report._leaderboard import markdown
 from calbench.report._rankings import rankings_markdown
 from calbench.report._results import write_json
 
 
-def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench leaderboard") -> list[Path]:
+def write(
+    folder: str | PathLike[str], document: Results, *, title: str = "calbench leaderboard"
+) -> list[Path]:
     """Write a report, each file in one step, and return its files.
 
     ``leaderboard.md`` has every table, ``comment.md`` fits a comment on a pull request,
@@ -34,11 +36,12 @@ def write(folder: Path, document: Mapping[str, Any], *, title: str = "calbench l
     title
         Of the page.
     """
+    folder = Path(folder)
     rows, variants = document["cells"], document.get("variants", ())
     others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {
         "leaderboard.md": markdown(rows) + rankings_markdown(document.get("rankings", {})),
-        "comment.md": comment(rows, comparisons=others),
+        "comment.md": comment(rows, comparisons=others, n_broken=document.get("n_broken", 0)),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
         **({"arms.md": arms_markdown(variants)} if variants else {}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
@@ -11,13 +10,14 @@ import jinja2
 from markupsafe import Markup
 
 from calbench.report._comparisons import as_comparisons, counted, gate_lines, worst_first
+from calbench.report._format import Results
 from calbench.report._view import page_data
 
 _SCRIPTS = ("elements.js", "leaderboard.js", "overview.js", "rankings.js", "charts.js", "views.js", "main.js")
 PLOTLY_VERSION = "4.1.1"
 
 
-def html_page(document: Mapping[str, Any], *, title: str = "calbench leaderboard") -> str:
+def html_page(document: Results, *, title: str = "calbench leaderboard") -> str:
     """Return the page of a results document.
 
     It holds its data as JSON and its plotting library (plotly.js, MIT) as text; a content security

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from calbench.escaping import printable
-from calbench.gates import IN_REACH, OUT_OF_ITEMS
+from calbench.gates import IN_REACH, OUT_OF_ITEMS, Gate
+from calbench.report._format import ComparisonRow, Row, VariantsRow
+from calbench.statistics import Outcome
 
 _PAIRS = (("transferred", "calibrated_reference"), ("candidate", "reference"), ("transferred", "baseline"))
 _ALONE = ("at_most", "at_least")
@@ -34,29 +35,30 @@ class Judged:
 
     subject: str
     quantizer: str
-    gate: Mapping[str, Any]
+    gate: Gate
 
     @property
-    def outcome(self) -> str:
+    def outcome(self) -> Outcome:
         """``"pass"``, ``"fail"`` or ``"inconclusive"``."""
-        return str(self.gate["outcome"])
+        return self.gate["outcome"]
 
     @property
     def is_accepted(self) -> bool:
         """Whether a suite says why this gate need not hold."""
-        return bool(self.gate.get("accepted"))
+        return bool(self.gate["accepted"])
 
     @property
     def limit(self) -> float:
         """The number that decides: the largest value that is still allowed, or the smallest one."""
-        margin = float(self.gate["margin"])
+        margin = self.gate["margin"]
         return -margin if self.gate["limit"] in ("max_decrease", "max_relative_decrease") else margin
 
     def said(self) -> str:
         """Return who it is about and the number beside its limit, in ASCII but for names.
 
         >>> gate = {"metric": "ece", "limit": "max_increase", "margin": 0.02, "outcome": "fail",
-        ...         "delta": 0.461, "interval": [0.41, 0.51], "relative": False}
+        ...         "delta": 0.461, "interval": [0.41, 0.51], "relative": False,
+        ...         "candidate": "transferred", "reference": "calibrated_reference"}
         >>> Judged("bert-tweets-bnb-nf4-temperature", "bnb-nf4", gate).said()
         'bert-tweets-bnb-nf4-temperature: ece +0.461 > +0.02'
         """
@@ -64,7 +66,7 @@ class Judged:
 
     def figure(self) -> str:
         """Return what was measured and, in ASCII, how it lies to what was allowed."""
-        value, limit = self.number(float(self.gate["delta"])), self.number(self.limit)
+        value, limit = self.number(self.gate["delta"]), self.number(self.limit)
         if self.outcome == "inconclusive":
             return f"{self.what()} {value} in {self.interval()}, limit {limit}"
         is_above = (self.outcome == "fail") != (self.gate["limit"] in _HIGHER_IS_BETTER)
@@ -72,35 +74,35 @@ class Judged:
 
     def what(self) -> str:
         """Return the metric, and the arms where they are not the usual two."""
-        candidate, reference = self.gate.get("candidate"), self.gate.get("reference")
-        metric = str(self.gate["metric"])
+        candidate, reference = self.gate["candidate"], self.gate["reference"]
+        metric = self.gate["metric"]
         if self.gate["limit"] in _ALONE:
-            return metric if candidate in ("transferred", "candidate", None) else f"{metric} of {candidate}"
-        if candidate is None or (candidate, reference) in _PAIRS[:2]:
+            return metric if candidate in ("transferred", "candidate") else f"{metric} of {candidate}"
+        if (candidate, reference) in _PAIRS[:2]:
             return metric
         of = "" if candidate == "transferred" else f" of {candidate}"
         return f"{metric}{of} against {reference}"
 
     def interval(self) -> str:
         """Return the interval of what was measured."""
-        low, high = (self.number(float(bound)) for bound in self.gate["interval"])
+        low, high = (self.number(bound) for bound in self.gate["interval"])
         return f"[{low}, {high}]"
 
     def number(self, value: float) -> str:
         """Return a value as this gate's numbers are written: signed if a change, in percent if relative."""
         sign = "" if self.gate["limit"] in _ALONE else "+"
-        if self.gate.get("relative"):
+        if self.gate["relative"]:
             return f"{100 * value:{sign}.3g}%"
         return f"{value:{sign}.3g}"
 
     def remedy(self) -> str:
         """Return what would decide an inconclusive gate."""
-        needed = self.gate.get("items_needed")
+        needed = self.gate["items_needed"]
         if not needed:
             return "more items, or another limit"
         if needed > MAX_ITEMS:
             return "no number of items in reach; choose another limit"
-        stopped = str(self.gate.get("stopped") or "")
+        stopped = self.gate["stopped"]
         if stopped.startswith(OUT_OF_ITEMS):
             if needed > IN_REACH * self.gate["n"]:
                 return f"too near the margin; about {needed:,} would decide it, or another limit"
@@ -110,10 +112,7 @@ class Judged:
 
 
 def judged(
-    rows: Iterable[Mapping[str, Any]],
-    *,
-    variants: Iterable[Mapping[str, Any]] = (),
-    comparisons: Iterable[Mapping[str, Any]] = (),
+    rows: Iterable[Row], *, variants: Iterable[VariantsRow] = (), comparisons: Iterable[ComparisonRow] = ()
 ) -> list[Judged]:
     """Return every gate of cells, of arms of tuning and of the user's own comparisons."""
     found = [Judged(row["cell"], row["quantizer"], gate) for row in rows for gate in row["gates"]]
@@ -132,7 +131,7 @@ def failed(gates: Iterable[Judged]) -> list[Judged]:
 def undecided(gates: Iterable[Judged]) -> list[Judged]:
     """Return what is inconclusive and was not accepted, the nearest to a decision first."""
     found = [each for each in gates if each.outcome == "inconclusive" and not each.is_accepted]
-    return sorted(found, key=lambda each: each.gate.get("items_needed") or math.inf)
+    return sorted(found, key=lambda each: each.gate["items_needed"] or math.inf)
 
 
 def by_quantizer(gates: Sequence[Judged]) -> dict[str, Counter[str]]:
@@ -144,4 +143,4 @@ def by_quantizer(gates: Sequence[Judged]) -> dict[str, Counter[str]]:
 
 
 def _excess(each: Judged) -> float:
-    return abs(float(each.gate["delta"]) - each.limit)
+    return abs(each.gate["delta"] - each.limit)

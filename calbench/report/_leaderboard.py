@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -12,9 +11,10 @@ from rich.text import Text
 from tabulate import tabulate
 
 from calbench.escaping import markdown_text, printable
+from calbench.report._format import EstimateRow, Rank, Row
 from calbench.report._judged import judged
-from calbench.report._pooled import pooled
-from calbench.report._results import Row, hurts, verdict
+from calbench.report._pooled import PooledLine, pooled
+from calbench.report._results import hurts, verdict
 
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
 _HURTS = {"yes": "▼", "maybe": "▽", "": ""}
@@ -96,7 +96,7 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _of_group(line: Mapping[str, Any]) -> dict[str, str]:
+def _of_group(line: PooledLine) -> dict[str, str]:
     return {
         "quantizer": markdown_text(line["quantizer"]),
         "calibrator": markdown_text(line["calibrator"]),
@@ -123,8 +123,8 @@ def _brief(row: Row) -> dict[str, str]:
         "task": markdown_text(row["task"]),
         "n": f"{row['n_test']:,}",
         "quantizer": markdown_text(row["quantizer"]),
-        "bits": bits(size, 1),
-        "MiB": mebibytes(size, 0),
+        "bits": bits(size["effective_bits"], 1),
+        "MiB": mebibytes(size["resident_bytes"], 0),
         "accuracy": f"{arms['raw_candidate']['accuracy']['value']:.3f}",
         "raw ECE": f"{arms['raw_candidate']['ece']['value']:.3f}",
         "transferred ECE": _with_interval(arms["transferred"]["ece"], digits=3),
@@ -138,27 +138,24 @@ def is_reference(row: Row) -> bool:
     return bool(row["records"]["reference"] == row["records"]["candidate"])
 
 
-def rank_text(row: Row) -> str:
+def rank_text(place: Rank | None) -> str:
     """Return between which ranks a calibrator lies, ``""`` if it was not ranked.
 
-    >>> rank_text({"rank": {"rank": 2, "interval": [1, 4], "of": 9}})
+    >>> rank_text({"rank": 2, "interval": [1, 4], "of": 9})
     '2 (1–4)'
     """
-    place = row.get("rank")
     if not place:
         return ""
     return f"{place['rank']} ({place['interval'][0]}–{place['interval'][1]})"
 
 
-def bits(quantization: Mapping[str, Any], digits: int, of: str = "effective_bits") -> str:
+def bits(known: float | None, digits: int) -> str:
     """Return the stored bits per quantized weight; ``""`` if a record from elsewhere does not say."""
-    known = quantization.get(of)
     return "" if known is None else f"{known:.{digits}f}"
 
 
-def mebibytes(quantization: Mapping[str, Any], digits: int) -> str:
+def mebibytes(known: float | None, digits: int) -> str:
     """Return the model's size in memory in MiB; ``""`` if it is not known."""
-    known = quantization.get("resident_bytes")
     return "" if known is None else f"{known / 2**20:.{digits}f}"
 
 
@@ -185,7 +182,7 @@ def _short(row: Row) -> Text:
 
 def _verdict_on_ece(row: Row) -> str:
     metrics = _MARKED_AT_REFERENCE if is_reference(row) else _MARKED
-    return verdict({"gates": [g for g in row["gates"] if g["metric"].partition("[")[0] in metrics]})
+    return verdict(g for g in row["gates"] if g["metric"].partition("[")[0] in metrics)
 
 
 def _full(row: Row) -> dict[str, str]:
@@ -193,10 +190,10 @@ def _full(row: Row) -> dict[str, str]:
     reference = is_reference(row)
     return {
         "quantizer": markdown_text(row["quantizer"]),
-        "bits": bits(row["quantization"], 2),
-        "MiB": mebibytes(row["quantization"], 1),
+        "bits": bits(row["quantization"]["effective_bits"], 2),
+        "MiB": mebibytes(row["quantization"]["resident_bytes"], 1),
         "calibrator": markdown_text(row["calibrator"]),
-        "rank": rank_text(row),
+        "rank": rank_text(row.get("rank")),
         "ECE raw": f"{arms['raw_candidate']['ece']['value']:.4f}",
         **{
             _title(metric): _with_interval(arms["transferred"][metric])
@@ -213,7 +210,7 @@ def verdict_text(row: Row) -> str:
     """Return the verdict and what failed, whether it was accepted, the mark of a calibrator that hurts."""
     accepted = "(accepted)" if any(gate["accepted"] for gate in row["gates"]) else ""
     broken = "; ".join(each.figure() for each in judged([row]) if each.outcome == "fail")
-    said = f"fail: {markdown_text(broken)}" if broken else verdict(row)
+    said = f"fail: {markdown_text(broken)}" if broken else verdict(row["gates"])
     most = max((gate["n"] for gate in row["gates"]), default=0)
     further = f"at n = {most:,}" if most > row["n_test"] else ""
     return " ".join(filter(None, (said, further, accepted, _HURTS[hurts(row)])))
@@ -223,11 +220,12 @@ def _title(metric: str) -> str:
     return _TITLES.get(metric, metric.upper())
 
 
-def _with_interval(estimate: dict[str, Any], sign: str = "", digits: int = 4) -> str:
+def _with_interval(estimate: EstimateRow, sign: str = "", digits: int = 4) -> str:
     low, high = (f"{bound:{sign}.{digits}f}" for bound in estimate["interval"])
     return f"{estimate['value']:{sign}.{digits}f} [{low}, {high}]"
 
 
 def _size(row: Row) -> str:
-    shown = bits(row["quantization"], 1), mebibytes(row["quantization"], 0)
+    size = row["quantization"]
+    shown = bits(size["effective_bits"], 1), mebibytes(size["resident_bytes"], 0)
     return "\n".join(f"{value} {unit}" for value, unit in zip(shown, ("bits", "MiB"), strict=True) if value)

@@ -15,8 +15,9 @@ from calbench.errors import BackendUnavailableError, InputError
 from calbench.metrics import Outcomes, ReliabilityBins, evaluate, get
 from calbench.records import AnyRecord, Bool, Float64
 from calbench.report._diagrams import flipped
+from calbench.report._format import Row, SizeName
 from calbench.report._leaderboard import is_reference
-from calbench.report._results import DIFFERENCES, Row
+from calbench.report._results import DIFFERENCES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -131,7 +132,7 @@ def shift(reference: AnyRecord, candidate: AnyRecord) -> Figure:
 
 
 @_styled
-def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_bytes") -> Figure:
+def pareto(rows: Sequence[Row], *, metric: str = "ece", across: SizeName = "resident_bytes") -> Figure:
     """Draw size against the metric after the transferred calibrator, coloured by accuracy.
 
     Parameters
@@ -145,22 +146,24 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_
     """
     tasks = {row["task"] for row in rows}
     if len(tasks) > 1:
-        raise InputError(f"there are {len(tasks)} tasks ({', '.join(sorted(tasks))}); choose one with --task")
+        raise InputError(
+            f"there are {len(tasks)} tasks ({', '.join(sorted(tasks))}); draw one, chosen by task="
+        )
     known = [
-        row
+        (row, size)
         for row in rows
-        if row["quantization"].get(across) is not None and metric in row["arms"]["transferred"]
+        if (size := row["quantization"][across]) is not None and metric in row["arms"]["transferred"]
     ]
     if not known:
         raise InputError(
             f"no cell says its {across} and {metric}; records from elsewhere need them in their metadata"
         )
     scale, unit = (2**20, "memory, MiB") if across == "resident_bytes" else (1, "bits per quantized weight")
-    x = np.array([row["quantization"][across] / scale for row in known])
-    estimates = [row["arms"]["transferred"][metric] for row in known]
+    x = np.array([size / scale for _, size in known])
+    estimates = [row["arms"]["transferred"][metric] for row, _ in known]
     y = np.array([e["value"] for e in estimates])
     bounds = np.array([e["interval"] for e in estimates]).T
-    accuracy = [row["arms"]["raw_candidate"]["accuracy"]["value"] for row in known]
+    accuracy = [row["arms"]["raw_candidate"]["accuracy"]["value"] for row, _ in known]
     figure = _figure(7, 5)
     axes = figure.subplots()
     # A bound of a biased metric may lie on the other side of the value.
@@ -170,7 +173,7 @@ def pareto(rows: Sequence[Row], *, metric: str = "ece", across: str = "resident_
     axes.step(x[front], y[front], where="post", color="0.4", linestyle=":", label="frontier")
     named: set[tuple[str, str]] = set()
     for i in front:
-        label = known[i]["quantizer"], known[i]["calibrator"]
+        label = known[i][0]["quantizer"], known[i][0]["calibrator"]
         if label not in named:
             axes.annotate(
                 _literal(" · ".join(label)),
@@ -206,8 +209,8 @@ def transfer_matrix(rows: Sequence[Row], *, metric: str = "ece", difference: str
     if len(groups) != 1:
         shown = "; ".join(" on ".join(group) for group in sorted(groups))
         raise InputError(
-            f"there are transferred cells of {len(groups)} models and tasks ({shown}); choose one with"
-            " --model and --task"
+            f"there are transferred cells of {len(groups)} models and tasks ({shown}); draw one, chosen"
+            " by model= and task="
         )
     across = list(dict.fromkeys(row["quantizer"] for row in moved))
     down = list(dict.fromkeys(row["calibrator"] for row in moved))

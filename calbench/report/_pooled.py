@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TypedDict
 
-from calbench.report._results import Row
+from calbench.report._format import EstimateRow, Estimates, Row
 
 
-def pooled(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[dict[str, Any]]]]:
+class PooledLine(TypedDict):
+    """A quantizer and calibrator over the tasks of a group."""
+
+    quantizer: str
+    calibrator: str
+    n_tasks: int
+    n_test: int
+    transferred: Estimates
+    degradation: Estimates
+
+
+def pooled(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[PooledLine]]]:
     """Yield each model and group of two tasks or more, with a line for each quantizer and calibrator.
 
     Tasks share no items, so the errors of their estimates are independent: each side of the interval is
@@ -26,7 +37,7 @@ def pooled(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[dict[str, Any]]
             yield model, group, [_line(key, members) for key, members in lines.items()]
 
 
-def _line(key: tuple[str, str], members: Sequence[Row]) -> dict[str, Any]:
+def _line(key: tuple[str, str], members: Sequence[Row]) -> PooledLine:
     first = members[0]
     arms = first["arms"]["transferred"]
     metrics = [m for m in arms if all(m in row["arms"]["transferred"] for row in members)]
@@ -40,7 +51,7 @@ def _line(key: tuple[str, str], members: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _mean(rows: Sequence[Row], estimates: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _mean(rows: Sequence[Row], estimates: Sequence[EstimateRow]) -> EstimateRow:
     parts = [(row["n_test"], estimate) for row, estimate in zip(rows, estimates, strict=True)]
     total = sum(n for n, _ in parts)
     value = sum(n * part["value"] for n, part in parts) / total

@@ -70,9 +70,9 @@ def _cells(row: PrecisionRow) -> dict[str, str]:
     loading = seconds.get("build" if report["proof"] is None else "load")
     return {
         "quantizer": row.quantizer,
-        "bits": bits(report, 2),
-        "of all": bits(report, 2, "model_effective_bits"),
-        "MiB": mebibytes(report, 1),
+        "bits": bits(report.get("effective_bits"), 2),
+        "of all": bits(report.get("model_effective_bits"), 2),
+        "MiB": mebibytes(report.get("resident_bytes"), 1),
         "load s": "" if loading is None else f"{loading:.1f}",
         "build s": "" if report["proof"] is None else f"{seconds['build']:.1f}",
         "Δlogit": "" if reference or row.logit_change is None else f"{row.logit_change:.4f}",

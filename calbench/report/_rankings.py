@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
 
 from calbench.metrics import get
 from calbench.registry import Spec
+from calbench.report._format import Counts, OverTasks, Ranked, Ranking, RankingRow, Row
 from calbench.report._ranks import entry_of
 from calbench.statistics import Resampled, rank_intervals
 
@@ -23,16 +23,15 @@ METRICS = ("nll", "brier", "brier_toplabel")
 AGAINST = "temperature"
 LEVEL = 0.95
 _FLATTERING = "Q4_1"  # a reference that was itself decoded from 4 bits with a minimum, in groups of 32
-Table = dict[str, Any]
 
 
-def rankings(rows: Sequence[Mapping[str, Any]]) -> dict[str, Table]:
+def rankings(rows: Sequence[Row]) -> dict[str, Ranking]:
     """Return rankings of what rows measure, before :func:`merge` drops their resamples.
 
     Of calibrators over all models, tasks and quantizers; of quantizers over models and tasks, with the
     transferred temperature. The latter are compared with the first of them by name, pairwise in ``matrix``.
     """
-    ranked = [row for row in rows if row.get("ranked", {}).get("more")]
+    ranked = [row for row in rows if "ranked" in row and row["ranked"]["more"]]
     others = [row for row in ranked if row["records"]["reference"] != row["records"]["candidate"]]
     found = {
         "calibrators": _table(
@@ -43,13 +42,11 @@ def rankings(rows: Sequence[Mapping[str, Any]]) -> dict[str, Table]:
     flattered = sorted({row["quantizer"] for row in tempered if is_flattered(row)})
     kept = [row for row in tempered if not is_flattered(row)]
     found["quantizers"] = _table(kept, lambda r: r["quantizer"], lambda r: (r["model"], r["task"]))
-    for table in found.values():
-        table["flattered"] = []
     found["quantizers"]["flattered"] = flattered
     return {name: table for name, table in found.items() if table["metrics"]}
 
 
-def is_flattered(row: Mapping[str, Any]) -> bool:
+def is_flattered(row: Row) -> bool:
     """Whether a quantizer can reproduce a reference that was decoded from its own grid."""
     if _FLATTERING not in row["reference"]:
         return False
@@ -59,39 +56,46 @@ def is_flattered(row: Mapping[str, Any]) -> bool:
     return spec.name == "gguf-q4_1" or (asymmetric and given.get("group_size") == "32")
 
 
-def _table(rows: Sequence[Mapping[str, Any]], name_of: Any, cell_of: Any) -> Table:
-    cells: dict[str, dict[Hashable, Mapping[str, Any]]] = defaultdict(dict)
+def _table(
+    rows: Sequence[Row], name_of: Callable[[Row], str], cell_of: Callable[[Row], tuple[str, ...]]
+) -> Ranking:
+    cells: dict[str, dict[tuple[str, ...], Row]] = defaultdict(dict)
     for row in rows:
         cells[name_of(row)].setdefault(cell_of(row), row)
     most = max(cells, key=lambda name: (name == AGAINST, len(cells[name])), default="")
     wanted = set(cells.get(most, ()))
     kept = {name: found for name, found in sorted(cells.items()) if wanted <= set(found)}
     against = AGAINST if AGAINST in kept else next(iter(kept), "")
-    table: Table = {
+    table: Ranking = {
         "against": against,
         "n_cells": len(wanted),
         "left_out": sorted(set(cells) - set(kept)),
+        "flattered": [],
         "metrics": {},
     }
     if len(kept) < 2:
         return table
     order = sorted(wanted, key=str)
+    same = {name: [found[cell]["ranked"] for cell in order] for name, found in kept.items()}
     for metric in METRICS:
-        entries = {name: [_entry(found[cell], metric) for cell in order] for name, found in kept.items()}
-        if any(entry is None for found in entries.values() for entry in found):
+        entries = {
+            name: [entry for held in found if (entry := _entry(held, metric)) is not None]
+            for name, found in same.items()
+        }
+        if any(len(found) < len(order) for found in entries.values()):
             continue
         tasks = [(found["model"], found["task"]) for found in (kept[against][cell] for cell in order)]
-        table["metrics"][metric] = _ranked(metric, entries, against, tasks)
-        for row in table["metrics"][metric]:
-            same_items = [kept[row["id"]][cell]["ranked"] for cell in order]
-            row["ece"] = math.fsum(found["value"] for found in same_items) / len(order)
-            row["accuracy"] = math.fsum(f["more"]["accuracy"]["value"] for f in same_items) / len(order)
+        table["metrics"][metric] = _ranked(metric, entries, against, tasks, same)
     return table
 
 
 def _ranked(
-    metric: str, entries: Mapping[str, Sequence[Any]], against: str, tasks: Sequence[Hashable]
-) -> list[dict[str, Any]]:
+    metric: str,
+    entries: Mapping[str, Sequence[Resampled]],
+    against: str,
+    tasks: Sequence[Hashable],
+    same: Mapping[str, Sequence[Ranked]],
+) -> list[RankingRow]:
     """Return one row an entry, the best first."""
     means = {
         name: Resampled.of_values(
@@ -105,7 +109,7 @@ def _ranked(
     ranks = rank_intervals(means, level=LEVEL)
     values = np.stack([mean.values for mean in means.values()])
     first = dict(zip(means, (values == values.min(axis=0)).mean(axis=1), strict=True))
-    rows = [
+    rows: list[RankingRow] = [
         {
             "id": name,
             "value": means[name].value,
@@ -115,13 +119,15 @@ def _ranked(
             **_outcomes(found, entries[against]),
             "over_tasks": _over_tasks(found, entries[against], tasks),
             "matrix": {other: _outcomes(found, entries[other]) for other in entries if other != name},
+            "ece": math.fsum(each["value"] for each in same[name]) / len(found),
+            "accuracy": math.fsum(each["more"]["accuracy"]["value"] for each in same[name]) / len(found),
         }
         for name, found in entries.items()
     ]
     return sorted(rows, key=lambda row: (row["rank"], row["id"]))
 
 
-def _outcomes(own: Sequence[Resampled], theirs: Sequence[Resampled]) -> dict[str, int]:
+def _outcomes(own: Sequence[Resampled], theirs: Sequence[Resampled]) -> Counts:
     """Count the cells whose paired interval of the difference lies below 0, holds it, or lies above."""
     differences = np.stack([a.values - b.values for a, b in zip(own, theirs, strict=True)])
     low, high = np.quantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
@@ -131,7 +137,7 @@ def _outcomes(own: Sequence[Resampled], theirs: Sequence[Resampled]) -> dict[str
 
 def _over_tasks(
     own: Sequence[Resampled], theirs: Sequence[Resampled], tasks: Sequence[Hashable]
-) -> dict[str, Any] | None:
+) -> OverTasks | None:
     r"""Return the mean difference over tasks with the interval that takes tasks as drawn at random.
 
     :math:`\bar d \pm t_{k-1} s / \sqrt{k}` over the k tasks' mean differences; None for fewer than two.
@@ -147,12 +153,12 @@ def _over_tasks(
     return {"value": middle, "interval": [middle - half, middle + half], "df": len(means) - 1}
 
 
-def _entry(row: Mapping[str, Any], metric: str) -> Resampled | None:
-    found = row["ranked"]["more"].get(metric)
+def _entry(held: Ranked, metric: str) -> Resampled | None:
+    found = held["more"].get(metric)
     return None if found is None else entry_of(metric, found)
 
 
-def rankings_markdown(tables: Mapping[str, Table]) -> str:
+def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
     """Return the rankings as markdown, one table a metric."""
     from tabulate import tabulate
 
@@ -184,7 +190,7 @@ def rankings_markdown(tables: Mapping[str, Table]) -> str:
     return "\n".join([*lines[1:], ""]) if lines else ""
 
 
-def _across(found: Mapping[str, Any] | None) -> str:
+def _across(found: OverTasks | None) -> str:
     if found is None:
         return ""
     low, high = found["interval"]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from calbench.metrics import get
 from calbench.report._diagrams import unpacked_resamples
+from calbench.report._format import Resamples, Row
 from calbench.statistics import Resampled, rank_intervals
 
-Row = dict[str, Any]
 METRIC = "ece"
 
 
@@ -22,11 +21,12 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     result: list[Row] = []
     for _, group in groupby(rows, key=lambda row: (row["model"], row["task"], row["quantizer"])):
         members = list(group)
-        entries = {row["calibrator"]: entry_of(METRIC, row["ranked"]) for row in members if row.get("ranked")}
+        entries = {row["calibrator"]: entry_of(METRIC, row["ranked"]) for row in members if "ranked" in row}
         sizes = {(entry.n_items, entry.values.shape) for entry in entries.values()}
         ranks = rank_intervals(entries) if len(entries) > 1 and len(sizes) == 1 else {}
         for row in members:
-            kept = {name: value for name, value in row.items() if name != "ranked"}
+            kept = row.copy()
+            kept.pop("ranked", None)
             place = ranks.get(row["calibrator"])
             if place:
                 kept["rank"] = {"rank": place.rank, "interval": list(place.interval), "of": len(ranks)}
@@ -34,7 +34,7 @@ def ranked(rows: Sequence[Row]) -> list[Row]:
     return result
 
 
-def entry_of(metric: str, found: Row) -> Resampled:
+def entry_of(metric: str, found: Resamples) -> Resampled:
     """Return a metric with its resampled values, as a row of results holds them."""
     return Resampled.of_values(
         get(metric), found["value"], unpacked_resamples(found["resamples"]), found["n"]

@@ -8,7 +8,8 @@ from typing import Any
 
 from calbench.gates import MARGIN, SEED
 from calbench.records import AnyRecord
-from calbench.report._results import Row, merge, row_of
+from calbench.report._format import Row
+from calbench.report._results import merge, row_of
 from calbench.runs import Cell, ImportedRunner, Measured
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from calbench import tasks
 from calbench.errors import CalbenchError, CorruptRecordError
 from calbench.escaping import plain_json
-from calbench.records import AnyRecord, Predictions, TopLabelPredictions, json_document
+from calbench.records import AnyRecord, Predictions, TopLabelPredictions
+from calbench.report._evidence import read_evidence
 from calbench.report._verification import Finding
 from calbench.runs import NOISE_PROMISED, PROFILES, Progress, Runner, Silence
 from calbench.store import Store, StoredPredictions
@@ -23,7 +25,9 @@ _NOISE_MARGIN = 4.0
 _ROUNDED = 1e-2
 
 
-def rerun(folder: Path, store: Store, n_items: int, *, progress: Progress | None = None) -> Iterator[Finding]:
+def rerun(
+    folder: str | PathLike[str], store: Store, n_items: int, *, progress: Progress | None = None
+) -> Iterator[Finding]:
     """Ask the models of a report again, and compare with what is stored.
 
     Each model is loaded, and quantized, anew. Its identity must be that of the record but for which items
@@ -42,7 +46,7 @@ def rerun(folder: Path, store: Store, n_items: int, *, progress: Progress | None
     progress
         Is told what is loaded and asked.
     """
-    said = json_document(folder / "evidence.json")
+    said = read_evidence(Path(folder))
     with TemporaryDirectory(prefix="calbench-rerun-") as temporary:
         runner = Runner(Store.at(temporary), PROFILES["full"], progress=progress or Silence())
         for key, identity in said["records"].items():

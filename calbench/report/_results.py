@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timezone
+from itertools import chain
+from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,17 +17,28 @@ from calbench.cache import replacing
 from calbench.calibrators import FittedCalibrator
 from calbench.errors import InputError
 from calbench.escaping import plain_json
-from calbench.gates import GATE_METRIC, MARGIN, TRANSFER_ARMS, TRANSFER_CONTRASTS, Arm, Comparison
+from calbench.gates import GATE_METRIC, MARGIN, TRANSFER_ARMS, Arm, Comparison, Gate
 from calbench.metrics import get as get_metric
 from calbench.report._diagrams import confidence_pairs, packed_resamples, reliability
+from calbench.report._format import (
+    AccuracyTest,
+    Difference,
+    EstimateRow,
+    Estimates,
+    Ranked,
+    Resamples,
+    Results,
+    Row,
+    SeedValues,
+    Settings,
+)
 from calbench.report._ranks import METRIC as RANKED_BY
 from calbench.report._ranks import ranked
 from calbench.runs import Measured, quantizer_order
 from calbench.statistics import Change, Estimate, mcnemar
 
 SCHEMA = 3
-DIFFERENCES = tuple(TRANSFER_CONTRASTS)
-Row = dict[str, Any]
+DIFFERENCES: tuple[Difference, ...] = ("degradation", "regret", "benefit")  # the contrasts of a transfer
 
 
 def row_of(measured: Sequence[Measured]) -> Row:
@@ -55,12 +67,16 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "epsilons": list(first.epsilons),
         "reference": first.reference.provenance["baseline"],
         "quantization": {
-            name: report.get(name) for name in ("effective_bits", "model_effective_bits", "resident_bytes")
+            "effective_bits": report.get("effective_bits"),
+            "model_effective_bits": report.get("model_effective_bits"),
+            "resident_bytes": report.get("resident_bytes"),
         },
         "arms": {
             arm: {m: _plain(compared.estimate(m, arm=arm)) for m in compared.metrics} for arm in TRANSFER_ARMS
         },
-        **{name: {m: _plain(compared.contrast(name, m)) for m in compared.metrics} for name in DIFFERENCES},
+        "degradation": _contrasts(compared, "degradation"),
+        "regret": _contrasts(compared, "regret"),
+        "benefit": _contrasts(compared, "benefit"),
         "relative_degradation": _ratios(compared),
         "accuracy_test": _mcnemar(compared, "transferred", "raw_candidate"),
         "quantization_accuracy_test": _mcnemar(compared, "raw_candidate", "raw_reference"),
@@ -88,9 +104,9 @@ def merge(rows: Iterable[Row]) -> list[Row]:
     return ranked(sorted(merged.values(), key=_place))
 
 
-def verdict(row: Row) -> str:
-    """Return the worst outcome of a row's gates, or ``""`` if nothing was asked of it."""
-    outcomes = {gate["outcome"] for gate in row["gates"]}
+def verdict(gates: Iterable[Gate]) -> str:
+    """Return the worst outcome of gates, or ``""`` if there are none."""
+    outcomes = {gate["outcome"] for gate in gates}
     return next((o for o in ("fail", "inconclusive", "pass") if o in outcomes), "")
 
 
@@ -121,7 +137,7 @@ class Describes(Protocol):
         ...
 
 
-def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describes) -> dict[str, Any]:
+def document(rows: Sequence[Row], *, settings: Settings, store: Describes) -> Results:
     """Return everything needed to trace any number in ``rows``.
 
     Parameters
@@ -133,21 +149,34 @@ def document(rows: Sequence[Row], *, settings: Mapping[str, Any], store: Describ
     store
         Where the records are, such as a :class:`calbench.store.Store`.
     """
-    keys = sorted({key for row in rows for key in row["records"].values()})
+    keys = sorted({key for row in rows for key in _record_keys(row)})
+    described = {key: store.describe(key) for key in keys}
     pairs = {pair_key(row): row["confidence_pairs"] for row in rows if "confidence_pairs" in row}
-    cells = [{name: value for name, value in row.items() if name != "confidence_pairs"} for row in rows]
+    cells = [row.copy() for row in rows]
+    for cell in cells:
+        cell.pop("confidence_pairs", None)
     return {
         "schema": SCHEMA,
         "calbench": calbench.__version__,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "settings": dict(settings),
+        "settings": settings,
         "metrics": {
             name: get_metric(name).fingerprint for row in rows for name in row["arms"]["raw_reference"]
         },
         "cells": cells,
         "confidence_pairs": pairs,
-        "records": {key: store.describe(key) for key in keys},
+        "records": {
+            k: {"identity": d["identity"], "provenance": d["provenance"]} for k, d in described.items()
+        },
     }
+
+
+def _record_keys(row: Row) -> Iterator[str]:
+    yield row["records"]["reference"]
+    yield row["records"]["candidate"]
+    for gate in row["gates"]:
+        for look in gate["looks"]:
+            yield from chain.from_iterable(look.get("records", ()))
 
 
 def pair_key(row: Row) -> str:
@@ -155,10 +184,10 @@ def pair_key(row: Row) -> str:
     return f"{row['records']['reference'][:16]}-{row['records']['candidate'][:16]}"
 
 
-def write_json(contents: Mapping[str, Any], path: Path) -> None:
+def write_json(contents: Mapping[str, Any], path: str | PathLike[str]) -> None:
     """Write a document, in one step; JSON has no infinity, so it is written as ``"inf"``."""
     text = json.dumps(plain_json(contents), indent=1, sort_keys=True, allow_nan=False)
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         temporary.write_text(text + "\n")
 
 
@@ -167,11 +196,15 @@ def _place(row: Row) -> tuple[Any, ...]:
     return row["model"], row["task"], not own, quantizer_order(row["quantizer"]), row["calibrator"]
 
 
-def _plain(estimate: Estimate | Change) -> dict[str, Any]:
+def _contrasts(compared: Comparison, name: Difference) -> Estimates:
+    return {metric: _plain(compared.contrast(name, metric)) for metric in compared.metrics}
+
+
+def _plain(estimate: Estimate | Change) -> EstimateRow:
     return {"value": estimate.value, "interval": list(estimate.interval)}
 
 
-def _ratios(compared: Comparison) -> dict[str, Any]:
+def _ratios(compared: Comparison) -> Estimates:
     """Return the relative degradation: its interval is that of the ratio; one without bounds is left out."""
     ratios = {}
     for name in compared.metrics:
@@ -184,17 +217,18 @@ def _ratios(compared: Comparison) -> dict[str, Any]:
     return ratios
 
 
-def _mcnemar(compared: Comparison, candidate: str, reference: str) -> dict[str, Any]:
-    return asdict(mcnemar(*(compared.arm(name).outcomes.correct for name in (candidate, reference))))
+def _mcnemar(compared: Comparison, candidate: str, reference: str) -> AccuracyTest:
+    found = mcnemar(*(compared.arm(name).outcomes.correct for name in (candidate, reference)))
+    return AccuracyTest(only_a=found.only_a, only_b=found.only_b, p_value=found.p_value, exact=found.exact)
 
 
-def _ranked(arm: Arm) -> dict[str, Any]:
+def _ranked(arm: Arm) -> Ranked:
     """Return what a calibrator is ranked by, which travels between processes."""
     more = {name: _resamples(arm, name) for name in arm.metrics if name != RANKED_BY}
     return {**_resamples(arm, RANKED_BY), "more": more}
 
 
-def _resamples(arm: Arm, metric: str) -> dict[str, Any]:
+def _resamples(arm: Arm, metric: str) -> Resamples:
     found = arm.resampled(metric)
     return {"value": found.value, "n": found.n_items, "resamples": packed_resamples(found.values)}
 
@@ -209,7 +243,7 @@ def _saved(fitted: FittedCalibrator | None) -> dict[str, Any] | None:
         return None
 
 
-def _values(compared: Comparison) -> dict[str, dict[str, float]]:
+def _values(compared: Comparison) -> SeedValues:
     values = compared.arm("transferred").values
     fitted_there = compared.arm("calibrated_reference").values
     return {

@@ -2,99 +2,123 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from importlib import resources
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from typing_extensions import get_type_hints, is_typeddict
 
 from calbench.errors import InputError
 from calbench.records import json_document
+from calbench.report import _format
+from calbench.report._format import ComparisonRow, Results, Row
 from calbench.report._results import SCHEMA, merge
 
-OLDEST = 1
-_RENAMED = {"native": "refitted", "baseline": "reference"}
-_TEXTS = ("test", "metric", "outcome", "accepted", "candidate", "reference")  # of a gate
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+_T = TypeVar("_T")
+_NUMBERS = ("inf", "-inf", "nan")  # as JSON can hold them
+_WITH_NUMBERS = ("cells", "comparisons", "variants", "rankings")
 
 
 def schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 7) of ``results.json``."""
-    text = resources.files("calbench.report").joinpath("assets/results.schema.json").read_text("utf-8")
-    contents: dict[str, Any] = json.loads(text)
-    return contents
+    """Return the JSON Schema (draft 2020-12) of ``results.json``."""
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Schema(GenerateJsonSchema):
+        def float_schema(self, schema: Any) -> dict[str, Any]:  # noqa: ARG002 (pydantic's signature)
+            return {"anyOf": [{"type": "number"}, {"enum": list(_NUMBERS)}]}
+
+    return _adapter(Results).json_schema(schema_generator=Schema)
 
 
-def read_results(path: Path) -> dict[str, Any]:
-    """Read a results file, bringing an older one up to date.
+def read_results(path: str | PathLike[str]) -> Results:
+    """Read a results file.
 
     Raises
     ------
     InputError
-        It is no results file, was written by a newer calbench, or does not fit the schema; the
-        message says where.
+        It is no results file, is in another format, or does not fit the schema; the message says where.
     """
+    path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: no such file; pytest --calbench-report DIR writes DIR/results.json")
     document = json_document(path)
     version = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or "cells" not in document:
         raise InputError(f"{path}: is no results file of calbench (it has no schema and cells)")
-    if version > SCHEMA:
+    if version != SCHEMA:
+        remedy = (
+            "pip install --upgrade calbench"
+            if version > SCHEMA
+            else "write it anew from the same store with pytest --calbench-replay --calbench-report DIR"
+        )
         raise InputError(
             f"{path}: was written by calbench {document.get('calbench')} in format {version}, and this one"
-            f" ({_own_version()}) reads up to {SCHEMA}; pip install --upgrade calbench"
+            f" ({_own_version()}) reads format {SCHEMA}; {remedy}"
         )
-    if version < OLDEST:
-        raise InputError(f"{path}: format {version} does not exist; the oldest is {OLDEST}")
-    # Version 1 only lacks fields that may be absent.
-    cells = document["cells"]
-    renamed = [_updated(cell) for cell in cells] if isinstance(cells, list) else cells
-    updated = {**document, "schema": SCHEMA, "cells": renamed}
-    check(updated, str(path))
-    return {**updated, "cells": [_with_numbers(cell) for cell in updated["cells"]]}
+    held = {part: numbers(document[part]) for part in _WITH_NUMBERS if part in document}
+    return checked({**document, **held}, Results, str(path))
 
 
-def _updated(cell: Any) -> Any:
-    """Return a cell of an older file in today's words: before version 3 two of them meant several things."""
-    if not isinstance(cell, dict) or not isinstance(cell.get("arms"), dict):
-        return cell  # the schema says what is wrong with it
-    renamed = {_RENAMED.get(name, name): value for name, value in cell.items()}
-    for part in ("arms", "reliability"):
-        if isinstance(renamed.get(part), dict):
-            renamed[part] = {_RENAMED.get(arm, arm): value for arm, value in renamed[part].items()}
-    return renamed
-
-
-def _with_numbers(cell: dict[str, Any]) -> dict[str, Any]:
-    """Return a cell with the numbers that JSON could not hold."""
-    parts = ("arms", "degradation", "regret", "benefit", "gates")
-    return {name: _numbers(value) if name in parts else value for name, value in cell.items()}
-
-
-def _numbers(value: Any) -> Any:
+def numbers(value: Any) -> Any:
+    """Return contents with the numbers that JSON holds as text, but for fields of text."""
     if isinstance(value, dict):
-        return {name: part if name in _TEXTS else _numbers(part) for name, part in value.items()}
+        return {name: part if name in _texts() else numbers(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_numbers(part) for part in value]
-    return float(value) if value in ("inf", "-inf", "nan") else value
+        return [numbers(part) for part in value]
+    return float(value) if isinstance(value, str) and value in _NUMBERS else value
 
 
-def check(document: Mapping[str, Any], name: str = "results") -> None:
-    """Raise :class:`InputError` where a document does not fit the schema."""
-    import fastjsonschema
+@cache
+def _texts() -> frozenset[str]:
+    """Name the fields that are text: a model may be called nan."""
+    forms = [form for form in vars(_format).values() if is_typeddict(form)]
+    return frozenset(
+        name for form in forms for name, kind in get_type_hints(form).items() if kind in (str, str | None)
+    )
+
+
+def checked(document: Any, form: type[_T], name: str) -> _T:
+    """Return a document as it is, if it has the form.
+
+    Raises
+    ------
+    InputError
+        It does not; the message names the file, the place in it and, of a cell's, the cell.
+    """
+    from pydantic import ValidationError
 
     try:
-        _validator()(document)
-    except fastjsonschema.JsonSchemaValueException as error:
-        place = error.name or "data"
-        problem = error.message.removeprefix(place).strip()
-        raise InputError(f"{place.replace('data', name, 1)} {problem}") from None
-    except RecursionError:
-        raise InputError(f"{name} is nested too deeply to be results") from None
+        _adapter(form).validate_python(document, strict=True)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first, *more = error.errors(include_url=False, include_context=False)
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+        whose, others = _whose(document, first["loc"]), f" (and {len(more)} more)" if more else ""
+        raise InputError(
+            f"{name}{place}{whose}: {first['msg']}{others}; write it anew with pytest --calbench-report DIR"
+        ) from None
+    return document  # type: ignore[no-any-return]
 
 
-def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+def _whose(document: Any, place: Sequence[int | str]) -> str:
+    """Name the row that a place is in."""
+    at = document[place[0]][place[1]] if len(place) > 1 and isinstance(place[1], int) else {}
+    found = (at.get("cell") or at.get("name") or at.get("test")) if isinstance(at, dict) else ""
+    return f" ({found})" if found else ""
+
+
+@cache
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(form)
+
+
+def combined(documents: Iterable[Results]) -> Results:
     """Return one document of several.
 
     Raises
@@ -115,9 +139,9 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
                     " report them apart"
                 )
     if len(given) == 1:
-        return dict(given[0])
-    cells: dict[tuple[str, ...], Any] = {}
-    comparisons, again = list[Any](), list[tuple[Any, Any]]()
+        return given[0]
+    cells: dict[tuple[str, ...], Row] = {}
+    comparisons, again = list[ComparisonRow](), list[tuple[Row, Row]]()
     for document in given:
         for comparison in document.get("comparisons", []):
             same = next((c for c in comparisons if c["name"] == comparison["name"]), None)
@@ -139,12 +163,13 @@ def combined(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         "metrics": metrics,
         "cells": merge(cells.values()),
         "comparisons": comparisons,
-        "confidence_pairs": _union(given, "confidence_pairs"),
-        "records": _union(given, "records"),
+        "n_broken": sum(document.get("n_broken", 0) for document in given),
+        "confidence_pairs": _union(document["confidence_pairs"] for document in given),
+        "records": _union(document["records"] for document in given),
     }
 
 
-def _refuse_two_runs(again: list[tuple[Any, Any]]) -> None:
+def _refuse_two_runs(again: list[tuple[Row, Row]]) -> None:
     """Refuse two results of one cell, and say which gates ended otherwise."""
     if not again:
         return
@@ -161,23 +186,16 @@ def _refuse_two_runs(again: list[tuple[Any, Any]]) -> None:
     )
 
 
-def _cell_name(cell: Mapping[str, Any]) -> str:
-    return "/".join(str(cell[part]) for part in ("model", "task", "quantizer", "calibrator"))
+def _cell_name(cell: Row) -> str:
+    return "/".join((cell["model"], cell["task"], cell["quantizer"], cell["calibrator"]))
 
 
-def _outcomes(cell: Mapping[str, Any]) -> str:
-    return ", ".join(str(gate.get("outcome")) for gate in cell.get("gates", ())) or "no gates"
+def _outcomes(cell: Row) -> str:
+    return ", ".join(gate["outcome"] for gate in cell["gates"]) or "no gates"
 
 
-def _union(documents: list[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    return {key: value for document in documents for key, value in document.get(name, {}).items()}
-
-
-@cache
-def _validator() -> Any:
-    import fastjsonschema
-
-    return fastjsonschema.compile(schema())
+def _union(parts: Iterable[Mapping[str, _T]]) -> dict[str, _T]:
+    return {key: value for part in parts for key, value in part.items()}
 
 
 def _own_version() -> str:

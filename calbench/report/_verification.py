@@ -6,15 +6,18 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
 from calbench.cache import sha256_of
-from calbench.errors import CalbenchError, CorruptRecordError, InputError
-from calbench.gates import TRANSFER_ARMS, Comparison, clusters_of, division, transfer
+from calbench.errors import CalbenchError, CorruptRecordError
+from calbench.escaping import plain_json
+from calbench.gates import TRANSFER_ARMS, Comparison, GateFigures, clusters_of, division, transfer
 from calbench.interchange import pair
-from calbench.records import AnyRecord, digest, json_document
-from calbench.report._evidence import FORMAT
+from calbench.records import AnyRecord, digest, one_record
+from calbench.report._evidence import read_evidence
+from calbench.report._format import Evidence, JudgedOf, Settings
 from calbench.store import Store, key_of
 
 State = Literal["same", "differs", "missing", "open"]
@@ -42,7 +45,9 @@ class Finding:
     why: str = ""
 
 
-def verify(folder: Path, store: Store, *, records: Iterable[AnyRecord] = ()) -> Iterator[Finding]:
+def verify(
+    folder: str | PathLike[str], store: Store, *, records: Iterable[AnyRecord] = ()
+) -> Iterator[Finding]:
     """Compute every verdict of a report again, and check its hashes.
 
     Parameters
@@ -59,14 +64,10 @@ def verify(folder: Path, store: Store, *, records: Iterable[AnyRecord] = ()) -> 
     InputError
         There is no evidence, or it is of another format.
     """
-    path = folder / "evidence.json"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; pytest --calbench-report DIR writes it")
-    said = json_document(path)
-    if not isinstance(said, dict) or said.get("format") != FORMAT:
-        raise InputError(f"{path}: is no evidence of format {FORMAT}")
+    folder = Path(folder)
+    said = read_evidence(folder)
     yield _equal(
-        "evidence.json", said.get("sha256"), key_of({k: v for k, v in said.items() if k != "sha256"})
+        "evidence.json", said["sha256"], key_of(plain_json({k: v for k, v in said.items() if k != "sha256"}))
     )
     results = folder / "results.json"
     if results.is_file():
@@ -99,7 +100,7 @@ def _record(store: Store, key: str, identity: Mapping[str, Any]) -> Finding:
     return Finding("same", what) if found else Finding("missing", what, f"{key} is not in {store.root}")
 
 
-def _gates(said: Mapping[str, Any], store: Store, imported: Mapping[str, AnyRecord]) -> Iterator[Finding]:
+def _gates(said: Evidence, store: Store, imported: Mapping[str, AnyRecord]) -> Iterator[Finding]:
     settings = said["settings"]
 
     @cache
@@ -116,60 +117,73 @@ def _gates(said: Mapping[str, Any], store: Store, imported: Mapping[str, AnyReco
         what = f"{of['cell']}: {gate['metric']} {gate['limit']}={gate['margin']:g}"
         if gate["reference"]:
             what += f" against {gate['reference']}"
-        keys = of["records"]["reference"], of["records"]["candidate"]
-        if missing := [key[:12] for key in keys if record(key) is None]:
+        pairs = [(of["records"]["reference"], of["records"]["candidate"]), *_further(gate)]
+        if missing := [key[:12] for pair in pairs for key in pair if record(key) is None]:
             yield Finding("missing", what, f"record {missing[0]} cannot be read")
             continue
         if why := _beyond_records(gate):
             yield Finding("open", what, why)
             continue
-        reference, candidate = (record(key) for key in keys)
-        assert reference is not None and candidate is not None  # noqa: S101, PT018 (asked above)
-        place = (*keys, of["calibrator"], of["seed"], of["n_calibration"])
+        folds = gate.get("folds") or 1
+        place = (*pairs, of["calibrator"], of["seed"], of["n_calibration"], folds)
         try:
             if place not in compared:
-                compared[place] = _transferred(reference, candidate, of, settings)
+                references, candidates = (
+                    [found for key in keys if (found := record(key))] for keys in zip(*pairs, strict=True)
+                )
+                compared[place] = _transferred(references, candidates, of, settings, folds)
             yield _judged(compared[place], gate, what)
         except CalbenchError as error:
             yield Finding("open", what, str(error))
-    for gate in said["without_records"]:
+    for other in said["without_records"]:
         yield Finding(
-            "open", f"{gate['test']}: {gate['metric']}", "it is of arrays or arms, not of stored records"
+            "open", f"{other['test']}: {other['metric']}", "it is of arrays or arms, not of stored records"
         )
 
 
-def _beyond_records(gate: Mapping[str, Any]) -> str:
+def _beyond_records(gate: GateFigures) -> str:
     """Say what a gate needs besides the two records of its cell."""
     if gate["reference"] == "baseline":
         return "it is against a baseline, which is a file of the repository"
-    if len(gate["looks"] or ()) > 1:
-        return "it was judged in several looks, which pytest --calbench-replay walks again"
-    if str(gate["reference"]).startswith("quantizer:"):
+    if gate["reference"].startswith("quantizer:"):
         return "it is against another quantizer's record"
     return ""
 
 
+def _further(gate: GateFigures) -> list[tuple[str, str]]:
+    """Return the keys of the records that the deciding look adds to those of the first items."""
+    deciding = [look for look in gate["looks"] if look["n"] == gate["n"]]
+    return [
+        (reference, candidate) for look in deciding[:1] for reference, candidate in look.get("records", ())
+    ]
+
+
 def _transferred(
-    reference: AnyRecord,
-    candidate: AnyRecord,
-    of: Mapping[str, Any],
-    settings: Mapping[str, Any],
+    references: list[AnyRecord],
+    candidates: list[AnyRecord],
+    of: JudgedOf,
+    settings: Settings,
+    folds: int,
 ) -> Comparison:
-    both = pair(reference, candidate)
-    ids = both.reference.item_ids.tolist()
+    """Compare on all items of the records; calibrators are fitted on items of the first ones alone."""
+    first = pair(references[0], candidates[0])
     split = division(
-        ids,
+        first.reference.item_ids.tolist(),
         of["calibrator"],
         n_calibration=of["n_calibration"] or None,
         seed=of["seed"],
-        clusters=clusters_of(both.reference, both.candidate),
+        clusters=clusters_of(first.reference, first.candidate),
     )
-    epsilons = of["epsilons"] or (None, None)
+    both = first
+    if len(references) > 1:
+        both = pair(one_record(references), one_record(candidates))
+    epsilons = of["epsilons"]
     return transfer(
         both.reference,
         both.candidate,
         of["calibrator"],
-        calibration_ids=split.calibration,
+        calibration_ids=split.calibration if folds == 1 else None,
+        folds=folds,
         reference_epsilon=epsilons[0],
         candidate_epsilon=epsilons[1],
         level=of["level"],
@@ -179,30 +193,29 @@ def _transferred(
     )
 
 
-def _judged(comparison: Comparison, gate: Mapping[str, Any], what: str) -> Finding:
+def _judged(comparison: Comparison, gate: GateFigures, what: str) -> Finding:
     is_arm = gate["reference"] or gate["candidate"] in TRANSFER_ARMS
     pair = (
         {"arm": gate["candidate"], "against": gate["reference"] or None}
         if is_arm
         else {"contrast": gate["candidate"]}
     )
+    limit: dict[str, Any] = {gate["limit"]: gate["margin"]}
     decision = comparison.decide(
         gate["metric"],
-        **{gate["limit"]: gate["margin"]},
-        level=gate["interval_level"] or gate["level"],
+        **limit,
+        level=gate["interval_level"],
         **pair,
     )
     if decision.change.n != gate["n"]:
         return Finding("open", what, "it was judged on a part of the record's items")
     numbers = zip(
         (decision.change.value, *decision.change.interval),
-        map(float, (gate["delta"], *gate["interval"])),
+        (gate["delta"], *gate["interval"]),
         strict=True,
     )
     if not all(math.isclose(a, b, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE) or a == b for a, b in numbers):
-        return Finding(
-            "differs", what, f"it is {decision.change.value:+.6g}, not {float(gate['delta']):+.6g}"
-        )
+        return Finding("differs", what, f"it is {decision.change.value:+.6g}, not {gate['delta']:+.6g}")
     corrected = (
         gate["p_value"] is not None and decision.outcome == "fail" and gate["outcome"] == "inconclusive"
     )

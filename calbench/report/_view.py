@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from calbench.gates import TRANSFER_ARMS
+from calbench.report._format import Bins, ConfidencePairs, Estimates, Ranking, Results, Row
 from calbench.report._judged import Judged, judged
 from calbench.report._leaderboard import is_reference
-from calbench.report._results import DIFFERENCES, Row, hurts, pair_key, verdict
+from calbench.report._results import DIFFERENCES, hurts, pair_key, verdict
 
 _FIRST = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
 _MAX_FIT_CHARACTERS = 800
 _MAX_POINTS = 40_000  # of all scatter plots together
 
 
-def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
+def page_data(document: Results) -> dict[str, Any]:
     """Return what the page shows.
 
     Numbers are rounded to five significant digits; ``results.json`` has them all.
@@ -25,7 +26,7 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
     cells = document["cells"]
     measured = {name for cell in cells for name in cell["arms"]["transferred"]}
     metrics = [name for name in _FIRST if name in measured] + sorted(measured - set(_FIRST))
-    pairs = document.get("confidence_pairs", {})
+    pairs = document["confidence_pairs"]
     share = max(20, _MAX_POINTS // max(len(pairs), 1))
     shared = Shared()
     return {
@@ -44,17 +45,14 @@ def page_data(document: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _ranking(table: Mapping[str, Any]) -> dict[str, Any]:
+def _ranking(table: Ranking) -> dict[str, Any]:
     """Return a ranking without what only ``leaderboard.md`` and ``results.json`` hold."""
-    kept = ("id", "rank", "interval", "first", "value", "wins", "ties", "losses", "ece", "accuracy")
+    left_out = ("over_tasks", "matrix")
     rows = {
-        metric: [{name: _number(row[name]) for name in kept} for row in ranked]
+        metric: [{name: _number(v) for name, v in row.items() if name not in left_out} for row in ranked]
         for metric, ranked in table["metrics"].items()
     }
-    return {
-        **{name: table[name] for name in ("against", "n_cells", "left_out", "flattered")},
-        "metrics": rows,
-    }
+    return {**table, "metrics": rows}
 
 
 class Shared:
@@ -73,7 +71,7 @@ class Shared:
 
 
 def _cell(row: Row, metrics: Sequence[str], shared: Shared) -> dict[str, Any]:
-    fitted = row.get("fitted")
+    fitted = row["fitted"]
     size = row["quantization"]
     place = row.get("rank")
     return {
@@ -88,16 +86,16 @@ def _cell(row: Row, metrics: Sequence[str], shared: Shared) -> dict[str, Any]:
         "seed": row["seed"],
         "level": row["level"],
         "origin": row["reference"],
-        "bits": _number(size.get("effective_bits")),
-        "mib": _number(size["resident_bytes"] / 2**20) if size.get("resident_bytes") else None,
+        "bits": _number(size["effective_bits"]),
+        "mib": _number(size["resident_bytes"] / 2**20) if size["resident_bytes"] else None,
         "rank": [place["rank"], *place["interval"], place["of"]] if place else None,
-        "verdict": verdict(row),
+        "verdict": verdict(row["gates"]),
         "failed": [each.figure() for each in judged([row]) if each.outcome == "fail"],
-        "accepted": [gate["accepted"] for gate in row["gates"] if gate.get("accepted")],
+        "accepted": [gate["accepted"] for gate in row["gates"] if gate["accepted"]],
         "hurts": hurts(row),
         "arms": [shared.place(_estimates(row["arms"].get(arm, {}), metrics)) for arm in TRANSFER_ARMS],
         "differences": [_estimates(row[name], metrics) for name in DIFFERENCES],
-        "bins": [shared.place(_bins(row.get("reliability", {}).get(arm))) for arm in TRANSFER_ARMS],
+        "bins": [shared.place(_bins(row["reliability"].get(arm))) for arm in TRANSFER_ARMS],
         "pair": pair_key(row),
         "gates": [_gate(each) for each in judged([row])],
         "warnings": row["warnings"],
@@ -105,12 +103,12 @@ def _cell(row: Row, metrics: Sequence[str], shared: Shared) -> dict[str, Any]:
         "records": [row["records"]["reference"], row["records"]["candidate"]],
         "other_seeds": {
             seed: [_number(value["transferred"].get("ece")), _number(value["degradation"].get("ece"))]
-            for seed, value in row.get("other_seeds", {}).items()
+            for seed, value in row["other_seeds"].items()
         },
     }
 
 
-def _estimates(estimates: Mapping[str, Any], metrics: Sequence[str]) -> list[Any]:
+def _estimates(estimates: Estimates, metrics: Sequence[str]) -> list[Any]:
     found = []
     for name in metrics:
         estimate = estimates.get(name)
@@ -118,15 +116,19 @@ def _estimates(estimates: Mapping[str, Any], metrics: Sequence[str]) -> list[Any
     return found
 
 
-def _bins(bins: Mapping[str, Any] | None) -> list[Any] | None:
+def _bins(bins: Bins | None) -> list[Any] | None:
     """Return [bin, count, mean confidence, accuracy] of each bin that is not empty."""
     if bins is None:
         return None
     rows = zip(bins["counts"], bins["confidences"], bins["accuracies"], strict=True)
-    return [[i, n, round(c, 3), round(a, 3)] for i, (n, c, a) in enumerate(rows) if n]
+    return [[i, n, _thousandths(c), _thousandths(a)] for i, (n, c, a) in enumerate(rows) if n]
 
 
-def _points(pair: Mapping[str, Any], limit: int) -> dict[str, Any]:
+def _thousandths(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+def _points(pair: ConfidencePairs, limit: int) -> dict[str, Any]:
     """Return [reference, candidate, flipped] of at most ``limit`` items, confidences in thousandths."""
     every = max(1, -(-len(pair["flips"]) // limit))
     triples = zip(pair["reference"][::every], pair["candidate"][::every], pair["flips"][::every], strict=True)
@@ -136,10 +138,19 @@ def _points(pair: Mapping[str, Any], limit: int) -> dict[str, Any]:
 
 def _gate(each: Judged) -> dict[str, Any]:
     gate = each.gate
-    kept = ("outcome", "metric", "margin", "relative", "items_needed", "test", "accepted")
-    numbers = {"delta": _number(gate["delta"]), "interval": [_number(v) for v in gate["interval"]]}
-    remedy = each.remedy() if each.outcome == "inconclusive" else ""
-    return {**{name: gate.get(name) for name in kept}, **numbers, "said": each.figure(), "remedy": remedy}
+    return {
+        "outcome": gate["outcome"],
+        "metric": gate["metric"],
+        "margin": gate["margin"],
+        "relative": gate["relative"],
+        "items_needed": gate["items_needed"],
+        "test": gate["test"],
+        "accepted": gate["accepted"],
+        "delta": _number(gate["delta"]),
+        "interval": [_number(v) for v in gate["interval"]],
+        "said": each.figure(),
+        "remedy": each.remedy() if each.outcome == "inconclusive" else "",
+    }
 
 
 def _number(value: Any) -> Any:

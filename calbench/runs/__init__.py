@@ -17,9 +17,10 @@ from calbench.runs._estimate import division, estimate_text, served_estimate
 from calbench.runs._imported import ALL_ITEMS, ImportedRunner, read_records
 from calbench.runs._inference_run import NOISE_PROMISED, InferenceRun, n_near_duplicates, unreported
 from calbench.runs._looks import CellLook, cell_looks
+from calbench.runs._measured import Measured
 from calbench.runs._progress import Advance, Progress, Silence
 from calbench.runs._result_cache import ResultCache, about
-from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Measured, Runner, Span
+from calbench.runs._runner import N_PROBE, QUANTIZATION_SEED, Runner, Span
 from calbench.runs.executors import Failure, Job, RayExecutor, jobs_of, run_job
 
 __all__ = [

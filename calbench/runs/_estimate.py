@@ -41,7 +41,7 @@ def served_estimate(cells: Iterable[Cell], profile: Profile) -> list[ServedEstim
         if (source := declared_source(model)) and source.builds:
             found.append(_counted(source.fetch(), build, task, profile))
     if not found:
-        raise InputError("no model of this run is served; --dry-run counts requests to servers")
+        raise InputError("no model of this run is served; only requests to servers are counted")
     return found
 
 

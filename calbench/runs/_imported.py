@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from calbench.interchange import is_samples, pair, read
 from calbench.records import SUFFIXES, AnyRecord, Predictions, digest
 from calbench.runs._cells import Cell, Grid, Profile, Selection
 from calbench.runs._declarations import REFERENCE
-from calbench.runs._runner import Measured
+from calbench.runs._measured import Measured
 from calbench.selection import Patterns
 from calbench.store import Store, StoredPredictions
 
@@ -114,11 +115,11 @@ class ImportedRunner:
         if not calibrators.get(cell.calibrator).needs_epsilon:
             return None
         return (
-            f"{cell.calibrator} needs the unit error of each precision, which records do not say; calbench"
-            " transfer takes it as --reference-epsilon and --candidate-epsilon"
+            f"{cell.calibrator} needs the unit error of each precision, which records do not say;"
+            " calbench.transfer takes it as reference_epsilon= and candidate_epsilon="
         )
 
-    def transfer(self, cell: Cell, *, seed: int = SEED) -> Measured:
+    def transfer(self, cell: Cell, *, seed: int = SEED, folds: int = 1) -> Measured:
         """Compare a cell with its full-precision record on one division of the items they share."""
         base = self.references[cell.model, cell.task]
         reference, candidate = (self.records[cell.model, cell.task, q] for q in (base, cell.quantizer))
@@ -135,6 +136,7 @@ class ImportedRunner:
                 level=self.level,
                 seed=seed,
                 bootstrap_seed=self.bootstrap_seed,
+                folds=folds,
             )
 
         try:
@@ -175,12 +177,12 @@ class ImportedRunner:
         )
 
 
-def read_records(paths: Iterable[Path], **options: Any) -> dict[str, AnyRecord]:
+def read_records(paths: Iterable[str | PathLike[str]], **options: Any) -> dict[str, AnyRecord]:
     """Read records from files and from folders of them; a folder of lm-eval logs is one record.
 
     ``options`` are those of :func:`calbench.interchange.read`.
     """
-    return {str(path): read(path, **options) for path in _files(paths)}
+    return {str(path): read(path, **options) for path in _files(map(Path, paths))}
 
 
 def _files(paths: Iterable[Path]) -> list[Path]:
@@ -224,7 +226,7 @@ def _reference(members: Mapping[str, AnyRecord], wanted: str | None, where: str)
             return name
     raise InputError(
         f"{where}: there is no record at {wanted or 'fp32, bf16 or fp16'} (there are {', '.join(members)});"
-        " import the full-precision one with --quantizer fp32, or name it where the command has --reference"
+        " import the full-precision one with quantizer='fp32', or name it with reference="
     )
 
 

@@ -33,6 +33,7 @@ from calbench.tasks import (
 _MANY = 0.05  # share of items from which on intervals are noticeably too narrow
 # In float32, of the largest logit where that is above 1; see docs/tasks.md.
 NOISE_PROMISED = 1e-4
+_SHOWN_FLOOR = 1e-3  # a twentieth of the default margin
 
 
 class Reported(Protocol):
@@ -156,6 +157,7 @@ class InferenceRun:
             "n_shards_reused": scored.n_reused,
             "engine": scored.engine,
             "noise_floor": scored.noise_floor,
+            "confidence_floor": scored.confidence_floor,
             **more,
         }
 
@@ -241,6 +243,17 @@ def unreported(record: StoredPredictions) -> str:
     return f"{n_unreported:,} of {len(record.predictions):,} answers came without a confidence and count as 0"
 
 
+def least_margin(record: StoredPredictions) -> str:
+    """Say below which margin a gate on this record claims nothing, where asking twice shows; or ``""``."""
+    moved = record.provenance.get("confidence_floor") or 0.0
+    if moved < _SHOWN_FLOOR:
+        return ""
+    return (
+        f"asking items again moves their confidence by {moved:.2g} on average: a calibration error's margin"
+        " below that claims nothing"
+    )
+
+
 def noisy(record: StoredPredictions) -> str:
     """Say how far batches move a float32 model's logits, where that is more than promised; or ``""``."""
     kernel = record.provenance.get("quantization", {}).get("kernel", "")
@@ -252,3 +265,7 @@ def noisy(record: StoredPredictions) -> str:
     if floor <= NOISE_PROMISED * largest:
         return ""
     return f"asking items alone moves a logit by up to {floor:.2g}; smaller differences are no finding"
+
+
+# What may have to be said of a record.
+NOTES = (unreported, noisy, least_margin)

@@ -31,17 +31,20 @@ class CellLook:
     spans: tuple[Span, ...] = ()
 
 
-def cell_looks(runner: Runner, cell: Cell) -> tuple[CellLook, ...]:
+def cell_looks(runner: Runner, cell: Cell, folds: int = 1) -> tuple[CellLook, ...]:
     """Return the looks at a cell that this run may take, in order.
 
     The first is at the profile's test items, and calibrators are fitted on the profile's calibration
-    items at all of them. A task whose items lie in clusters is looked at once. How many items were planned
+    items at all of them; with folds on all items of each look, which all are test items. A task whose items
+    lie in clusters is looked at once. How many items were planned
     is kept in the store: who asks more in a later run spends from what was kept for that.
     """
     source = runner.source(cell.model).model
     evaluation = tasks.get(cell.task).partition.evaluation
     n_items = len(evaluation)
     n_calibration, first = runner.profile.sizes(source.architecture, n_items)
+    if folds > 1:
+        n_calibration, first = 0, n_calibration + first
     there = n_items - n_calibration
     wanted = runner.most_items
     if wanted is None:

@@ -60,7 +60,11 @@ class ResultCache:
 
 
 def about(
-    runner: Runner | ImportedRunner, cell: Cell, seeds: Sequence[int], spans: tuple[Span, ...] = ()
+    runner: Runner | ImportedRunner,
+    cell: Cell,
+    seeds: Sequence[int],
+    spans: tuple[Span, ...] = (),
+    folds: int = 1,
 ) -> dict[str, Any] | None:
     """Return all that a cell's results depend on besides calbench's code; None where nothing is kept.
 
@@ -75,9 +79,9 @@ def about(
         return None
     source = runner.source(cell.model).model
     names = (source.reference, cell.quantizer)
-    parts = [runner.record(cell.model, name, cell.task, span=s).key for s in spans for name in names]
     return {
-        **({"parts": parts} if parts else {}),
+        **({"parts": runner.keys(cell, spans)} if spans else {}),
+        **({"folds": folds} if folds > 1 else {}),
         "cell": [cell.model, cell.task, cell.quantizer, cell.calibrator],
         "records": [runner.record(cell.model, name, cell.task).key for name in names],
         "group": tasks.group_of(cell.task),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,7 +14,7 @@ from calbench.errors import CalbenchError, ModelLoadingForbiddenError, as_refusa
 from calbench.gates import (
     SEED,
     Arm,
-    Comparison,
+    CrossFitted,
     FittedSplit,
     clusters_of,
     division,
@@ -27,8 +27,9 @@ from calbench.records import one_record
 from calbench.runs._builds import ServedBuild, epsilon_of, served_build
 from calbench.runs._cells import Cell, Profile
 from calbench.runs._declarations import REFERENCE
-from calbench.runs._inference_run import InferenceRun, Reported, described, noisy, similar, unreported
+from calbench.runs._inference_run import InferenceRun, Reported, described
 from calbench.runs._kept_models import KeptModels
+from calbench.runs._measured import Measured
 from calbench.runs._opened_model import OpenedModel
 from calbench.runs._progress import Progress, Silence
 from calbench.runs._runtimes import runtime_for
@@ -41,43 +42,6 @@ QUANTIZATION_SEED = 0
 N_PROBE = 16
 Span = tuple[int, int]  # of a task's evaluation items: from, and before
 Part = Span | tuple[int, int, int]  # or every how many of them
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A cell's transfer for one seed, and the records it was computed from.
-
-    Attributes
-    ----------
-    cell, seed
-        What was measured.
-    comparison
-        The five arms.
-    reference, candidate
-        The records.
-    ranked
-        Gives the arm that calibrators are ranked by: on items that all of them share.
-    epsilons
-        Unit errors of the two precisions; None where they are not known.
-    """
-
-    cell: Cell
-    seed: int
-    comparison: Comparison
-    reference: StoredPredictions
-    candidate: StoredPredictions
-    ranked: Callable[[], Arm] = field(repr=False)
-    epsilons: tuple[float | None, float | None] = (None, None)
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What a reader of the numbers must know, of the result and of how the records came about."""
-        sides = {"reference": self.reference, "quantized": self.candidate}
-        if self.reference is self.candidate:
-            del sides["quantized"]
-        noted = ((name, say(record)) for name, record in sides.items() for say in (unreported, noisy))
-        alike = filter(None, [similar(self.reference)])
-        return (*self.comparison.warnings, *alike, *(f"{name}: {note}" for name, note in noted if note))
 
 
 @dataclass(eq=False)
@@ -124,8 +88,10 @@ class Runner:
     )
     _splits: dict[tuple[Any, ...], FittedSplit] = field(default_factory=dict, repr=False)
 
-    def transfer(self, cell: Cell, *, seed: int = SEED, spans: tuple[Span, ...] = ()) -> Measured:
-        """Compare a cell with its full-precision reference on one division of the items.
+    def transfer(
+        self, cell: Cell, *, seed: int = SEED, spans: tuple[Span, ...] = (), folds: int = 1
+    ) -> Measured:
+        """Compare a cell with its full-precision reference on one division of the items, or in folds.
 
         The items of ``spans``, later parts of the task, are test items beside those of the profile.
 
@@ -142,7 +108,12 @@ class Runner:
             self._split(record, cell, quantizer, cell.calibrator, seed)
             for record, quantizer in ((reference, against), (candidate, cell.quantizer))
         ]
-        if spans:
+        if folds > 1 and sides[0].n_calibration:
+            sides = [
+                self._crossed(record, cell, quantizer, seed, spans, folds)
+                for record, quantizer in ((reference, against), (candidate, cell.quantizer))
+            ]
+        elif spans:
             sides = [
                 self._extended(side, cell, quantizer, seed, spans)
                 for side, quantizer in zip(sides, (against, cell.quantizer), strict=True)
@@ -174,6 +145,12 @@ class Runner:
         if isinstance(found, CalbenchError):
             raise found
         return found
+
+    def keys(self, cell: Cell, spans: Iterable[Span]) -> tuple[tuple[str, str], ...]:
+        """Return the keys of the reference's and the candidate's record of each later part of a task."""
+        names = self.source(cell.model).model.reference, cell.quantizer
+        of = [[self.record(cell.model, name, cell.task, span=span).key for name in names] for span in spans]
+        return tuple((reference, candidate) for reference, candidate in of)
 
     def _stored_or_made(self, model: str, quantizer: str, task: str, span: Part | None) -> StoredPredictions:
         identity = self.identity(model, quantizer, task, span=span)
@@ -351,6 +328,31 @@ class Runner:
             test = one_record([side.test, *(part.predictions for part in parts)])
             test = test.take(sorted(test.item_ids.tolist()))
             self._splits[key] = side.with_test(test, self.resamples(test.item_ids.tolist(), seed))
+        return self._splits[key]
+
+    def _crossed(
+        self,
+        record: StoredPredictions,
+        cell: Cell,
+        quantizer: str,
+        seed: int,
+        spans: tuple[Span, ...],
+        folds: int,
+    ) -> FittedSplit:
+        """Return all items of a record and of later parts, in folds."""
+        parts = [self.record(cell.model, quantizer, cell.task, span=span).predictions for span in spans]
+        key = (record.key, seed, folds, spans)
+        if key not in self._splits:
+            whole = one_record([record.predictions, *parts]) if parts else record.predictions
+            clusters = clusters_of(whole)
+            self._splits[key] = CrossFitted.divided(
+                whole,
+                folds,
+                resamples=self.resamples(sorted(whole.item_ids.tolist()), seed, clusters),
+                seed=seed,
+                clusters=clusters,
+                epsilon=epsilon_of(self.source(cell.model).model, quantizer),
+            )
         return self._splits[key]
 
     def resamples(

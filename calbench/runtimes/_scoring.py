@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from calbench.errors import InputError, ServerError
-from calbench.inference import Scored, Shards
+from calbench.inference import Scored, Shards, moved_by_asking
 from calbench.records import Float32
 from calbench.runtimes._http import as_documented
 from calbench.runtimes._protocol import Prepared
@@ -67,8 +67,8 @@ def ask_all(
                 logits[asked[row]] = value
             meter.done(sum(len(asked[row]) for row in part))
     n_reused = sum(found is not None for found in kept)
-    floor = _noise_floor(prepared, firsts, logits)
-    return Scored(logits, prepared.n_truncated, len(asked), len(parts), n_reused, prepared.engine, floor)
+    floors = _noise_floors(prepared, firsts, logits)
+    return Scored(logits, prepared.n_truncated, len(asked), len(parts), n_reused, prepared.engine, *floors)
 
 
 @contextmanager
@@ -148,14 +148,15 @@ def _different(prepared: Prepared) -> dict[int, list[int]]:
     return asked
 
 
-def _noise_floor(prepared: Prepared, rows: Sequence[int], logits: Float32) -> float:
+def _noise_floors(prepared: Prepared, rows: Sequence[int], logits: Float32) -> tuple[float, float]:
     """Ask a few items again: what a server's batches and caches change is no finding."""
     n_repeated = min(len(rows), max(2, min(N_REPEATED, len(rows) // 50)))  # costs 2% or less
-    floor = 0.0
-    for i in np.linspace(0, len(rows) - 1, n_repeated).astype(int):
-        again = np.asarray(prepared.ask(prepared.inputs[rows[i]]), dtype=np.float64)
-        floor = max(floor, float(np.abs(again - logits[rows[i]][: len(again)]).max()))
-    return floor
+    chosen = [rows[i] for i in np.linspace(0, len(rows) - 1, n_repeated).astype(int)]
+    again = np.full((n_repeated, logits.shape[1]), -np.inf)
+    for place, row in enumerate(chosen):
+        answer = prepared.ask(prepared.inputs[row])
+        again[place, : len(answer)] = answer
+    return moved_by_asking(again, logits[chosen])
 
 
 def _hash(ids: Sequence[str]) -> str:

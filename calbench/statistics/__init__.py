@@ -26,13 +26,22 @@ from calbench.statistics._ranking import Rank, differences_from_best, p_value, r
 from calbench.statistics._resamples import Resamples, resamples_for
 from calbench.statistics._sequence import Look, looks, sequential_p_value
 from calbench.statistics._significance import McNemarResult, holm, mcnemar
+from calbench.statistics._two_phase import (
+    FEWEST_LABELS,
+    LabelSample,
+    allocation,
+    labelled_accuracy,
+    labelled_change,
+)
 
 __all__ = [
+    "FEWEST_LABELS",
     "STARTS",
     "THRESHOLDS",
     "Change",
     "Design",
     "Estimate",
+    "LabelSample",
     "Look",
     "McNemarResult",
     "Outcome",
@@ -40,6 +49,7 @@ __all__ = [
     "Rank",
     "Resampled",
     "Resamples",
+    "allocation",
     "binomial_interval",
     "bootstrap",
     "change",
@@ -54,6 +64,8 @@ __all__ = [
     "exceedance_p_value",
     "expected_false_alarms",
     "holm",
+    "labelled_accuracy",
+    "labelled_change",
     "looks",
     "mcnemar",
     "outcome_of",

@@ -74,9 +74,18 @@ def absolute_sum_bounds(
     drawn: one by one if it is left out.
     """
     ways = _ways(candidate, reference, factor, design or _alone(candidate.n_items))
-    low, high = -_least(ways[0], level), _least(ways[1], level)
     if reference is None:
-        return max(low, 0.0), high
+        return max(-_least(ways[0], level), 0.0), _least(ways[1], level)
+    return _between(ways, level)
+
+
+def unit_sum_bounds(candidate: UnitSums, reference: UnitSums, *, level: float = 0.95) -> Bounds:
+    """Return bounds of ``candidate - reference``, both of which are sums by sampled unit already."""
+    return _between(_two_sided(candidate, 1.0, reference), level)
+
+
+def _between(ways: tuple[list[Way], list[Way]], level: float) -> Bounds:
+    low, high = -_least(ways[0], level), _least(ways[1], level)
     if low <= high or len(ways[1]) < 3:
         return min(low, high), max(low, high)
     # Where models hardly differ there is next to no sampling error, and what the correction for bias
@@ -132,7 +141,10 @@ def _ways(
     if reference is None:
         below = [replace(way, share=min(2 * way.share, _MOST)) for way in upper_ways([(-1.0, ours)])]
         return below, upper_ways([(1.0, ours)])
-    theirs = UnitSums.of(reference, design)
+    return _two_sided(ours, factor, UnitSums.of(reference, design))
+
+
+def _two_sided(ours: UnitSums, factor: float, theirs: UnitSums) -> tuple[list[Way], list[Way]]:
     apart = _apart(1.0, ours, factor, theirs)
     return (
         [*upper_ways([(factor, theirs), (-1.0, ours)]), *apart],
@@ -247,13 +259,13 @@ def _way(terms: Sequence[tuple[float, UnitSums]], *, coarse: bool = False) -> Wa
 
 
 def _skew(terms: Sequence[tuple[Float64, UnitSums]], added: float = 0.0) -> float:
-    """Return the third moment of the units' parts over the second, where that makes a bound too low.
+    """Return the third moment of the units' parts and ``added`` over the second, where a bound is too low.
 
     A sum of rare and large parts, all of one sign, shows little spread where it is small by chance.
     """
     parts = np.asarray(sum(sums.parts(weights) for weights, sums in terms))
-    squares = float(parts @ parts) + added
-    return max(float((parts**3).sum()) + added, 0.0) / squares if squares > 0 else 0.0
+    squares = float(parts @ parts) + added**2
+    return max(float((parts**3).sum()) + added**3, 0.0) / squares if squares > 0 else 0.0
 
 
 def _shared(terms: Sequence[tuple[float, UnitSums]], left_over: Sequence[Float64]) -> float:
@@ -275,7 +287,8 @@ def _apart(first_factor: float, first: UnitSums, second_factor: float, second: U
     if len(first.coarse) != len(second.coarse):
         return []
     a, b = first_factor, second_factor
-    if a == b and np.array_equal(first.groups, second.groups) and np.array_equal(first.values, second.values):
+    unseen = first.design.unseen
+    if a == b and first.same_as(second):
         return [Way(0.0, 0.0, _APART_SHARE, first.design)]
     difference = a * first.totals - b * second.totals
     crossed = first.covariances(second)
@@ -287,9 +300,9 @@ def _apart(first_factor: float, first: UnitSums, second_factor: float, second: U
     slope, rest = _errors(_least_bias, t)
     signs = np.sign(difference)
     variance = combined_variance([(a * signs * slope, first), (-b * signs * slope, second)])
-    variance += float(deviations**2 @ rest) + 1
-    short = 1 + _SHORT * float(_wanting(t) @ deviations)
-    skew = _skew([(a * signs, first), (-b * signs, second)], added=1.0)
+    variance += float(deviations**2 @ rest) + unseen**2
+    short = unseen + _SHORT * float(_wanting(t) @ deviations)
+    skew = _skew([(a * signs, first), (-b * signs, second)], added=unseen)
     centre = float((size - deviations * _least_bias(t)).sum())
     return [Way(centre, variance, _APART_SHARE, first.design, short, skew)]
 

@@ -101,6 +101,11 @@ class Design:
         """Whether there are too few clusters to decide anything."""
         return self.clusters is not None and self.n_units < FEWEST_CLUSTERS
 
+    @property
+    def unseen(self) -> float:
+        """Items that one more change that was not seen would stand for."""
+        return 1.0
+
     @cached_property
     def sizes(self) -> Float64:
         """Items of each unit, or their weight, ``(n_units,)``."""

@@ -11,7 +11,16 @@ from typing import Literal
 import numpy as np
 
 from calbench.errors import InputError
-from calbench.metrics import AbsoluteSums, Metric, Outcomes, Statistic, evaluate_together, get, unweighted
+from calbench.metrics import (
+    AbsoluteSums,
+    Metric,
+    Outcomes,
+    PairStatistic,
+    Statistic,
+    evaluate_together,
+    get,
+    unweighted,
+)
 from calbench.records import Float64
 from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
 from calbench.statistics._design import Design
@@ -26,6 +35,7 @@ from calbench.statistics._interval_formulas import (
     sampled_interval,
     widening,
 )
+from calbench.statistics._pairs import pair_bounds
 from calbench.statistics._resamples import Resamples
 from calbench.statistics._unit_sums import UnitSums
 
@@ -74,6 +84,9 @@ class Resampled:
         How the items were drawn.
     sums
         The metric as sums of absolute values, if it is one; the gate's bounds read it, and no resamples.
+    pairs
+        The metric as a mean over pairs of items, if it is one and items were drawn one by one: its bounds
+        read them.
     drawn, answers
         Fingerprints of the resamples, and of each item's confidence and correctness, where known.
     """
@@ -87,6 +100,7 @@ class Resampled:
     sums: AbsoluteSums | None = field(default=None, repr=False)
     drawn: str = ""
     answers: str = ""
+    pairs: PairStatistic | None = field(default=None, repr=False)
 
     @classmethod
     def of_values(cls, metric: Metric, value: float, values: Float64, n_items: int) -> Resampled:
@@ -149,10 +163,13 @@ def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamp
     answers = hashlib.sha256(items.confidences.tobytes() + items.correct.tobytes()).hexdigest()
     own = resamples.design.weights
     sums = [metric.absolute_sums(items) for metric in chosen]
-    read = _Together([s for s, part in zip(statistics, sums, strict=True) if part is None], resamples)
+    pairs = [s if isinstance(s, PairStatistic) and resamples.design.plain else None for s in statistics]
+    alone = [part or pair for part, pair in zip(sums, pairs, strict=True)]
+    read = _Together([s for s, part in zip(statistics, alone, strict=True) if part is None], resamples)
     found: dict[str, Resampled] = {}
-    for metric, statistic, part in zip(chosen, statistics, sums, strict=True):
-        draw = partial(_Together([statistic], resamples), statistic) if part else partial(read, statistic)
+    for place, (metric, statistic) in enumerate(zip(chosen, statistics, strict=True)):
+        by_itself = alone[place] is not None
+        draw = partial(_Together([statistic], resamples) if by_itself else read, statistic)
         value = unweighted(statistic, len(items)) if own is None else float(statistic(own[:, None])[0])
         found[metric.id] = Resampled(
             metric,
@@ -161,9 +178,10 @@ def resample(metrics: Iterable[str | Metric], items: Outcomes, resamples: Resamp
             len(items),
             resamples.n_resamples,
             resamples.design,
-            part,
+            sums[place],
             resamples.fingerprint,
             answers,
+            pairs[place],
         )
     return found
 
@@ -226,10 +244,9 @@ def difference_bounds(
     same = bool(candidate.answers) and candidate.answers == reference.answers
     if candidate.design.too_few and not (same and factor == 1):
         return _anything(candidate.metric, factor)
-    if candidate.sums is not None and reference.sums is not None:
-        return absolute_sum_bounds(
-            candidate.sums, reference.sums, factor=factor, level=level, design=candidate.design
-        )
+    exact = _exact_bounds(candidate, reference, factor, level)
+    if exact is not None:
+        return exact
     if candidate.n_items == 1 and not same:
         return -np.inf, np.inf  # a resample of one item is that item
     if candidate.metric.biased:
@@ -244,6 +261,19 @@ def difference_bounds(
         seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design)
     )
     return max(low, -factor), min(high, 1.0)
+
+
+def _exact_bounds(
+    candidate: Resampled, reference: Resampled, factor: float, level: float
+) -> tuple[float, float] | None:
+    """Return bounds that need no resamples, where the metric is such that there are any."""
+    if candidate.sums is not None and reference.sums is not None:
+        return absolute_sum_bounds(
+            candidate.sums, reference.sums, factor=factor, level=level, design=candidate.design
+        )
+    if candidate.pairs is not None and reference.pairs is not None:
+        return pair_bounds(candidate.pairs, reference.pairs, factor=factor, level=level)
+    return None
 
 
 def relative_bounds(
@@ -273,6 +303,8 @@ def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]
         return result.metric.range
     if result.sums is not None:
         return absolute_sum_bounds(result.sums, None, level=level, design=result.design)
+    if result.pairs is not None:
+        return pair_bounds(result.pairs, None, level=level)
     if result.metric.biased:
         nothing = (0.0, np.zeros_like(result.values))
         low, high = resampled_bounds(

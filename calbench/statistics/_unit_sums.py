@@ -102,6 +102,10 @@ class UnitSums:
         """Variance of each group's sum as the items show it, ``(n_groups,)``."""
         return np.maximum(self.covariances(self), 0.0)
 
+    def same_as(self, other: UnitSums) -> bool:
+        """Whether every item adds the same to the same groups."""
+        return np.array_equal(self.groups, other.groups) and np.array_equal(self.values, other.values)
+
     def covariances(self, other: UnitSums) -> Float64:
         """Covariance of each group's sum with the same group's of another model, ``(n_groups,)``."""
         design = self.design

@@ -8,6 +8,7 @@ from calbench.studies._compression import (
     judged,
     recommended,
 )
+from calbench.studies._label_plan import REST_SHARE, LabelPlan, judged_plan, plan_labels
 from calbench.studies._monitoring import Monitoring, monitor
 from calbench.studies._precision import RAW, MissingRow, PrecisionRow, place, precision_rows
 from calbench.studies._routing import THRESHOLDS, Route, routes
@@ -16,10 +17,12 @@ from calbench.studies._sensitivity import Change, GroupCost, Sensitivity, Sugges
 __all__ = [
     "LIMITS",
     "RAW",
+    "REST_SHARE",
     "THRESHOLDS",
     "Change",
     "Compressed",
     "GroupCost",
+    "LabelPlan",
     "MissingRow",
     "Monitoring",
     "PrecisionRow",
@@ -29,8 +32,10 @@ __all__ = [
     "at_chance",
     "compressions",
     "judged",
+    "judged_plan",
     "monitor",
     "place",
+    "plan_labels",
     "precision_rows",
     "recommended",
     "routes",

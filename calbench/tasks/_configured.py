@@ -234,7 +234,7 @@ def source_of(table: Table, key: str = "file") -> DataSource:
     if (base / relative).exists():
         return DataSource(str(base / relative), **more)
     if not any(base.glob(relative)):
-        raise table.error(key, f"{key} is {given[key]!r}, and there is no such file in {base}")
+        raise table.error(key, f"{key} is {given[key]!r}, and there is no such file in {base}; mend the path")
     return DataSource(str(base), relative, **more)
 
 

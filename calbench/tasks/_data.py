@@ -6,19 +6,18 @@ import glob
 import heapq
 import logging
 import os
-import re
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from calbench.cache import cache_dir
-from calbench.errors import BackendUnavailableError, CalbenchError, InputError, SetupRequiredError
+from calbench.errors import BackendUnavailableError, InputError, SetupRequiredError
+from calbench.tasks._file_checks import check_characters, check_names, missing_parts
+from calbench.tasks._library_errors import reading
 from calbench.tasks._rows import Row
 
 # Of a larger table a fixed random part of this many rows is the task, unless it says ``n_items``.
@@ -27,8 +26,6 @@ _BATCH = 1000
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4", ".zip")
 READERS = {".csv": "csv", ".tsv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 READERS |= dict.fromkeys((".json", ".jsonl", ".ndjson"), "json")
-_PART = re.compile(r"(?P<stem>.*-)\d{5}-of-(?P<total>\d{5})(?P<rest>.*)")
-_ESCAPES = re.compile(rb"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w|(?P<half>\\u[dD][89a-fA-F]\w\w)")
 _LOG = logging.getLogger(__name__)
 # What messages call a table, what its rows' ids begin with, its features where they are known, its batches.
 _Part = tuple[str, str, tuple[Any, Iterable[Any]]]
@@ -86,19 +83,22 @@ class DataSource:
         wanted, rng, n_rows = self.n_items or LARGE, np.random.default_rng(0), 0
         taken: list[tuple[float, int, Row]] = []
         classes: dict[str, list[str]] = {}
-        for name, stem, (known, batched) in self._parts():
+        for name, stem, (known, tables) in self._parts():
             first = n_rows
-            for table, plain in _batches(known, batched, name, classes):
-                priorities = -rng.random(len(table))
-                worst = taken[0][0] if len(taken) == wanted else -1.0
-                places = np.flatnonzero(priorities > worst)
-                for place, values in zip(places.tolist(), plain(places), strict=True):
-                    number = n_rows - first + place + 1
-                    row = Row(f"{name}: row {number}", f"{stem}-{number:06}", values)
-                    heapq.heappush(taken, (float(priorities[place]), n_rows + place, row))
-                    if len(taken) > wanted:
-                        heapq.heappop(taken)
-                n_rows += len(table)
+            with reading(name):
+                for table in tables:
+                    features = known or _library().Features.from_arrow_schema(table.schema)
+                    classes |= {c: f.names for c, f in features.items() if type(f).__name__ == "ClassLabel"}
+                    priorities = -rng.random(len(table))
+                    worst = taken[0][0] if len(taken) == wanted else -1.0
+                    places = np.flatnonzero(priorities > worst)
+                    for place, values in zip(places, _plain(table.take(places), features), strict=True):
+                        number = n_rows - first + int(place) + 1
+                        row = Row(f"{name}: row {number}", f"{stem}-{number:06}", values)
+                        heapq.heappush(taken, (float(priorities[place]), n_rows + int(place), row))
+                        if len(taken) > wanted:
+                            heapq.heappop(taken)
+                    n_rows += len(table)
         if not taken:
             raise InputError(f"{self.place} has no rows; give a file or a split that has some")
         if self.n_items is None and n_rows > LARGE:
@@ -135,7 +135,7 @@ class DataSource:
             builder = _library().load_dataset_builder(
                 str(folder), self.config, cache_dir=str(datasets_cache())
             )
-        if type(builder).__module__.rpartition(".")[2] not in READERS.values():
+        if _kind(builder) not in READERS.values():
             raise InputError(f"{self.place} is a folder without tables; name a file in it, as 'folder/x.csv'")
         _, files = self._one(builder.config.data_files)
         given = {"sep": builder.config.sep} if hasattr(builder.config, "sep") else {}
@@ -143,7 +143,7 @@ class DataSource:
         yield from self._of_files(paths, features=builder.info.features, **given)
 
     def _of_files(self, files: list[Path], **given: Any) -> Iterator[_Part]:
-        if missing := _missing_parts(files, self.files or "*"):
+        if missing := missing_parts(files, self.files or "*"):
             raise InputError(f"{self.place} holds no {missing[0]} ({len(missing)} missing in all)")
         stems = {file: file.name.split(".")[0] for file in files}
         if len(set(stems.values())) < len(files):
@@ -163,7 +163,8 @@ class DataSource:
                     revision=self.revision,
                     cache_dir=str(datasets_cache()),
                 )
-                _check_kind(type(builder).__module__.rpartition(".")[2], self.place)
+                if (kind := _kind(builder)) not in READERS.values():
+                    raise InputError(f"{self.place} is kept as {kind}; tables are read: {', '.join(READERS)}")
                 builder.download_and_prepare()
         except SetupRequiredError as error:
             if not isinstance(error.__cause__, ConnectionError):
@@ -217,6 +218,10 @@ def datasets_cache() -> Path:
     return cache_dir() / "datasets"
 
 
+def _kind(builder: Any) -> str:
+    return str(type(builder).__module__.rpartition(".")[2])
+
+
 def _table(
     file: Path, *, columns: tuple[str, ...] | None = None, features: Any = None, **given: Any
 ) -> tuple[Any, Iterable[Any]]:
@@ -238,31 +243,14 @@ def _table(
         return builder.as_streaming_dataset(split="rows")
 
     if kind == "json" and file.suffix not in _COMPRESSED:
-        _check_characters(file)
+        check_characters(file)
     with reading(str(file)):
         if kind == "csv" and features is None:
             # Left to itself pandas reads 007 as 7: every column is a text.
             names = [name for row in stream(nrows=1) for name in row]
             features = datasets.Features({name: datasets.Value("string") for name in names}) or None
-            if twice := [name for name in names if re.sub(r"\.\d+$", "", name) in set(names) - {name}]:
-                raise InputError(
-                    f"{file}: two columns are called {twice[0].rpartition('.')[0]!r}; rename one"
-                )
-            if "__index_level_0__" in names:
-                raise InputError(f"{file}: row 1 has more values than the header has names; quote its commas")
+            check_names(file, names)
         return _parquet(file) if kind == "parquet" else _batched(stream(features=features))
-
-
-def _check_characters(file: Path) -> None:
-    r"""Refuse an escape such as ``\ud83d`` alone: half a character, which ``datasets`` may leave out."""
-    with file.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            half = next((m["half"] for m in _ESCAPES.finditer(line) if m["half"]), None)
-            if half is not None:
-                written = half.decode()
-                raise InputError(
-                    f"{file}:{number}: holds '{written}', half of a character; complete it or take it out"
-                )
 
 
 def _batched(data: Any) -> tuple[Any, Iterable[Any]]:
@@ -280,86 +268,12 @@ def _parquet(file: Path) -> tuple[Any, Iterable[Any]]:
     return features, (pa.Table.from_batches([batch]) for batch in batches)
 
 
-def _batches(
-    known: Any, tables: Iterable[Any], name: str, classes: dict[str, list[str]]
-) -> Iterator[tuple[Any, Callable[[Any], list[dict[str, Any]]]]]:
-    """Yield arrow tables, each with a function that gives some of its rows, classes by their names."""
-    with reading(name):
-        for table in tables:
-            features = known or _library().Features.from_arrow_schema(table.schema)
-            classes.update({c: f.names for c, f in features.items() if type(f).__name__ == "ClassLabel"})
-            yield table, partial(_plain, table, features, classes)
-
-
-def _plain(table: Any, features: Any, classes: Mapping[str, list[str]], places: Any) -> list[dict[str, Any]]:
-    columns = features.decode_batch(table.take(places).to_pydict())
-    for column in set(classes).intersection(columns):
-        known = dict(enumerate(classes[column]))
-        columns[column] = [known.get(value, value) for value in columns[column]]
-    rows = zip(*columns.values(), strict=True)
-    return [dict(zip(columns, values, strict=True)) for values in rows]
-
-
-@contextmanager
-def reading(place: str) -> Iterator[None]:
-    """Say in the project's words what ``datasets`` and what is beneath it cannot read."""
-    log = logging.getLogger("datasets")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # what it reports is in the error as well
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # it leaves closing files to the collector
-            yield
-    except CalbenchError:
-        raise
-    except ConnectionError as error:
-        raise SetupRequiredError(
-            f"the data set {place!r} is not in the hub's cache and the hub cannot be reached;"
-            " download it where there is a network, or give a local folder"
-        ) from error
-    except Exception as error:
-        raise _worded(place, error) from error
-    finally:
-        log.setLevel(level)
-
-
-def _worded(place: str, error: Exception) -> CalbenchError:
-    text = str(error.__cause__ or error).strip()
-    text = re.sub(r"in row (\d+)$", lambda match: f"in row {int(match[1]) + 1}", text)
-    if "gated" in text:
-        return SetupRequiredError(
-            f"the hub gives the data set {place!r} only to those who accepted its terms; do that on its page"
-            " there, and log in with 'hf auth login'"
-        )
-    if "scripts are no longer supported" in text:
-        return InputError(
-            f"{place} is a script, and no data set's own code is run; the hub may hold its tables at"
-            " revision='refs/convert/parquet'"
-        )
-    if (
-        "No columns to parse" in text
-        or isinstance(error, StopIteration)
-        or isinstance(error.__cause__, StopIteration)
-    ):
-        return InputError(f"{place} has no rows; give a file or a split that has some")
-    if type(error).__name__ in ("DatasetNotFoundError", "FileNotFoundError", "HFValidationError"):
-        return InputError(f"{place!r} is neither a file or folder here nor a data set on the hub: {text}")
-    why = text.splitlines()[0] if text else repr(error)
-    return InputError(f"{place} cannot be read: {why}; mend it there, or write it again")
-
-
-def _check_kind(kind: str, place: str) -> None:
-    if kind not in READERS.values():
-        raise InputError(f"{place} is kept as {kind}; tables are read: {', '.join(READERS)}")
-
-
-def _missing_parts(files: list[Path], pattern: str) -> list[str]:
-    """Name the parts that sets like ``test-00000-of-00003.parquet`` lack; ``datasets`` does not ask."""
-    last = pattern.rpartition("/")[2]
-    expected = {
-        file.with_name(f"{part['stem']}{index:05}-of-{part['total']}{part['rest']}")
-        for file in files
-        if (part := _PART.fullmatch(file.name))
-        for index in range(int(part["total"]))
-    }
-    return sorted(p.name for p in expected.difference(files) if Path(p.name).match(last))
+def _plain(table: Any, features: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an arrow table, classes by their names where they have one."""
+    columns = features.decode_batch(table.to_pydict())
+    for column, feature in features.items():
+        if type(feature).__name__ == "ClassLabel" and column in columns:
+            known = dict(enumerate(feature.names))
+            columns[column] = [known.get(value, value) for value in columns[column]]
+    for values in zip(*columns.values(), strict=True):
+        yield dict(zip(columns, values, strict=True))

@@ -16,8 +16,9 @@ from typing import Any
 
 from calbench.errors import BackendUnavailableError, InputError, UnknownNameError
 from calbench.registry import unknown
-from calbench.tasks._data import datasets_cache, reading
+from calbench.tasks._data import datasets_cache
 from calbench.tasks._harness_yaml import TRUST_LM_EVAL_CODE, check_named, check_yaml
+from calbench.tasks._library_errors import reading
 
 PREFIX = "lm-eval:"
 LM_EVAL_INCLUDE = "CALBENCH_LM_EVAL_INCLUDE"
@@ -238,10 +239,13 @@ def _check_kind(task: Any, spelled: str) -> None:
     if task.OUTPUT_TYPE not in _OUTPUTS:
         raise InputError(
             f"{spelled} has the output_type {task.OUTPUT_TYPE!r}; there are answers to calibrate in"
-            f" {' and '.join(_OUTPUTS)} only"
+            f" {' and '.join(_OUTPUTS)} only: choose a task of these"
         )
     if getattr(task, "MULTIMODAL", False):
-        raise InputError(f"{spelled} shows images or sounds; only texts are asked here")
+        raise InputError(f"{spelled} shows images or sounds; only texts are asked here: choose another task")
     said = task.config.generation_kwargs or {}
     if said.get("do_sample") or float(said.get("temperature") or 0) > 0 or task.config.repeats > 1:
-        raise InputError(f"{spelled} draws its answers at random; only greedy ones are asked here")
+        raise InputError(
+            f"{spelled} draws its answers at random; only greedy ones are asked here: set do_sample to"
+            " false and repeats to 1 in a copy of its YAML"
+        )

@@ -128,12 +128,14 @@ class Dataset:
             No items, an empty text, half a character, a label out of range or an id that appears twice.
         """
         if not items:
-            raise InputError(f"{source}: no items")
+            raise InputError(f"{source}: no items; give a file or a split that has some")
         seen_ids = set[str]()
         kept: dict[str, LabelledItem] = {}
         for item in sorted(items, key=lambda item: item.id):
             if item.id in seen_ids:
-                raise InputError(f"{source}: two items have the id {item.id!r}; ids must be unique")
+                raise InputError(
+                    f"{source}: two items have the id {item.id!r}; ids must be unique: give each item its own"
+                )
             seen_ids.add(item.id)
             if not item.text.strip():
                 raise InputError(f"{source}: item {item.id!r} has an empty text; drop it")

@@ -174,7 +174,12 @@ def _typed(spec: Spec) -> dict[str, Any]:
             raise InputError(f"{spec.id}: there is no argument {key!r} here; there are {there}")
         if kind is int and not text.isdecimal():
             raise InputError(f"{spec.id}: {key} is {text!r}; give a whole number")
-        written = text.replace("\\n", "\n")
+        written = text.replace("\\n", "\n").replace("\\s", " ")
+        if key == "label_words" and len({word.startswith(" ") for word in written.split("+")}) > 1:
+            # The space at a value's beginning is lost in brackets, and the other words keep theirs.
+            raise InputError(
+                f"{spec.id}: only some label_words begin with a space; write \\s for it, as in \\sno+\\syes"
+            )
         lists = kind is list or (isinstance(kind, tuple) and "+" in text)
         given[key] = int(text) if kind is int else written.split("+") if lists else written
     return given

@@ -105,7 +105,10 @@ def text_item(row: Row, given: Mapping[str, Any], classes: Sequence[str]) -> Ite
         name = classes[int(name)]
     if name not in classes:
         known = ", ".join(map(repr, (*classes, *labels)))
-        raise row.error(given["label"], f"is {value!r}, which is none of {known}")
+        raise row.error(
+            given["label"],
+            f"is {value!r}, which is none of {known}; mend it, or say with labels which class it means",
+        )
     shares = _distribution(row, given, classes)
     pair = row.text(given["pair"]) if "pair" in given else ""
     return Item(
@@ -214,11 +217,11 @@ def _paired(row: Row, column: str, choices: Any, labels: Any) -> dict[str, Any]:
         given = {"choices": choices, "labels": labels}
         raise row.error(column, f"is {given!r}; lists of choices and labels are wanted")
     if len(choices) != len(labels):
-        raise row.error(column, f"has {len(choices)} choices and {len(labels)} labels")
+        raise row.error(column, f"has {len(choices)} choices and {len(labels)} labels; give as many of each")
     found: dict[str, Any] = {}
     for text, label in zip(map(str, choices), labels, strict=True):
         if found.setdefault(text, label) != label:
-            raise row.error(column, f"marks {text!r} both as right and as wrong")
+            raise row.error(column, f"marks {text!r} both as right and as wrong; keep one")
     return found
 
 
@@ -226,7 +229,9 @@ def _marked(row: Row, given: Mapping[str, Any], marks: list[Any]) -> int:
     if any(mark not in (0, 1) for mark in marks):
         raise row.error(given["options"], f"marks options with {marks!r}; 1 is right and 0 is not")
     if marks.count(1) != 1:
-        raise row.error(given["options"], f"marks {marks.count(1)} options as right; one is wanted")
+        raise row.error(
+            given["options"], f"marks {marks.count(1)} options as right; leave the question out, or mark one"
+        )
     return marks.index(1)
 
 

@@ -36,21 +36,35 @@ HEADS = (
     "yoso",
 )
 # Asked for what they are not.
+LOOKS_AHEAD = ("bert-generation", "bert", "xlnet", "xlm", "cpmant")
+# All that is refused of what can be built; what transformers saves of the last two it cannot load itself.
 REFUSED = {
-    ("bert-generation", "causal"): "no causal language model",
-    ("bert", "causal"): "no causal language model",
-    ("xlnet", "causal"): "no causal language model",
-    ("xlm", "causal"): "no causal language model",
+    "causal": dict.fromkeys(LOOKS_AHEAD[2:], "no causal language model")
+    | dict.fromkeys(("emu3", "mllama"), "Unrecognized configuration class"),
+    "head": {},
 }
+# What cannot be built at such sizes without packages for pictures, or does not read text alone.
+ABSENT = {
+    "causal": {"blt", "dots3_note", "gemma3n", "gemma4_assistant", "gemma4_unified_assistant"}
+    | {"musicgen", "musicgen_melody", "qwen4_exp", "qwen4_exp_text"},
+    "head": {"layoutlmv2", "t5gemma2"},
+}
+
+
+def fault(found):
+    """What keeps a type from being exact, or refused or absent as said above."""
+    if found.absent:
+        return "" if found.model_type in ABSENT[found.kind] else found.absent
+    if found.refusals:
+        reason = REFUSED[found.kind].get(found.model_type, "no reason is known")
+        return "" if all(reason in said for said in found.refusals.values()) else str(found.refusals)
+    return str(found.wrong or "" if found.differences else "it was not asked")
 
 
 def check(kind, model_type):
     found = examine(model_type, kind)
-    assert not found.absent
-    expected = REFUSED.get((model_type, kind), "")
-    assert not found.wrong
-    assert all(expected and expected in reason for reason in found.refusals.values()), found.refusals
-    assert found.differences or found.refusals
+    assert found.differences
+    assert not fault(found)
 
 
 @pytest.mark.parametrize("model_type", CAUSAL)
@@ -63,16 +77,17 @@ def test_a_head_answers_as_it_does_alone(model_type):
     check("head", model_type)
 
 
-@pytest.mark.parametrize("model_type", [name for name, kind in REFUSED if kind == "causal"])
+@pytest.mark.parametrize("model_type", LOOKS_AHEAD)
 def test_a_model_that_looks_ahead_is_refused_as_a_causal_one(model_type):
     as_an_encoder = {"is_decoder": False} if "bert" in model_type else {}
     found = examine(model_type, "causal", **as_an_encoder)
     assert not found.differences
     assert all("no causal language model" in reason for reason in found.refusals.values())
+    assert found.refusals
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["causal", "head"])
-def test_no_type_of_transformers_answers_otherwise_than_it_does_alone(kind):
-    wrong = {name: found.wrong for name in zoo.types(kind) if (found := examine(name, kind)).wrong}
-    assert not wrong
+def test_every_type_of_transformers_is_exact_or_refused_or_absent_for_a_known_reason(kind):
+    faults = {name: said for name in zoo.types(kind) if (said := fault(examine(name, kind)))}
+    assert not faults

@@ -9,7 +9,7 @@ from typing import Any, Literal
 Kind = Literal["causal", "head"]
 
 VOCABULARY = 512
-LARGEST = 8_000_000  # parameters
+LARGEST = 12_000_000  # parameters
 N_CLASSES = 3
 
 _WORDS = """
@@ -32,6 +32,7 @@ _SIZES: dict[str, Any] = (
     | dict.fromkeys(("head_dim", "d_kv", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim"), 16)
     | dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim", "mamba_d_head", "mamba_headdim"), 16)
     | dict.fromkeys(("state_size", "mamba_d_state", "chunk_size", "sliding_window"), 16)
+    | dict.fromkeys(("time_step_rank", "mamba_dt_rank"), 16)
     | dict.fromkeys(("max_position_embeddings", "n_positions", "max_seq_len"), 256)
     | dict.fromkeys(("max_source_positions", "max_target_positions"), 256)
     | dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4)
@@ -39,7 +40,7 @@ _SIZES: dict[str, Any] = (
     | dict.fromkeys(("n_group", "topk_group", "n_shared_experts", "first_k_dense_replace", "n_groups"), 1)
     | dict.fromkeys(("mamba_n_groups", "mamba_ngroups"), 1)
     | dict.fromkeys(("q_lora_rank", "kv_lora_rank"), 32)
-    | dict.fromkeys(("mamba_n_heads", "time_step_rank", "laurel_rank", "rotary_dim"), 8)
+    | dict.fromkeys(("mamba_n_heads", "laurel_rank", "rotary_dim"), 8)
     | dict.fromkeys(("vocab_size", "vocab_size_per_layer_input"), VOCABULARY)
     | {"conv_kernel": 4, "multi_query": False, "rotary_pct": 0.5, "hidden_size_per_layer_input": 16}
     | {"num_kv_shared_layers": 0, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
@@ -70,7 +71,7 @@ _OWN: dict[str, dict[str, Any]] = {
         "rope_parameters": dict.fromkeys(("full_attention", "sliding_attention"), _ROPE),
     },
     "dbrx": {
-        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0},
+        "attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0},
         "ffn_config": {"ffn_hidden_size": 64, "moe_num_experts": 4, "moe_top_k": 2},
     },
     "dots3_note_text": {"per_layer_config": {}, "shared_experts_intermediate_size": 64, "head_dim": 32},

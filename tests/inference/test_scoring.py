@@ -12,7 +12,7 @@ from calbench.adaptation._answers import encode
 from calbench.errors import InputError, UnanswerableError
 from calbench.inference import _classification as classification
 from calbench.inference import _scoring as scoring
-from calbench.inference import score
+from calbench.inference import moved_by_asking, score
 from calbench.models import ModelSource
 from calbench.tasks import ClassificationRequest, Item, SequenceClassification
 from tests.tiny_models import write_tokenizer
@@ -251,3 +251,12 @@ def test_adapters_are_not_trained_on_pairs(encoder):
     _model, tokenizer, source = encoder
     with pytest.raises(InputError, match="not trained on pairs"):
         scoring.encode_texts(tokenizer, source, HEAD, [Item("p", "w1", 0, pair="w2")])
+
+
+def test_what_asking_twice_moves_is_told_in_logits_and_in_confidences():
+    first = np.array([[2.0, 0.0, -np.inf], [1.0, 1.0, 0.0]])
+    again = np.array([[2.0, 0.0, -np.inf], [1.5, 1.0, 0.0]])
+    most, mean = moved_by_asking(again, first)
+    sure = [np.exp(1.5) / (np.exp(1.5) + np.e + 1), np.e / (2 * np.e + 1)]
+    assert most == 0.5
+    assert mean == pytest.approx((sure[0] - sure[1]) / 2)

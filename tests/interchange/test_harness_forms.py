@@ -20,7 +20,7 @@ def test_options_that_stand_in_the_contexts_are_read(tmp_path):
     record = read_lm_eval(write(tmp_path, "winogrande", samples, accuracy=2 / 3))
     assert record.labels.tolist() == [1, 0, 0]
     assert metrics.evaluate("accuracy", record) == pytest.approx(2 / 3)
-    with pytest.raises(InputError, match="leave out --per-character"):
+    with pytest.raises(InputError, match="leave out scoring="):
         read_lm_eval(tmp_path, scoring="per-character")
 
 

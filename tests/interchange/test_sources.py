@@ -183,7 +183,7 @@ def test_ids_of_answers_stay_text(tmp_path):
 
 
 def test_answers_beside_a_log_are_refused(tmp_path):
-    with pytest.raises(InputError, match="leave out --answers"):
+    with pytest.raises(InputError, match="leave out answers="):
         read(write(tmp_path), answers=tmp_path / "gold.csv")
 
 

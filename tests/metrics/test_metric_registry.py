@@ -19,7 +19,7 @@ EXPECTED = {
     "accuracy", "augrc", "aurc", "auroc_confidence", "brier", "brier_calibration", "brier_refinement",
     "brier_toplabel", "calibration_intercept", "calibration_slope", "classwise_ece", "coverage_at_risk",
     "ece", "ece_debiased", "ks", "nll", "overconfidence_error_rate", "overconfidence_gap",
-    "overconfidence_rate", "smece", "toplabel_ece",
+    "overconfidence_rate", "skce", "smece", "toplabel_ece",
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from calbench.quantizers import QuantizationSamples, get, quantize
 from tests.architectures import zoo
 from tests.architectures.examination import plain_model, source_of
 
-TYPES = ("gpt2", "mixtral", "gpt_oss")
+TYPES = ("gpt2", "mixtral", "gpt_oss", "falcon")
 
 
 @pytest.fixture(scope="module", params=TYPES)

@@ -42,6 +42,13 @@ def test_parallel_and_serial_runs_agree_and_a_second_run_loads_nothing(project, 
     assert serial == comparable(results(pytester, "replayed"))
 
 
+def test_a_replay_without_records_reports_that_its_tests_failed_by_an_error(project, pytester):
+    project("--calbench-replay", "--calbench-store", str(pytester.path / "empty"), "--calbench-report", "r")
+    comment = (pytester.path / "r" / "comment.md").read_text()
+    assert "failed by an error" in comment
+    assert "no gate was asked" not in comment
+
+
 def test_replay_refuses_to_load_a_model(project, pytester):
     result = project("--calbench-replay", "--calbench-store", str(pytester.path / "empty"), "-x")
     assert result.ret == 1
@@ -243,3 +250,14 @@ def test_an_unknown_metric_is_refused_without_a_traceback(project):
     result.assert_outcomes(failed=1, deselected=11)
     result.stdout.fnmatch_lines(["*tiny-coin-bnb-nf4-temperature: *no metric is called 'eec'*'ece'*"])
     result.stdout.no_fnmatch_line("*/calbench/_pytest*")
+
+
+@pytest.mark.parametrize("option", ["-q", "-v", "-rA"])
+def test_a_step_has_a_line_of_its_own(option, project, pytester):
+    suite = "def test_before(): pass\n\ndef test_skipped(): __import__('pytest').skip()\n" + SUITE
+    result = project(
+        option, f"--calbench-store={pytester.path / 'fresh'}", "--calbench-quantizers=fp32", suite=suite
+    )
+    steps = [line for line in result.outlines if "tiny × fp32: load" in line]
+    assert steps
+    assert all(line.startswith("calbench: tiny") for line in steps)

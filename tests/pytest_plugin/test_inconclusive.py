@@ -9,6 +9,7 @@ import pytest
 
 from calbench._pytest._counts import verdict_lines
 from calbench.report import Judged
+from tests.report.rows import row
 
 
 @pytest.mark.parametrize("mode", ["pass", "warn", "fail"])
@@ -49,9 +50,8 @@ def test_an_undecided_test_is_shown_as_such_and_named_with_what_would_decide_it(
 
 def inconclusive_gates(needed, n_open):
     every = [*needed, *[None] * (n_open - len(needed))]
-    shared = {"outcome": "inconclusive", "accepted": None, "level": 0.95, "metric": "ece"}
-    shared |= {"limit": "max_increase", "margin": 0.02, "delta": 0.01, "interval": [0, 0.03]}
-    return [Judged(f"cell{i}", "bnb-nf4", {**shared, "items_needed": n}) for i, n in enumerate(every)]
+    (gate,) = row(outcome="inconclusive")["gates"]
+    return [Judged(f"cell{i}", "bnb-nf4", {**gate, "items_needed": n}) for i, n in enumerate(every)]
 
 
 @pytest.mark.parametrize(

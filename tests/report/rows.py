@@ -7,6 +7,7 @@ import copy
 from calbench.gates import TRANSFER_ARMS
 from calbench.report._results import SCHEMA
 
+SETTINGS = {"seeds": [42], "n_resamples": 2000, "level": 0.95}
 KEYS = {"fp32": "a" * 64, "bnb-nf4": "b" * 64, "bnb-int8": "d" * 64, "gptq-int4": "e" * 64}
 
 
@@ -21,6 +22,17 @@ def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0
     arm = {"ece": estimate(0.05), "nll": estimate(0.4), "brier": estimate(0.2), "accuracy": estimate(0.8)}
     gate = {
         "outcome": outcome,
+        "level": 0.95,
+        "interval_level": 0.95,
+        "relative": False,
+        "looks": [],
+        "p_value": None,
+        "why": "",
+        "n_calibration": 400,
+        "stopped": "",
+        "candidate_value": 0.05,
+        "reference_value": 0.047,
+        "explanation": None,
         "test": "t.py::a",
         "metric": "ece",
         "accepted": None,
@@ -51,6 +63,14 @@ def row(quantizer="bnb-nf4", calibrator="temperature", outcome="pass", benefit=0
         "degradation": {"ece": estimate(0.003)},
         "regret": {"ece": estimate(0.001)},
         "benefit": {"ece": estimate(benefit)},
+        "group": "",
+        "epsilons": [None, None],
+        "relative_degradation": {},
+        "accuracy_test": {"only_a": 0, "only_b": 0, "p_value": 1.0, "exact": True},
+        "quantization_accuracy_test": {"only_a": 0, "only_b": 0, "p_value": 1.0, "exact": True},
+        "other_seeds": {},
+        "fitted": None,
+        "reliability": {},
         "gates": [gate] if outcome else [],
         **changes,
     }
@@ -83,10 +103,26 @@ def document(rows, **changes):
         "schema": SCHEMA,
         "calbench": "0.1.0",
         "created": "2026-01-02T03:04:05+00:00",
-        "settings": {"seeds": [42]},
+        "settings": SETTINGS,
         "metrics": {"ece": {"metric": "ece", "n_bins": 15}},
         "cells": cells,
         "confidence_pairs": pairs,
         "records": {key: {"identity": {"model": name}, "provenance": {}} for name, key in KEYS.items()},
         **changes,
+    }
+
+
+def evidence(records):
+    """Return evidence of records, by their keys, without gates."""
+    return {
+        "format": 1,
+        "calbench": "0.1.0",
+        "created": "2026-01-02T03:04:05+00:00",
+        "settings": SETTINGS,
+        "metrics": {},
+        "results_sha256": "",
+        "records": records,
+        "gates": [],
+        "without_records": [],
+        "sha256": "",
     }

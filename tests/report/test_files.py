@@ -165,3 +165,14 @@ def test_arms_that_cells_share_stand_in_the_page_once():
     ten = html_page(document([row(calibrator=f"c{i}") for i in range(10)]))
     arms = len(json.dumps(row()["arms"]))
     assert len(ten) - len(one) < 9 * (len(json.dumps(row())) - arms)
+
+
+def test_a_run_whose_tests_failed_by_an_error_does_not_say_that_no_gate_was_asked():
+    text = comment([], n_broken=3)
+    assert "❌ 3 tests failed by an error" in text
+    assert "no gate was asked" not in text
+
+
+def test_a_report_of_a_run_with_errors_says_so_in_its_comment(tmp_path):
+    write(tmp_path, document([row(outcome="fail")]) | {"n_broken": 1})
+    assert "❌ 1 test failed by an error, 1 of 1 gates failed" in (tmp_path / "comment.md").read_text()

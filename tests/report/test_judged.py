@@ -8,6 +8,7 @@ from calbench.report import Judged, failed, judged
 from tests.report.rows import row
 
 GATE = {
+    **row()["gates"][0],
     "metric": "ece",
     "limit": "max_increase",
     "margin": 0.02,

@@ -76,7 +76,7 @@ def test_a_frontier_is_of_one_task():
     with pytest.raises(InputError, match="2 tasks"):
         plots.pareto([row(), row(task="u")])
     with pytest.raises(InputError, match="no cell says its resident_bytes"):
-        plots.pareto([row(quantization={})])
+        plots.pareto([row(quantization=dict.fromkeys(row()["quantization"]))])
 
 
 def test_a_matrix_marks_what_is_sure():

@@ -9,7 +9,9 @@ from calbench import Predictions
 from calbench.calibrators import softmax
 from calbench.errors import InputError
 from calbench.report import cells_of_records, document
-from calbench.report._schema import check
+from calbench.report._format import Results
+from calbench.report._schema import checked
+from tests.report.rows import SETTINGS
 
 RNG = np.random.default_rng(0)
 LOGITS = RNG.normal(size=(400, 3))
@@ -34,8 +36,8 @@ def test_cells_are_measured_against_the_full_precision_record():
     ]
     assert cells.rows[2]["gates"][0]["outcome"] == "fail"
     assert cells.rows[2]["quantization"]["effective_bits"] == 4.5
-    made = document(cells.rows, settings={}, store=cells)
-    check(made)
+    made = document(cells.rows, settings=SETTINGS, store=cells)
+    checked(made, Results, "results")
     assert made["records"][cells.rows[2]["records"]["candidate"]]["identity"]["origin"] == {"format": "table"}
     flips = next(iter(made["confidence_pairs"].values()))
     assert flips["n_flips"] == 0  # the scale changes no answer
@@ -46,7 +48,7 @@ def test_records_of_the_top_answer_get_the_calibrators_that_can():
     cells = cells_of_records(tops, calibrators=("temperature", "platt"), n_resamples=200)
     assert {r["calibrator"] for r in cells.rows} == {"platt"}
     assert "temperature needs class vectors" in cells.notes[0]
-    check(document(cells.rows, settings={}, store=cells))
+    checked(document(cells.rows, settings=SETTINGS, store=cells), Results, "results")
 
 
 def test_calibrators_that_need_a_unit_error_are_left_out_and_noted():
@@ -60,7 +62,7 @@ def test_every_metric_of_every_cell_is_defined():
     cells = cells_of_records(PAIR | tops, calibrators=("platt",), n_resamples=100)
     measured = {metric for row in cells.rows for arm in row["arms"].values() for metric in arm}
     assert {"brier", "brier_toplabel"} <= measured
-    assert document(cells.rows, settings={}, store=cells)["metrics"].keys() == measured
+    assert document(cells.rows, settings=SETTINGS, store=cells)["metrics"].keys() == measured
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_every_metric_of_every_cell_is_defined():
     [
         ({"x": Predictions(["a"], [[1, 0]], [0])}, "x: does not say its model and task and quantizer"),
         ({"x": record(), "y": record()}, "y: a second record of m on t at fp16"),
-        ({"x": record("int4")}, r"at fp32, bf16 or fp16 \(there are int4\); import .* --quantizer fp32, or"),
+        ({"x": record("int4")}, r"at fp32, bf16 or fp16 \(there are int4\); import .* quantizer='fp32', or"),
     ],
 )
 def test_records_that_cannot_be_placed_are_named(records, message):

@@ -14,6 +14,7 @@ from calbench.report import rerun
 from calbench.runs import PROFILES, Runner
 from calbench.store import Store
 from calbench.tasks import Item, SequenceClassification
+from tests.report.rows import evidence
 
 ITEMS = [Item(f"i{n:02}", f"w{n} w{n + 1}", n % 2) for n in range(40)]
 
@@ -29,7 +30,7 @@ def stored(tiny_encoder, tmp_path):
     tasks.registry.register("asked")(lambda: asked)
     store = Store(tmp_path / "store")
     record = Runner(store, PROFILES["full"]).record("again", "bnb-int8", "asked")
-    (tmp_path / "evidence.json").write_text(json.dumps({"records": {record.key: dict(record.identity)}}))
+    (tmp_path / "evidence.json").write_text(json.dumps(evidence({record.key: dict(record.identity)})))
     return SimpleNamespace(folder=tmp_path, store=store, record=record, known=known)
 
 
@@ -74,6 +75,6 @@ def test_another_model_of_the_same_name_is_not_asked_but_named(stored):
 def test_a_record_that_is_not_here_or_from_elsewhere_is_said(stored):
     (found,) = rerun(stored.folder, Store(stored.folder / "empty"), 5)
     assert found.state == "missing"
-    (stored.folder / "evidence.json").write_text(json.dumps({"records": {"a" * 64: {"origin": "a file"}}}))
+    (stored.folder / "evidence.json").write_text(json.dumps(evidence({"a" * 64: {"origin": "a file"}})))
     (found,) = rerun(stored.folder, stored.store, 5)
     assert (found.state, "from elsewhere" in found.why) == ("open", True)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 
 from calbench.errors import InputError
-from calbench.report import combined, html_page, markdown, merge, read_results, write_json
+from calbench.report import combined, markdown, merge, read_results, schema, write_json
+from calbench.report._format import Results, Row
 from calbench.report._results import SCHEMA
-from calbench.report._schema import check
+from calbench.report._schema import checked
 from tests.report.rows import document, row
+
+FORMS = schema()["$defs"]
 
 
 @pytest.fixture
@@ -25,18 +29,54 @@ def saved(tmp_path):
 
 
 def test_a_document_fits_the_published_schema():
-    check(document([row("fp32"), row()]))
+    checked(document([row("fp32"), row()]), Results, "results")
 
 
-def test_an_old_file_is_read_and_can_be_reported(saved):
-    old = document([row("fp32", outcome=""), row()], schema=1)
-    del old["confidence_pairs"]
-    for cell in old["cells"]:
-        del cell["reliability"]
-    read = read_results(saved(old))
-    assert read["schema"] == SCHEMA
-    assert "bnb-nf4" in markdown(read["cells"])
-    assert "<html" in html_page(read)
+def test_an_older_file_is_refused_by_its_format_and_says_how_to_write_it_anew(saved):
+    with pytest.raises(InputError, match=r"in format 2, .* reads format 3; write it anew .*replay"):
+        read_results(saved(document([row()], schema=2)))
+
+
+def test_a_path_may_be_text(saved):
+    assert read_results(str(saved(document([row()]))))["cells"][0]["model"] == "m"
+
+
+@pytest.mark.parametrize(
+    "field", [*FORMS["Row"]["required"], *(f"gates.{name}" for name in FORMS["Gate"]["required"])]
+)
+def test_a_field_that_is_missing_is_named_with_its_file_and_cell(saved, field):
+    part, _, name = field.rpartition(".")
+    broken = document([row("fp32"), row()])
+    cell = broken["cells"][1]
+    del (cell[part][0] if part else cell)[name]
+    place = f"cells[1].{'gates[0].' if part else ''}{name}"
+    about = "" if field == "cell" else " (m-t-bnb-nf4-temperature)"
+    with pytest.raises(InputError, match=re.escape(f"results.json.{place}{about}: Field required")):
+        read_results(saved(broken))
+
+
+@pytest.mark.parametrize(
+    ("arm", "why"),
+    [
+        ({"value": "high", "interval": [0, 1]}, "value .*valid number"),
+        ({"value": 0.1, "interval": [0.1]}, "interval"),
+    ],
+)
+def test_a_wrong_number_is_named_by_its_arm_and_metric(saved, arm, why):
+    broken = row()
+    broken["arms"]["transferred"]["ece"] = arm
+    with pytest.raises(InputError, match=rf"cells\[0\].arms.transferred.ece.{why}"):
+        read_results(saved(document([broken])))
+
+
+def test_the_published_schema_is_of_the_types_that_writers_and_readers_share():
+    assert set(FORMS["Row"]["properties"]) == set(Row.__annotations__)
+    assert FORMS["EstimateRow"]["properties"]["value"]["anyOf"][1] == {"enum": ["inf", "-inf", "nan"]}
+
+
+def test_what_is_no_number_stays_text_where_text_belongs(saved):
+    read = read_results(saved(document([row(model="nan")])))
+    assert read["cells"][0]["model"] == "nan"
 
 
 def test_a_newer_file_is_refused_with_advice(saved):
@@ -48,10 +88,13 @@ def test_a_newer_file_is_refused_with_advice(saved):
     ("change", "message"),
     [
         ({"schema": True}, "is no results file"),
-        ({"schema": 0}, "format 0 does not exist"),
-        ({"cells": 3}, r"results.json.cells must be array"),
-        ({"cells": [row() | {"n_test": "many"}]}, r"results.json.cells\[0\].n_test must be integer"),
-        ({"records": {"a": {}}}, r"results.json.records.a must contain .*identity"),
+        ({"schema": 0}, "in format 0, and this one .* reads format 3; write it anew"),
+        ({"cells": 3}, r"results.json.cells: Input should be a valid list"),
+        (
+            {"cells": [row() | {"n_test": "many"}]},
+            r"cells\[0\].n_test \(m-t-bnb-nf4-temperature\): Input .* integer",
+        ),
+        ({"records": {"a": {}}}, r"results.json.records.a.identity: Field required"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_its_place(saved, change, message):

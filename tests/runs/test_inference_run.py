@@ -10,8 +10,10 @@ pytest.importorskip("torch", reason="models need torch")
 
 from calbench.errors import InputError
 from calbench.models import ModelSource
+from calbench.records import Predictions
 from calbench.runs import InferenceRun
-from calbench.store import Store
+from calbench.runs._inference_run import least_margin, noisy
+from calbench.store import Store, StoredPredictions
 from calbench.tasks import Item, SequenceClassification
 
 ITEMS = [Item(f"i{n:02}", f"w{n} w{n + 1}", n % 2) for n in range(20)]
@@ -74,3 +76,23 @@ def test_a_model_on_another_device_gets_no_record(ask, source, tmp_path):
     with pytest.raises(InputError, match="on 'meta', and records are kept under 'cpu'"):
         ask(source.load().to("meta"), Step())
     assert Store(tmp_path).get({"i": 1}) is None
+
+
+@pytest.mark.parametrize(("floor", "is_said"), [(0.5, True), (1e-5, False)])
+def test_a_floor_above_the_promise_is_said(floor, is_said):
+    predictions = Predictions(["a", "b"], [[0.9, 0.1], [0.4, 0.6]], [0, 1])
+    provenance = {"noise_floor": floor, "quantization": {"kernel": "torch, float32"}}
+    said = noisy(StoredPredictions("k", predictions, {}, provenance))
+    assert ("alone moves a logit by up to 0.5" in said) == is_said
+
+
+@pytest.mark.parametrize(("moved", "said"), [(0.004, "by 0.004 on average"), (1e-6, "")])
+def test_a_margin_below_what_asking_twice_moves_is_warned_of(moved, said):
+    predictions = Predictions(["a", "b"], [[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    found = least_margin(StoredPredictions("k", predictions, {}, {"confidence_floor": moved}))
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_a_record_keeps_what_asking_twice_moves(ask, source):
+    assert 0 <= ask(source.load(), Step()).provenance["confidence_floor"] < 1e-4

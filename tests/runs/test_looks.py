@@ -118,3 +118,13 @@ def test_what_people_gave_is_kept_when_parts_of_a_task_are_joined():
     assert np.isneginf(joined.logits[:2, 2]).all()
     unrated = one_record([two, Predictions(["c"], [[1, 0]], [0])])
     assert unrated.label_distribution is None
+
+
+def test_cross_fitted_looks_have_all_items_that_were_asked(tmp_path):
+    made = runner(tmp_path, 200)
+    first, second = cell_looks(made, CELL, 5)
+    assert counts((first, second)) == [(70, ()), (200, ((70, 200),))]
+    before = made.transfer(CELL, folds=5).comparison
+    after = made.transfer(CELL, spans=second.spans, folds=5).comparison
+    assert (before.n_test, before.n_calibration, before.folds) == (70, 70, 5)
+    assert (after.n_test, after.n_calibration, after.folds) == (200, 200, 5)

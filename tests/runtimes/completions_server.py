@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 
+from calbench.errors import ServerError
+
 CONTEXT = 128
 FAULTS = (
     "adds-bos",
@@ -26,6 +28,8 @@ FAULTS = (
     "unrepeatable",
     "unnormalised",
     "reads-no-context",
+    "mixed-up",
+    "miscounted",
     "other-names",
     "null",
     "nan",
@@ -69,6 +73,7 @@ class CompletionsServer:
         self.asked = Counter[str]()
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
+        self.under_way = 0
         # Given a path and body, may answer in the server's place: (status, text, headers).
         self.instead: Any = lambda path, body: None
 
@@ -92,6 +97,8 @@ class CompletionsServer:
             with self.lock:
                 self.asked["noise"] += 1
             values = values + 0.3 * (self.asked["noise"] % 3)
+        if "mixed-up" in self.faults and self.under_way > 1:
+            values = values - 3
         if "floor" in self.faults:
             least = values.topk(min(self.max_logprobs, values.shape[-1])).values[:, -1:]
             values = torch.maximum(values, least)
@@ -105,6 +112,8 @@ class CompletionsServer:
             tokens = [bos, *tokens]
         if "another-tokenizer" in self.faults and isinstance(prompt, str):
             tokens = [token for token in tokens for _ in range(2)]
+        if "miscounted" in self.faults:
+            tokens = [*tokens, *tokens[-2:]]
         if len(tokens) > CONTEXT:
             problem = f"This model's maximum context length is {CONTEXT} tokens, and {len(tokens)} were sent"
             return 400, {"object": "error", "message": problem, "code": 400}
@@ -147,6 +156,8 @@ class CompletionsServer:
 
     def chat(self, body: dict[str, Any]) -> tuple[int, Any]:
         tokens = self.tokenizer(body["messages"][-1]["content"])["input_ids"]
+        if "another-tokenizer" in self.faults:
+            tokens = [token for token in tokens for _ in range(2)]
         if body.get("top_logprobs", 0) > self.max_logprobs:
             return 400, {"error": {"message": f"top_logprobs must be at most {self.max_logprobs}"}}
         told = self.distributions(tokens, body, of_prompt=False)[-1]
@@ -184,11 +195,34 @@ class CompletionsServer:
             return 200, {"data": [{"id": "tiny", "root": "tiny", "max_model_len": CONTEXT}]}
         if (method, path) == ("GET", "/version"):
             return 200, {"version": self.version}
-        if (method, path) == ("POST", "/v1/completions"):
-            return self.complete(body)
-        if (method, path) == ("POST", "/v1/chat/completions"):
-            return self.chat(body)
-        return 404, {"detail": "Not Found"}
+        answers = {"/v1/completions": self.complete, "/v1/chat/completions": self.chat}
+        if method != "POST" or path not in answers:
+            return 404, {"detail": "Not Found"}
+        with self.lock:
+            self.under_way += 1
+        try:
+            return answers[path](body)
+        finally:
+            with self.lock:
+                self.under_way -= 1
+
+
+class Proxy:
+    """Passes everything on to a real server, after a request and before an answer is changed."""
+
+    def __init__(self, client, *, request=None, answer=None):
+        self.client, self.headers = client, []
+        self.instead = lambda path, body: None
+        self.request = request or (lambda path, body: body)
+        self.changed = answer or (lambda path, value: value)
+
+    def answer(self, method, path, body):
+        try:
+            body = self.request(path, body)
+            value = self.client.get(path) if method == "GET" else self.client.post(path, body)
+        except ServerError as error:
+            return getattr(error, "status", 500), {"error": {"message": str(error)}}
+        return 200, self.changed(path, value)
 
 
 @contextmanager

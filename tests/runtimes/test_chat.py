@@ -100,6 +100,9 @@ def test_a_server_that_tells_fewer_tokens_is_asked_for_fewer(learn):
         ("unnormalised", "sum to"),
         ("reads-no-context", "they are not read"),
         ("nan", "is nan"),
+        ("another-tokenizer", "the tokenizer here is another one"),
+        ("mixed-up", "it mixes them up"),
+        ("other-names", "the likeliest tokens are none to the tokenizer here"),
     ],
 )
 def test_a_planted_fault_is_found(learn, fault, reason):

@@ -21,24 +21,6 @@ pytestmark = pytest.mark.embedded
 QUICK = Patience(seconds=60.0, n_tries=2, first_pause=0.001)
 
 
-class Proxy:
-    """Passes everything on to a real server, after a request and before an answer is changed."""
-
-    def __init__(self, client, *, request=None, answer=None):
-        self.client, self.headers = client, []
-        self.instead = lambda path, body: None
-        self.request = request or (lambda path, body: body)
-        self.changed = answer or (lambda path, value: value)
-
-    def answer(self, method, path, body):
-        try:
-            body = self.request(path, body)
-            value = self.client.get(path) if method == "GET" else self.client.post(path, body)
-        except ServerError as error:
-            return getattr(error, "status", 500), {"error": {"message": str(error)}}
-        return 200, self.changed(path, value)
-
-
 def without(name):
     return lambda path, body: {key: value for key, value in body.items() if key != name}
 
@@ -108,7 +90,7 @@ def another_tokenizer(path, value):
 @pytest.fixture
 def learn(llama):
     with ExitStack() as running:
-        from tests.runtimes.completions_server import listening
+        from tests.runtimes.completions_server import Proxy, listening
 
         def learn(tokenizer=None, **changes):
             place = Address.parse(running.enter_context(listening(Proxy(llama.client, **changes))))
@@ -248,7 +230,7 @@ def test_a_cached_prefix_that_gives_other_numbers_is_found(learn):
 
 
 def test_a_server_that_becomes_another_is_refused(llama):
-    from tests.runtimes.completions_server import listening
+    from tests.runtimes.completions_server import Proxy, listening
 
     build = ["one"]
 

@@ -78,6 +78,8 @@ def test_generated_log_probabilities_may_be_processed_where_those_of_prompts_are
         ("floor", "floored, not told"),
         ("unrepeatable", "the same prompt gives log-probabilities that differ"),
         ("reads-no-context", "does not read the context"),
+        ("mixed-up", "it mixes them up"),
+        ("miscounted", "token ids are counted as"),
         ("other-names", "which log-probability belongs to which token"),
         ("null", "is None"),
         ("nan", "is nan"),
@@ -85,6 +87,11 @@ def test_generated_log_probabilities_may_be_processed_where_those_of_prompts_are
 )
 def test_a_planted_fault_is_found(learn, fault, reason):
     assert reason in (learn(fault).test.refusal or "nothing was found")
+
+
+def test_a_bos_that_the_models_tokenizer_does_not_add_is_found(learn, tokenizer):
+    tokenizer.bos_token = None
+    assert "switch that off (add_special_tokens" in (learn("adds-bos").test.refusal or "nothing was found")
 
 
 def test_ignored_echo_is_found(learn):

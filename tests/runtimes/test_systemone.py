@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,84 @@ def test_a_fault_in_what_is_read_is_refused(servers, fault):
     kind, reason = REFUSED[fault]
     with pytest.raises(CalbenchError, match=reason):
         asked(servers, fault, TASKS[kind])
+
+
+class Unrepeatable:
+    """Tells other probabilities at every second question."""
+
+    n_asked = 0
+
+    def __call__(self, path, value):
+        self.n_asked += 1
+        return moved(value) if self.n_asked % 2 else value
+
+
+class MixedUp:
+    """Tells other probabilities where several questions are under way."""
+
+    def __init__(self):
+        self.under_way, self.lock = 0, threading.Lock()
+
+    def request(self, path, body):
+        with self.lock:
+            self.under_way += 1
+        return body
+
+    def answer(self, path, value):
+        with self.lock:
+            crowded, self.under_way = self.under_way > 1, self.under_way - 1
+        return moved(value) if crowded else value
+
+
+class Renamed:
+    """Answers each question as another model."""
+
+    n_asked = 0
+
+    def __call__(self, path, value):
+        self.n_asked += 1
+        return {**value, "model": f"model-{self.n_asked}"} if "answers" in value else value
+
+
+def moved(value):
+    """The same answers, a fifth of the way towards equal probabilities: nothing else in them changes."""
+    for answer in value.get("answers", {}).values():
+        told = answer.get("probabilities")
+        if isinstance(told, dict):
+            answer["probabilities"] = {key: 0.8 * p + 0.2 / len(told) for key, p in told.items()}
+    return value
+
+
+def without_state(path, body):
+    return {**body, "state": "nothing"} if "state" in body else body
+
+
+def mixed_up():
+    mixed = MixedUp()
+    return {"request": mixed.request, "answer": mixed.answer}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (lambda: {"answer": Unrepeatable()}, "the same question gets probabilities that differ"),
+        (mixed_up, "it mixes them up"),
+        (lambda: {"request": without_state}, "the state is not read"),
+        (lambda: {"answer": Renamed()}, "three questions are answered by different models"),
+    ],
+    ids=["unrepeatable", "mixed up", "state", "models"],
+)
+def test_a_fault_planted_between_here_and_the_server_is_found(servers, changes, reason):
+    pytest.importorskip("torch", reason="models of the test servers need torch")
+    from calbench.runtimes._http import Client
+    from tests.runtimes.completions_server import Proxy, listening
+
+    proxy = Proxy(Client(Address.parse(servers[""]), QUICK, None), **changes())
+    with (
+        listening(proxy) as address,
+        connected(Address.parse(f"{address}/v1/systemone#mock"), patience=QUICK) as found,
+    ):
+        assert reason in (found.test.refusal or "nothing was found")
 
 
 def test_a_changed_order_of_options_is_asked_and_read_by_name(servers):

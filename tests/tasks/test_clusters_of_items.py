@@ -210,7 +210,7 @@ def test_with_labels_a_soft_metric_is_the_hard_one(soft, hard):
 
 
 def test_a_record_without_a_distribution_is_refused_with_what_to_write():
-    with pytest.raises(InputError, match=r"label_distribution \(--columns label_distribution=NAME\)"):
+    with pytest.raises(InputError, match=r"give the record its label_distribution="):
         metrics.evaluate("soft_ece", _vectors())
 
 

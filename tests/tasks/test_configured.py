@@ -332,6 +332,12 @@ def test_a_column_named_twice_is_refused(task):
         _ = found.dataset
 
 
+def test_a_plan_of_items_to_label_is_no_task(task):
+    found = task(TEXTS + 'classes = ["a", "b"]\n', x_csv="text,label,label_plan\nt,a,200/0.25/42/0\n")
+    with pytest.raises(InputError, match="is a plan of which items to label"):
+        _ = found.dataset
+
+
 def test_a_template_does_not_write_none_into_a_text(task):
     found = task(
         TEXTS.replace('text = "text"', 'text = "{a} of {b}"').replace("x.csv", "x.jsonl")

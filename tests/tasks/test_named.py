@@ -133,3 +133,11 @@ def test_a_premise_and_a_hypothesis_are_a_pair(write):
     assert item.row()[-1] == "v0"
     given = tasks.get("nli.jsonl[text=hypothesis,pair=premise,label=label]")
     assert (given.dataset.items[0].text, given.dataset.items[0].pair) == ("v0", "w0 w")
+
+
+def test_label_words_of_which_one_lost_its_space_are_refused(tmp_path):
+    (tmp_path / "words.csv").write_text("text,label\na,no\nb,yes\nc,no\n")
+    start = f"{tmp_path / 'words.csv'}[text=text,label=label,prompt={{text}}:,label_words="
+    with pytest.raises(InputError, match="only some label_words begin with a space"):
+        tasks.get(start + " no+ yes]")
+    assert tasks.get(start + r"\sno+\syes]").label_words == (" no", " yes")

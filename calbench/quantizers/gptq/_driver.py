@@ -17,13 +17,15 @@ from calbench.models import embedding_of
 from calbench.quantizers._layers import put
 from calbench.quantizers._samples import QuantizationSamples
 from calbench.quantizers._selection import blocks, check_group_size
-from calbench.quantizers.gptq._hessians import Collector, Hessian, SeenError
+from calbench.quantizers.gptq._hessians import Collector, Hessian, SeenError, Squares
 from calbench.quantizers.gptq._packed import PackedLinear
 from calbench.quantizers.gptq._solver import Grid, solve
 
 _BATCH_TOKENS = 4096
 # Of the largest hidden state: what a sum in another order may change.
 _CHAIN_TOLERANCE = 1e-4
+# Of the squares that a layer reads: the same.
+_PADDING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def quantize_model(model: nn.Module, samples: QuantizationSamples, settings: Set
     """
     targets = list(settings.bits)
     check_group_size(model, targets, settings.group_size)
-    batches = _batches(model, samples)
+    batches = _batches(model, targets, samples)
     stack = blocks(model)
     inside = {name: [t for t in targets if t.startswith(name + ".")] for name in stack}
     inside = {name: layers for name, layers in inside.items() if layers}
@@ -112,10 +114,16 @@ def _quantize_block(
 
 
 def _watch(
-    model: nn.Module, names: Sequence[str], batches: list[_Batch], run: _Run, *, stop: bool = False
+    model: nn.Module,
+    names: Sequence[str],
+    batches: list[_Batch],
+    run: _Run,
+    *,
+    stop: bool = False,
+    kind: type[Hessian] = Hessian,
 ) -> Collector:
     """Run the batches and gather the Hessians of some layers."""
-    collector = Collector({name: model.get_submodule(name) for name in names}, stop=stop)
+    collector = Collector({name: model.get_submodule(name) for name in names}, stop=stop, kind=kind)
     with collector.watching():
         for index, batch in enumerate(batches):
             collector.mask = batch.mask
@@ -163,8 +171,8 @@ def _moments(hessian: Hessian, weight: torch.Tensor) -> torch.Tensor:
     return hessian.mean()
 
 
-def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
-    """Pad samples on the right, texts of like length together."""
+def _batches(model: nn.Module, targets: Sequence[str], samples: QuantizationSamples) -> list[_Batch]:
+    """Pad samples on the right, texts of like length together; of equal length, where padding would count."""
     embedding = embedding_of(model)
     if embedding is None:  # any number will do
         embedding, vocabulary = model, 1 << 31
@@ -174,12 +182,46 @@ def _batches(model: nn.Module, samples: QuantizationSamples) -> list[_Batch]:
     largest = max(map(max, rows))
     if largest >= vocabulary:
         raise InputError(f"a quantization sample holds the token id {largest}; the model knows {vocabulary}")
+    device = next(embedding.parameters()).device
+    pads = _padding_is_left_out(model, targets, rows[0], rows[-1], device)
     grouped: list[list[tuple[int, ...]]] = [[]]
     for row in rows:
-        if grouped[-1] and (len(grouped[-1]) + 1) * len(row) > _BATCH_TOKENS:
+        full = (len(grouped[-1]) + 1) * len(row) > _BATCH_TOKENS
+        if grouped[-1] and (full or not (pads or len(row) == len(grouped[-1][0]))):
             grouped.append([])
         grouped[-1].append(row)
-    return [_padded(group, next(embedding.parameters()).device) for group in grouped]
+    return [_padded(group, device) for group in grouped]
+
+
+def _padding_is_left_out(
+    model: nn.Module,
+    targets: Sequence[str],
+    shortest: tuple[int, ...],
+    longest: tuple[int, ...],
+    device: torch.device,
+) -> bool:
+    """Whether every layer reads the same of two texts in one batch as of each alone.
+
+    Not so where a model does not heed the mask, nor of experts, who are given tokens in another order.
+    """
+    if len(shortest) == len(longest):
+        return True
+    run = partial(_run_model, model)
+
+    def read(*batches: list[tuple[int, ...]]) -> dict[str, Hessian]:
+        padded = [_padded(rows, device) for rows in batches]
+        found = _watch(model, targets, padded, run, kind=Squares).hessians()
+        return {name: squares for squares in found for name in squares.layers}
+
+    together, alone = read([shortest, longest]), read([shortest], [longest])
+    return all(_same_squares(together[name], alone[name]) for name in targets)
+
+
+def _same_squares(found: Hessian, expected: Hessian) -> bool:
+    if found.total is None or expected.total is None or found.n_tokens != expected.n_tokens:
+        return found.n_tokens == expected.n_tokens
+    difference = (found.total - expected.total).norm()
+    return bool(difference <= _PADDING_TOLERANCE * expected.total.norm())
 
 
 def _padded(rows: list[tuple[int, ...]], device: torch.device) -> _Batch:

@@ -43,9 +43,19 @@ class Hessian:
         if self.total is None or self.n_tokens == 0:
             raise QuantizationError(
                 f"{', '.join(self.layers)} never ran on the quantization samples;"
-                " skip the layer in the quantizer's id"
+                f" write skip={self.layers[0].rpartition('.')[2]} in the quantizer's id"
             )
         return self.total / self.n_tokens
+
+
+class Squares(Hessian):
+    """The diagonal alone, ``(in_features,)``: enough to tell whether layers read the same."""
+
+    def add(self, tokens: torch.Tensor) -> None:
+        """Add inputs ``(n, in_features)``."""
+        squares = tokens.square().sum(dim=0)
+        self.total = squares if self.total is None else self.total.add_(squares)
+        self.n_tokens += len(tokens)
 
 
 @dataclass(eq=False)
@@ -62,12 +72,15 @@ class Collector:
         Which tokens of the current batch are real, ``(n, length)``.
     n_calls
         How often each layer ran.
+    kind
+        What is gathered.
     """
 
     layers: Mapping[str, nn.Module]
     stop: bool = False
     mask: torch.Tensor | None = None
     n_calls: Counter[str] = field(default_factory=Counter)
+    kind: type[Hessian] = Hessian
     _of: dict[str, Hessian] = field(default_factory=dict)
     _last: tuple[torch.Tensor, Hessian] | None = None
 
@@ -85,7 +98,7 @@ class Collector:
     def hessians(self) -> list[Hessian]:
         """Return one Hessian per shared input, in the order in which layers first ran."""
         idle = [name for name in self.layers if name not in self._of]
-        return list(dict.fromkeys(self._of.values())) + [Hessian([name]) for name in idle]
+        return list(dict.fromkeys(self._of.values())) + [self.kind([name]) for name in idle]
 
     def _hook(self, name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
         def record(_: nn.Module, inputs: tuple[Any, ...]) -> None:
@@ -93,7 +106,7 @@ class Collector:
             if name not in self._of:
                 # Identity of the object, not of the memory: the reference held here keeps it unique.
                 shared = self._last is not None and self._last[0] is tensor
-                hessian = self._last[1] if shared and self._last else Hessian([])
+                hessian = self._last[1] if shared and self._last else self.kind([])
                 hessian.layers.append(name)
                 self._of[name] = hessian
             self.n_calls[name] += 1

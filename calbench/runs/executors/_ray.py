@@ -115,6 +115,6 @@ def _ray() -> Any:
         import ray
     except ImportError as error:
         raise BackendUnavailableError(
-            "--executor ray needs Ray; pip install 'calbench[ray]', or leave the option out"
+            "executor='ray' needs Ray; pip install 'calbench[ray]', or choose another executor"
         ) from error
     return ray

@@ -1,0 +1,5 @@
+"""``python -m calbench``: the command line."""
+
+from calbench.cli import main
+
+main()
