@@ -82,6 +82,8 @@ def main() -> None:
         asked["everything"] += n
         whole = outcome(full, candidate, order, metric=metric, margin=margin, level=LEVEL)
         outcomes["everything"][whole] += 1
+    if not asked["everything"]:
+        sys.exit(f"{folder} holds no file that is named as above; name the folder of the cells")
     rows = []
     for way, counts in outcomes.items():
         decided = counts["pass"] + counts["fail"]
