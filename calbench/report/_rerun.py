@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from calbench.records import AnyRecord, Predictions, TopLabelPredictions
 from calbench.report._evidence import read_evidence
 from calbench.report._verification import Finding
 from calbench.runs import NOISE_PROMISED, PROFILES, Progress, Runner, Silence
-from calbench.store import Store, StoredPredictions
+from calbench.store import Store, StoredPredictions, other_parts
 
 # A record's noise is that of a few items asked alone; the largest of other items lies above it.
 _NOISE_MARGIN = 4.0
@@ -79,22 +78,11 @@ def _asked_again(runner: Runner, stored: StoredPredictions, n_items: int, what: 
     if len(at) < len(ids):
         return Finding("differs", what, f"{len(ids) - len(at)} of its items are not in the task")
     span = (at[0], at[-1] + 1, max(1, len(at) // n_items))
-    if why := _other_parts(stored.identity, runner.identity(model, quantizer, task, span=span)):
-        return Finding("open", what, f"what is here has another {why}; ask where that is the same")
+    here = plain_json(runner.identity(model, quantizer, task, span=span))
+    if apart := [n + v for n, v in other_parts(stored.identity, here).items() if n != "task.items"]:
+        return Finding("open", what, f"what is here has another {', '.join(apart)}; ask where it is the same")
     again = runner.record(model, quantizer, task, span=span).predictions
     return Finding("differs" if (why := _difference(stored, again)) else "same", what, why)
-
-
-def _other_parts(stored: Mapping[str, Any], here: Mapping[str, Any]) -> str:
-    """Name the parts of two identities that differ, but for which items were asked."""
-
-    def parts(identity: Mapping[str, Any]) -> dict[str, Any]:
-        plain = plain_json(identity)
-        task = {f"task's {name}": value for name, value in plain["task"].items() if name != "items"}
-        return {**{name: value for name, value in plain.items() if name != "task"}, **task}
-
-    one, other = parts(stored), parts(here)
-    return ", ".join(sorted(name for name in one.keys() | other.keys() if one.get(name) != other.get(name)))
 
 
 def _difference(stored: StoredPredictions, again: AnyRecord) -> str:

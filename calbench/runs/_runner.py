@@ -35,7 +35,7 @@ from calbench.runs._progress import Progress, Silence
 from calbench.runs._runtimes import runtime_for
 from calbench.runtimes import Runtime
 from calbench.statistics import Resamples, resamples_for
-from calbench.store import Store, StoredPredictions, key_of
+from calbench.store import Store, StoredPredictions, key_of, nearest
 from calbench.tasks import Generation, LabelledItem, Task, hash_items
 
 QUANTIZATION_SEED = 0
@@ -160,10 +160,11 @@ class Runner:
             if not self.source(model).model.builds:
                 quantizers.get(quantizer).check_available()
             if self.replay:
+                near = nearest(self.store, f"{model}::{task}::{quantizer}", identity)
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
-                    f" {key_of(identity)}), and this is a replay,"
-                    " which uses stored records alone; run it once without"
+                    f" {key_of(identity)}){near and f': {near}'}. This is a replay, which uses stored records"
+                    " alone; run it once without"
                 )
             self._compute(model, quantizer, task, span)
             found = self.store.get(identity)
@@ -256,6 +257,7 @@ class Runner:
                 "quantizer": quantizer,
                 "task": name,
                 "chance": task.chance,
+                **({} if span is None else {"part": list(span)}),
                 "n_calibration": self.profile.sizes(
                     source.model.architecture, len(task.partition.evaluation)
                 )[0],

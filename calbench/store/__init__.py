@@ -1,5 +1,6 @@
 """Predictions and quantized checkpoints on disk."""
 
+from calbench.store._differences import nearest, other_parts
 from calbench.store._maintenance import (
     Entry,
     Listed,
@@ -28,6 +29,8 @@ __all__ = [
     "keep_limit",
     "key_of",
     "listed",
+    "nearest",
+    "other_parts",
     "parse_size",
     "planned_totals",
     "size_limit",

@@ -59,12 +59,13 @@ class Listed:
     quantizer: str = ""
     task: str = ""
     n_items: int = 0
+    part: str = ""
     problem: str = ""
 
     @property
     def name(self) -> str:
-        """``model::task::quantizer``, the ids that it was made under."""
-        return f"{self.model}::{self.task}::{self.quantizer}"
+        """``model::task::quantizer``, the ids that it was made under; then its part of the items, if any."""
+        return f"{self.model}::{self.task}::{self.quantizer}{self.part}"
 
 
 def entries(store: Store) -> list[Entry]:
@@ -263,4 +264,5 @@ def _listed(entry: Entry) -> Listed:
     except CorruptRecordError as error:
         return Listed(entry, key, problem=str(error))
     names = {name: str(made.get(name, "")) for name in ("model", "quantizer", "task")}
-    return Listed(entry, key, **names, n_items=n_items)
+    part = "-".join(map(str, made.get("part") or ()))
+    return Listed(entry, key, **names, n_items=n_items, part=part and f"::{part}")

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from calbench import models, quantizers, tasks
+from calbench.errors import ModelLoadingForbiddenError
 from calbench.gates import transfer
 from calbench.models import ModelSource
 from calbench.records import Predictions, one_record
 from calbench.runs import Cell, Profile, Runner, cell_looks
-from calbench.store import Store
+from calbench.store import Store, find
 from calbench.tasks import Item, SequenceClassification
 
 RNG = random.Random(1)
@@ -128,3 +129,19 @@ def test_cross_fitted_looks_have_all_items_that_were_asked(tmp_path):
     after = made.transfer(CELL, spans=second.spans, folds=5).comparison
     assert (before.n_test, before.n_calibration, before.folds) == (70, 70, 5)
     assert (after.n_test, after.n_calibration, after.folds) == (200, 200, 5)
+
+
+def test_what_later_looks_ask_takes_no_name_away_from_the_first_items(tmp_path):
+    made = runner(tmp_path)
+    first = made.record("tiny", "fp32", "coin")
+    later = made.record("tiny", "fp32", "coin", span=(70, 110))
+    assert find(made.store, "tiny::coin::fp32").key == first.key
+    assert find(made.store, "tiny::coin::fp32::70-110").key == later.key
+
+
+def test_a_replay_says_in_what_the_record_that_is_there_differs(tmp_path):
+    runner(tmp_path).record("tiny", "fp32", "coin")
+    shorter = Profile("shorter", {"sequence-classification": 20}, {"sequence-classification": 30})
+    again = Runner(Store(tmp_path), shorter, replay=True)
+    with pytest.raises(ModelLoadingForbiddenError, match=r"the one that is there .* differs in task\.items"):
+        again.record("tiny", "fp32", "coin")
