@@ -13,6 +13,7 @@ from calbench.gates._requirement import Requirement
 from calbench.statistics import Change, Outcome, outcome_of
 
 Interval = Annotated[list[float], Len(2, 2)]
+Pair = Annotated[list[str], Len(2, 2)]  # keys of the reference's record and of the candidate's
 
 
 class Look(TypedDict):
@@ -21,7 +22,7 @@ class Look(TypedDict):
     n: int
     level: float
     outcome: Outcome
-    records: NotRequired[list[tuple[str, str]]]
+    records: NotRequired[list[Pair]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,8 @@ class LookTaken:
 
     def to_plain(self) -> Look:
         """Return it as plain JSON."""
-        return {"n": self.n, "level": self.level, "outcome": self.outcome, "records": list(self.records)}
+        further = [list(pair) for pair in self.records]
+        return {"n": self.n, "level": self.level, "outcome": self.outcome, "records": further}
 
 
 class GateFigures(TypedDict):

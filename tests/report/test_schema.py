@@ -9,6 +9,7 @@ import re
 import pytest
 
 from calbench.errors import InputError
+from calbench.gates._decision import LookTaken
 from calbench.report import combined, markdown, merge, read_results, schema, write_json
 from calbench.report._format import Results, Row
 from calbench.report._results import SCHEMA
@@ -30,6 +31,13 @@ def saved(tmp_path):
 
 def test_a_document_fits_the_published_schema():
     checked(document([row("fp32"), row()]), Results, "results")
+
+
+def test_looks_at_later_parts_of_the_items_are_read_as_they_were_written(saved):
+    taken = row()
+    looks = [LookTaken(40, 40, 0.96, "pass", (("a" * 64, "b" * 64),)).to_plain()]
+    taken["gates"][0]["looks"] = looks
+    assert read_results(saved(document([taken])))["cells"][0]["gates"][0]["looks"] == looks
 
 
 def test_an_older_file_is_refused_by_its_format_and_says_how_to_write_it_anew(saved):
