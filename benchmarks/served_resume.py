@@ -208,7 +208,7 @@ def main() -> None:
         n_kills = disturbed(folder, server, n_whole)
         ours, theirs = (predictions(folder, store) for store in ("undisturbed", "disturbed"))
         apart = float(np.abs(ours.predictions.logits - theirs.predictions.logits).max())
-        noise = 0.0 if kind == "hash" else ours.provenance["noise_floor"]
+        noise = ours.provenance["self_test"]["noise"]
         same_items = ours.predictions.item_ids.tolist() == theirs.predictions.item_ids.tolist()
         print(
             f"{n_items:,} items, {n_whole:,} requests; then {server.n_asked:,} with one in twenty failing and"

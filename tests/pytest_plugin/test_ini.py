@@ -18,6 +18,7 @@ VALUES = {
     "multiturn": ("false", "false"),
     "profile": ("quick", "quick"),
     "items": ("500", 500),
+    "folds": ("5", 5),
     "seeds": ("1,2", (1, 2)),
     "bootstrap_seed": ("3", 3),
     "level": ("0.9", 0.9),

@@ -115,7 +115,7 @@ def document(rows, **changes):
 def evidence(records):
     """Return evidence of records, by their keys, without gates."""
     return {
-        "format": 1,
+        "format": 2,
         "calbench": "0.1.0",
         "created": "2026-01-02T03:04:05+00:00",
         "settings": SETTINGS,
