@@ -72,15 +72,9 @@ def squared_kernel_calibration_error(outcomes: Outcomes, *, bandwidth: float = 0
 
     Parameters
     ----------
-    probs : (n_samples, n_classes) float
-        Rows sum to one.
-    labels : (n_samples,) int
-        0-based.
     bandwidth
         :math:`\gamma`, a Euclidean distance of probabilities, which is at most 1.41. It is not chosen by
-        the data, so that two models have the same.
-    sample_weight : (n_samples,) float, optional
-        Not negative, not all zero; only their ratios matter.
+        the data, so that two models have the same. The other parameters are those of :func:`brier_score`.
 
     Raises
     ------

@@ -225,6 +225,23 @@ class Proxy:
         return 200, self.changed(path, value)
 
 
+class Crowd:
+    """Changes an answer of a :class:`Proxy` by whether other requests are under way; one at a time."""
+
+    def __init__(self, change):
+        self.change, self.lock, self.under_way = change, threading.Lock(), 0
+
+    def request(self, path, body):
+        with self.lock:
+            self.under_way += 1
+        return body
+
+    def answer(self, path, value):
+        with self.lock:
+            crowded, self.under_way = self.under_way > 1, self.under_way - 1
+            return self.change(value, crowded)
+
+
 @contextmanager
 def listening(server: Any) -> Iterator[str]:
     """Serve on a free port of 127.0.0.1; gives the address."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections import Counter
 from contextlib import ExitStack
 
@@ -60,27 +59,20 @@ def only_walked(step):
     step["logprob"] *= 0.5
 
 
-class Mixed:
-    """Gives an answer to the request before, where several are under way."""
+def of_the_request_before():
+    """Give an answer to the request before, where several are under way."""
+    last = []
 
-    def __init__(self):
-        self.lock, self.under_way, self.last = threading.Lock(), 0, None
-
-    def request(self, path, body):
-        with self.lock:
-            self.under_way += 1
-        return body
-
-    def answer(self, path, value):
-        with self.lock:
-            crowded, self.under_way = self.under_way > 1, self.under_way - 1
-            steps = value.get("completion_probabilities") if isinstance(value, dict) else None
-            if steps:
-                told, self.last = self.last, [step["logprob"] for step in steps]
-                if crowded and told:
-                    for step, other in zip(steps, told, strict=False):
-                        step["logprob"] = other - 3
+    def change(value, crowded):
+        steps = value.get("completion_probabilities") if isinstance(value, dict) else None
+        if steps:
+            told, last[:] = last[:], [step["logprob"] for step in steps]
+            if crowded:
+                for step, other in zip(steps, told, strict=False):
+                    step["logprob"] = other - 3
         return value
+
+    return change
 
 
 def another_tokenizer(path, value):
@@ -180,7 +172,9 @@ def test_without_grammars_of_tokens_they_are_forced_one_by_one(learn):
 
 
 def test_answers_that_are_mixed_up_in_a_crowd_are_found(learn):
-    mixed = Mixed()
+    from tests.runtimes.completions_server import Crowd
+
+    mixed = Crowd(of_the_request_before())
     assert "it mixes them up" in refusal(learn(request=mixed.request, answer=mixed.answer))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-
 import numpy as np
 import pytest
 
@@ -133,23 +131,6 @@ class Unrepeatable:
         return moved(value) if self.n_asked % 2 else value
 
 
-class MixedUp:
-    """Tells other probabilities where several questions are under way."""
-
-    def __init__(self):
-        self.under_way, self.lock = 0, threading.Lock()
-
-    def request(self, path, body):
-        with self.lock:
-            self.under_way += 1
-        return body
-
-    def answer(self, path, value):
-        with self.lock:
-            crowded, self.under_way = self.under_way > 1, self.under_way - 1
-        return moved(value) if crowded else value
-
-
 class Renamed:
     """Answers each question as another model."""
 
@@ -174,7 +155,9 @@ def without_state(path, body):
 
 
 def mixed_up():
-    mixed = MixedUp()
+    from tests.runtimes.completions_server import Crowd
+
+    mixed = Crowd(lambda value, crowded: moved(value) if crowded else value)
     return {"request": mixed.request, "answer": mixed.answer}
 
 
