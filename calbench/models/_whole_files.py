@@ -14,6 +14,7 @@ from calbench.errors import InputError
 AUTOGPTQ = "quantize_config.json"
 # As safetensors names types: codes of 8 bits and less. Some models keep a table of bool or int64.
 _CODES = re.compile(r"F8_.*|F4.*|F6.*|I8|U8|I4|U4")
+_INTEGERS = re.compile(r"[IU](16|32|64)")
 _SCALES = re.compile(
     r"(\.|_)(weight_scale(_inv|_2)?|weight_packed|weight_shape|input_scale|scale_inv|qweight|qzeros|scales"
     r"|g_idx|absmax|SCB|quant_state.*|blocks|zero_point|activation_scale|k_scale|v_scale)$"
@@ -30,7 +31,8 @@ def quantized_tensors(folder: Path) -> list[str]:
     for file in sorted(folder.glob("*.safetensors")):
         for name, described in _header(file).items():
             kind = described.get("dtype", "") if isinstance(described, dict) else ""
-            if _CODES.fullmatch(kind) or (name != "__metadata__" and _SCALES.search(name)):
+            codes = _CODES.fullmatch(kind) or (name.endswith("weight") and _INTEGERS.fullmatch(kind))
+            if codes or (name != "__metadata__" and _SCALES.search(name)):
                 found.append(f"{name} ({kind})")
     return found
 
@@ -50,14 +52,17 @@ def check_used(model_id: str, location: str, model: Any, unexpected: Iterable[st
     """Raise :class:`InputError` if a file's tensors belong to this model, and were not read.
 
     A head for another task and the tower of another modality are no part of it. A bias that the
-    configuration leaves out is, and so are more blocks than it says.
+    configuration leaves out is, and so are more blocks than it says, and what stands in a layer that has no
+    parts, as an adapter does that was not merged.
     """
-    known = {_pattern(name) for name, _ in model.named_modules()}
-    missed = [
-        name
-        for name in sorted(unexpected)
-        if not _COMPUTED.search(name) and _pattern(name.rpartition(".")[0]) in known
-    ]
+    known = {_pattern(name): not any(True for _ in part.children()) for name, part in model.named_modules()}
+
+    def belongs(name: str) -> bool:
+        owner = _pattern(name.rpartition(".")[0])
+        outer = (owner[:at] for at, char in enumerate(owner) if char == ".")
+        return owner in known or any(known.get(part) for part in outer)
+
+    missed = [name for name in sorted(unexpected) if not _COMPUTED.search(name) and belongs(name)]
     if missed:
         raise InputError(
             f"model {model_id!r}: {location} holds {len(missed)} weights that its config.json leaves no place"
