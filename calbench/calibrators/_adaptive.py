@@ -42,7 +42,7 @@ class FittedAdaptive(Fitted):
         last = len(self.layers) // 2 - 1
         for i in range(last + 1):
             weights, bias = self.layers[2 * i], self.layers[2 * i + 1]
-            hidden = ops.matmul(hidden, ops.constant(f"weights_{i}", weights))
+            hidden = hidden @ ops.constant(f"weights_{i}", weights)
             hidden = hidden + ops.constant(f"bias_{i}", bias)
             hidden = ops.tanh(hidden) if i < last else ops.minimum(ops.maximum(hidden, -_LIMIT), _LIMIT)
         return ops.softmax(z / (ops.constant("temperature", self.temperature) * ops.exp(hidden)))
@@ -143,8 +143,7 @@ class Adaptive(Method):
 
 def gap_features(ops: Ops, z: Any, centre: Float64, spread: Float64) -> Any:
     """Standardised gaps between the largest logit and the next ones; 0 for options that are not there."""
-    gaps = ops.top(z, len(centre) + 1) - ops.max(z)
-    gaps = ops.concat([ops.column(gaps, j) for j in range(1, len(centre) + 1)])
+    gaps = (ops.top(z, len(centre) + 1) - ops.max(z))[..., 1:]
     scaled = (gaps - ops.constant("centre", centre)) / ops.constant("spread", spread)
     return ops.where(gaps > _PRESENT, scaled, 0.0)
 

@@ -1,6 +1,6 @@
 """The few array operations that fitted formulas are written in, so that each is written once.
 
-A formula ``formula(ops, z)`` runs on numpy here, and on torch and ONNX in
+A formula ``formula(ops, z)`` runs on numpy here, and on torch in
 :mod:`calbench.calibrators._export`: what is deployed is the formula that was measured.
 """
 
@@ -18,7 +18,7 @@ LOWEST = -1e300
 
 
 class Ops(Protocol):
-    """Operations on ``(n, k)`` float64 arrays; arithmetic and comparison are the operators."""
+    """Operations on ``(n, k)`` float64 arrays; arithmetic, comparison and indexing are the operators."""
 
     def constant(self, name: str, values: npt.ArrayLike) -> Any:
         """Return parameters as an array of this backend; ``name`` is kept in exports."""
@@ -34,10 +34,6 @@ class Ops(Protocol):
 
     def log(self, x: Any) -> Any:
         """Natural logarithm; 0 gives ``-inf``."""
-        ...
-
-    def sqrt(self, x: Any) -> Any:
-        """Square root."""
         ...
 
     def tanh(self, x: Any) -> Any:
@@ -64,10 +60,6 @@ class Ops(Protocol):
         """Maximum over the last axis, which is kept with length 1."""
         ...
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        """Matrix product."""
-        ...
-
     def top(self, x: Any, k: int) -> Any:
         """Return the ``k`` largest of each row, largest first."""
         ...
@@ -76,20 +68,12 @@ class Ops(Protocol):
         """Mask of each row's largest entry; the first wins a tie."""
         ...
 
-    def column(self, x: Any, k: int) -> Any:
-        """Column ``k``, as ``(n, 1)``."""
-        ...
-
     def concat(self, parts: list[Any]) -> Any:
         """Join along the last axis."""
         ...
 
     def bucket(self, x: Any, edges: Any) -> Any:
         """How many of the sorted ``edges`` (m,) lie strictly below each entry; an integer array."""
-        ...
-
-    def gather(self, values: Any, index: Any) -> Any:
-        """``values[index]`` for ``values`` of one axis."""
         ...
 
 
@@ -109,9 +93,6 @@ class NumpyOps:
         with np.errstate(divide="ignore"):
             return np.log(x)
 
-    def sqrt(self, x: Any) -> Any:
-        return np.sqrt(x)
-
     def tanh(self, x: Any) -> Any:
         return np.tanh(x)
 
@@ -130,9 +111,6 @@ class NumpyOps:
     def max(self, x: Any) -> Any:
         return np.max(x, axis=-1, keepdims=True)
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        return a @ b
-
     def top(self, x: Any, k: int) -> Any:
         width = x.shape[-1]
         part = np.partition(x, width - k, axis=-1)[..., width - k :] if k < width else x
@@ -141,17 +119,11 @@ class NumpyOps:
     def is_top(self, x: Any) -> Any:
         return np.arange(x.shape[-1]) == np.argmax(x, axis=-1)[..., None]
 
-    def column(self, x: Any, k: int) -> Any:
-        return x[..., k : k + 1]
-
     def concat(self, parts: list[Any]) -> Any:
         return np.concatenate(parts, axis=-1)
 
     def bucket(self, x: Any, edges: Any) -> Any:
         return np.searchsorted(edges, x, side="left")
-
-    def gather(self, values: Any, index: Any) -> Any:
-        return values[index]
 
 
 NUMPY = NumpyOps()
@@ -182,7 +154,7 @@ def centred(ops: Ops, z: Any) -> tuple[Any, Any]:
     count = ops.sum(ops.where(present, 1.0, 0.0))
     shifted = z - ops.sum(ops.where(present, z, 0.0)) / count
     known = ops.where(present, shifted, 0.0)
-    return shifted, ops.sqrt(ops.sum(known * known))
+    return shifted, ops.sum(known * known) ** 0.5
 
 
 def sigmoid(ops: Ops, x: Any) -> Any:

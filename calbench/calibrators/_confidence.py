@@ -103,8 +103,8 @@ class ConfidenceFit(Fitted):
         return ops.where(top, confidence, ops.where(alone, 0.0, self.rest(ops, odds, 0)) * others)
 
     def _of_two(self, ops: Ops, z: Any) -> Any:
-        odds = ops.column(class_log_odds(ops, z), 1)
-        present = [ops.column(finite(z), k) for k in (0, 1)]
+        odds = class_log_odds(ops, z)[..., 1:2]
+        present = [finite(z)[..., k : k + 1] for k in (0, 1)]
         # An item with one option is certain.
         first = ops.where(present[1], self.rest(ops, odds, 0), 1.0)
         second = ops.where(present[0], self.map(ops, odds, 0), 1.0)
@@ -113,7 +113,7 @@ class ConfidenceFit(Fitted):
     def _one_vs_rest(self, ops: Ops, z: Any) -> Any:
         odds, present = class_log_odds(ops, z), finite(z)
         maps = range(self.n_classes or 0)
-        raw = ops.concat([self.map(ops, ops.column(odds, k), k) for k in maps])
+        raw = ops.concat([self.map(ops, odds[..., k : k + 1], k) for k in maps])
         raw = ops.where(present, raw, 0.0)
         total = ops.sum(raw)
         # Where every map says 0 nothing is left to share out: all options are equal.

@@ -1,20 +1,23 @@
-"""Deployment of fitted calibrators: JSON, a torch module, and ONNX, from one formula."""
+"""Deployment of fitted calibrators: JSON, a torch module, and ONNX of it, from one formula."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calbench.cache import replacing
 from calbench.calibrators._fitted import Fitted
 from calbench.calibrators._interface import FittedCalibrator
-from calbench.errors import InputError
+from calbench.errors import BackendUnavailableError, InputError
 
 if TYPE_CHECKING:
     import torch
 
 _FIT = "calbench_fit"
+_OPSET = 18  # what onnxruntime 1.14 and later read
 
 
 def to_json(fitted: FittedCalibrator) -> str:
@@ -125,10 +128,8 @@ def to_onnx(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None
     InputError
         The fit is a plugin's, or the number of classes is missing or contradicts the fit.
     BackendUnavailableError
-        onnx is not installed.
+        torch or onnx is not installed.
     """
-    from calbench.calibrators._export_onnx import write_onnx
-
     built_in = _built_in(fitted)
     if n_classes is None:
         n_classes = built_in.n_classes
@@ -137,7 +138,24 @@ def to_onnx(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None
             f"n_classes is {n_classes} but the {built_in.calibrator} fit is for"
             f" {built_in.n_classes or 'any number'}; pass the number of columns of the logits"
         )
-    write_onnx(built_in, Path(path), n_classes=n_classes)
+    module = to_torch(fitted)
+    import torch
+
+    if importlib.util.find_spec("onnx") is None:
+        raise BackendUnavailableError("export to ONNX needs onnx; pip install calbench[onnx]")
+    with replacing(Path(path)) as temporary, warnings.catch_warnings():
+        # Of the two exporters this is the older. The newer takes seconds a fit, and further packages.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.onnx.export(
+            module,
+            (torch.zeros(2, n_classes),),
+            str(temporary),
+            input_names=["logits"],
+            output_names=["probs"],
+            dynamic_axes={"logits": {0: "n"}, "probs": {0: "n"}},
+            opset_version=_OPSET,
+            dynamo=False,
+        )
 
 
 def write(fitted: FittedCalibrator, path: str | Path, *, n_classes: int | None = None) -> None:

@@ -61,9 +61,6 @@ class TorchOps:
     def log(self, x: Any) -> Any:
         return torch.log(x)
 
-    def sqrt(self, x: Any) -> Any:
-        return torch.sqrt(x)
-
     def tanh(self, x: Any) -> Any:
         return torch.tanh(x)
 
@@ -74,8 +71,8 @@ class TorchOps:
         return torch.clamp(a, min=b) if isinstance(b, float) else torch.maximum(a, b)
 
     def where(self, mask: Any, a: Any, b: Any) -> Any:
-        a, b = (torch.tensor(v, dtype=torch.float64) if isinstance(v, float) else v for v in (a, b))
-        return torch.where(mask, a.to(mask.device), b.to(mask.device))
+        a, b = (mask.new_full((), v, dtype=torch.float64) if isinstance(v, float) else v for v in (a, b))
+        return torch.where(mask, a, b)
 
     def sum(self, x: Any) -> Any:
         return x.sum(dim=-1, keepdim=True)
@@ -83,25 +80,16 @@ class TorchOps:
     def max(self, x: Any) -> Any:
         return x.amax(dim=-1, keepdim=True)
 
-    def matmul(self, a: Any, b: Any) -> Any:
-        return a @ b
-
     def top(self, x: Any, k: int) -> Any:
         return torch.topk(x, k, dim=-1).values
 
     def is_top(self, x: Any) -> Any:
         # argmax names any of tied entries; the first is the one before which there is no other.
         tied = x == x.amax(dim=-1, keepdim=True)
-        return tied & (tied.cumsum(dim=-1) == 1)
-
-    def column(self, x: Any, k: int) -> Any:
-        return x[..., k : k + 1]
+        return tied & (tied.to(torch.int64).cumsum(dim=-1) == 1)  # ONNX sums no bool
 
     def concat(self, parts: list[Any]) -> Any:
         return torch.cat(parts, dim=-1)
 
     def bucket(self, x: Any, edges: Any) -> Any:
-        return torch.searchsorted(edges, x.contiguous())
-
-    def gather(self, values: Any, index: Any) -> Any:
-        return values[index]
+        return (x[..., None] > edges).sum(dim=-1)  # searchsorted has no ONNX operator

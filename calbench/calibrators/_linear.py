@@ -224,7 +224,7 @@ def per_class_formula(ops: Ops, x: Any, scale: Float64, bias: Float64) -> Any:
 
 def matrix_formula(ops: Ops, x: Any, weights: Float64, bias: Float64) -> Any:
     """Softmax of W x + b; padding stays out, and moves nothing."""
-    scores = ops.matmul(filled(ops, x), ops.constant("weights", weights.T)) + ops.constant("bias", bias)
+    scores = filled(ops, x) @ ops.constant("weights", weights.T) + ops.constant("bias", bias)
     return ops.softmax(ops.where(finite(x), scores, -np.inf))
 
 

@@ -39,7 +39,7 @@ def step(ops: Ops, x: Any, name: str, edges: Float64, values: Float64) -> Any:
     if len(edges) == 0:
         return x * 0.0 + ops.constant(f"{name}_values", values[0])
     index = ops.bucket(x, ops.constant(f"{name}_edges", edges))
-    return ops.gather(ops.constant(f"{name}_values", values), index)
+    return ops.constant(f"{name}_values", values)[index]
 
 
 def interpolate(ops: Ops, x: Any, name: str, knots: Float64, values: Float64) -> Any:
@@ -50,8 +50,8 @@ def interpolate(ops: Ops, x: Any, name: str, knots: Float64, values: Float64) ->
         left = np.concatenate([numbers[:1], numbers])
         right = np.concatenate([numbers, numbers[-1:]])
         return (
-            ops.gather(ops.constant(f"{name}_{which}_left", left), index),
-            ops.gather(ops.constant(f"{name}_{which}_right", right), index),
+            ops.constant(f"{name}_{which}_left", left)[index],
+            ops.constant(f"{name}_{which}_right", right)[index],
         )
 
     x0, x1 = around(knots, "knots")

@@ -78,7 +78,7 @@ class FittedFuzzy(Fitted):
         scores: Any = 0.0
         for r, gate in enumerate(gates):
             weights = ops.constant(f"weights_{r}", self.weights[r].T)
-            mapped = known * weights if self.weights.ndim == 2 else ops.matmul(known, weights)
+            mapped = known * weights if self.weights.ndim == 2 else known @ weights
             scores = scores + gate * (mapped + ops.constant(f"biases_{r}", self.biases[r]))
         return ops.softmax(ops.where(finite(z), scores, -np.inf))
 
