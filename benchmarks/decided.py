@@ -5,8 +5,8 @@
 Every cell of the transfer suite's grid but full precision is judged twice: by looks, as a run does it, and
 once on all items of its task at the whole level, which no way of asking can beat (the default profile may ask
 all items of these tasks). PACS is also judged against a temperature, as its suite does it. Every gate that
-all items leave undecided is named. Answers that are not in the store are asked first; with them there it takes
-a minute.
+all items leave undecided is named. Answers that are not in the store are asked first; with them there it
+takes a minute.
 """
 
 from __future__ import annotations
