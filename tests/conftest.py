@@ -38,31 +38,40 @@ _BY_TEXT = {
     "browser": re.compile(r"\bplaywright\b"),
     "processes": re.compile(r"\b(subprocess|runpytest_subprocess)\b"),
 }
+_HERE = Path(__file__)
+_ROOT = _HERE.parent.parent
+_SHARED = re.compile(r"^from (tests[.\w]*) import (\w+)", re.MULTILINE)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not import a file of which no test is wanted: half of them import torch."""
-    if not collection_path.match("test_*.py"):
-        return None
-    text = _text(collection_path)
-    unwanted = (name for name in _BY_TEXT if f"not {name}" in config.option.markexpr)
-    return True if any(_BY_TEXT[name].search(text) for name in unwanted) else None
+    """Import no file, and no fixtures of a folder, of which no test is wanted: half of them import torch."""
+    unwanted = {name for name in _BY_TEXT if f"not {name}" in config.option.markexpr}
+    files = list(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
+    tests = [file for file in files if file.match("test_*.py")]
+    return True if tests and all(unwanted & _needs(file) for file in tests) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what a test needs, by what its file speaks of, so that `make quick` can leave it out."""
+    """Mark what a test needs, so that `make quick` can leave it out."""
     for item in items:
-        text = _text(item.path)
-        for name, pattern in _BY_TEXT.items():
-            if pattern.search(text):
-                item.add_marker(name)
+        for name in _needs(item.path):
+            item.add_marker(name)
         if "xdist" in item.name:
             item.add_marker(pytest.mark.processes)
 
 
 @cache
-def _text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+def _needs(path: Path) -> frozenset[str]:
+    """Say what the tests of a file need: what it, the fixtures beside it or a module it shares speak of."""
+    text = path.read_text(encoding="utf-8")
+    shared = [Path(*f"{module}.{name}".split(".")) for module, name in _SHARED.findall(text)]
+    files = {path, path.with_name("conftest.py")} | {
+        _ROOT / module.with_suffix(".py") for found in shared for module in (found, found.parent)
+    }
+    texts = [file.read_text(encoding="utf-8") for file in files if file != _HERE and file.is_file()]
+    return frozenset(
+        name for name, pattern in _BY_TEXT.items() if any(pattern.search(text) for text in texts)
+    )
 
 
 @pytest.fixture(autouse=True)

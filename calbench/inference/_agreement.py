@@ -23,9 +23,10 @@ Grouping = Literal["padded", "equal lengths", "one by one"]
 FLOAT32_TOLERANCE = 1e-4
 COARSE_TOLERANCE = 0.05
 
-_settled: WeakKeyDictionary[Any, dict[str, str]] = WeakKeyDictionary()
+_causal: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_settled: WeakKeyDictionary[Any, list[_Settled]] = WeakKeyDictionary()
 # By configuration: how a model was read in float32, where differences show that 16 bits would hide.
-_of_reference: dict[str, dict[str, str]] = {}
+_of_reference: dict[str, list[_Settled]] = {}
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,19 @@ class Way:
     trees: bool = False
 
 
+@dataclass(frozen=True)
+class _Settled:
+    """A way that was seen to agree, for inputs of these lengths: one task's may be alike, and never pad."""
+
+    kind: str
+    way: str
+    shortest: int
+    longest: int
+
+    def covers(self, kind: str, lengths: Sequence[int]) -> bool:
+        return kind == self.kind and self.shortest <= min(lengths) and max(lengths) <= self.longest
+
+
 def groups(lengths: Sequence[int], grouping: Grouping) -> list[list[int]]:
     """Divide a batch's rows, by their places, into those that are run together."""
     if grouping == "padded":
@@ -68,11 +82,17 @@ def forward_options(module: Any) -> dict[str, Any]:
 
 
 def settle(
-    module: Any, kind: str, ways: Sequence[Way], read: Callable[[Way], Any], alone: Callable[[], Any]
+    module: Any,
+    kind: str,
+    ways: Sequence[Way],
+    read: Callable[[Way], Any],
+    alone: Callable[[], Any],
+    lengths: Sequence[int],
 ) -> Way:
     """Return the first way that agrees with the model asked one input at a time.
 
-    A model is asked once for each kind of request, and one in fewer bits is read as its reference was.
+    A model is asked once for each kind of request, and again where inputs are shorter or longer than those
+    that it was asked; one in fewer bits is read as its reference was.
 
     Parameters
     ----------
@@ -86,6 +106,8 @@ def settle(
         Answers to a few inputs, read in one way.
     alone
         The same, each asked alone.
+    lengths
+        Of these inputs: the shortest and the longest of the task are among them.
 
     Raises
     ------
@@ -93,10 +115,11 @@ def settle(
         The model answers the same input otherwise each time, or no way agrees.
     """
     exact, configuration = is_exact(module), _configuration(module)
-    known = _settled.setdefault(module, {})
-    reference = _of_reference.setdefault(configuration, {})
+    known = _settled.setdefault(module, [])
+    reference = _of_reference.setdefault(configuration, [])
+    settled = {s.way for s in (*known, *([] if exact else reference)) if s.covers(kind, lengths)}
     for way in ways:
-        if way.name in (known.get(kind), None if exact else reference.get(kind)):
+        if way.name in settled:
             return way
     own = alone().detach()
     if not bool(own.isfinite().all()):
@@ -114,9 +137,9 @@ def settle(
             failures.append(f"{way.name}: {type(error).__name__}: {error}")
             continue
         if agree(module, found, own):
-            known[kind] = way.name
+            known.append(_Settled(kind, way.name, min(lengths), max(lengths)))
             if exact:
-                reference[kind] = way.name
+                reference.append(known[-1])
             return way
         failures.append(f"{way.name}: off by {float((found.detach() - own).abs().max()):.2g}")
     raise InputError(
@@ -160,8 +183,7 @@ def check_causal(module: Any, tokens: Sequence[int], device: Any) -> None:
     """Raise :class:`InputError` if what a model says after a token depends on what follows it."""
     import torch
 
-    known = _settled.setdefault(module, {})
-    if known.get("causal") or len(tokens) < 2:
+    if module in _causal or len(tokens) < 2:
         return
     at = len(tokens) // 2
     # As long as the text itself: what ProphetNet says depends on a text's length, and not on what follows.
@@ -176,4 +198,4 @@ def check_causal(module: Any, tokens: Sequence[int], device: Any) -> None:
             f"{type(module).__name__} is no causal language model here: what it says after a token depends"
             " on the tokens that follow; if it can be one, set is_decoder in the model's config.json"
         )
-    known["causal"] = "yes"
+    _causal[module] = True

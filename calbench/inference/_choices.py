@@ -157,7 +157,7 @@ def _way(module: Any, questions: Sequence[Choices]) -> Way:
     first = [*probe[0].context, *probe[0].options[-1]]
     check_causal(module, first, device_of(module))
     ways = ways_of(module, questions, whole=not head_stands_alone(module, first))
-    return settle(module, "choices", ways, read, alone)
+    return settle(module, "choices", ways, read, alone, [longest([question]) for question in probe])
 
 
 def _alone(module: Any, question: Choices) -> Any:

@@ -63,6 +63,7 @@ def text_method(
         A label word is not one token of its own, the model is not causal, or it draws at random.
     """
     inputs, n_truncated = encode(tokenizer, source, request, items)
+    _check_any_tokens(inputs, items)
     check_length(module, source, max(map(len, inputs)))
     check_tokens(module, source, max(max(text.tokens, default=0) for text in inputs))
     probe = _probe(inputs)
@@ -74,6 +75,14 @@ def text_method(
         way, read, width = *_word_reader(module, words, probe), len(words)
     engine = request.scoring if way.name == "padded" else f"{request.scoring}, {way.name}"
     return TextMethod(inputs, list(map(len, inputs)), width, TOKENS_PER_BATCH, n_truncated, engine, read)
+
+
+def _check_any_tokens(inputs: Sequence[Text], items: Sequence[LabelledItem]) -> None:
+    for text, item in zip(inputs, items, strict=True):
+        if not text.tokens:
+            raise InputError(
+                f"item {item.id!r} has no text: the tokenizer makes no token of it; drop the item"
+            )
 
 
 def _probe(inputs: Sequence[Text]) -> list[Text]:
@@ -143,7 +152,7 @@ def _settled(
     def reader(way: Way) -> Callable[[Sequence[Text]], Any]:
         return lambda texts: _grouped(module, way, values(way), texts, pad)
 
-    way = settle(module, kind, ways, lambda way: reader(way)(probe), alone)
+    way = settle(module, kind, ways, lambda way: reader(way)(probe), alone, list(map(len, probe)))
     return way, reader(way)
 
 

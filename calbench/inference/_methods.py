@@ -106,9 +106,19 @@ def n_known_tokens(module: Any) -> int | None:
 
 def check_length(module: Any, source: ModelSource, n_tokens: int) -> None:
     """Raise :class:`InputError` if an input is longer than the positions that a model learned."""
-    n_places = _n_positions(module.config.get_text_config())
+    config = module.config.get_text_config()
+    n_places = _n_positions(config)
     if n_places is not None and n_tokens > n_places:
         raise InputError(_too_long(source, n_places, n_tokens))
+    if getattr(config, "attention_type", None) == "block_sparse":
+        n_seen = (5 + 2 * config.num_random_blocks) * config.block_size
+        if n_tokens > n_seen:
+            # BigBird leaves its sparse attention for good with the first text that is no longer than this.
+            raise InputError(
+                f"{source.id} attends to blocks of a text of more than {n_seen} tokens, and an input takes"
+                f" {n_tokens}: what it says of one depends on the texts before; declare max_length ="
+                f' {n_seen}, or set attention_type = "original_full" in its config.json'
+            )
     for name, part in module.named_modules():
         if name.rpartition(".")[2] not in _POSITION_TABLES or not hasattr(part, "num_embeddings"):
             continue
@@ -137,10 +147,11 @@ def _n_positions(config: Any) -> int | None:
         return None
     # Where kinds of layers have positions of their own there is one such table a kind.
     tables = [table for table in rotary.values() if isinstance(table, dict)] or [rotary]
+    # "dynamic" positions depend on the longest text that was read before, and so would the answers.
     stretched = [
         int(table["original_max_position_embeddings"] * table.get("factor", 1))
         for table in tables
-        if table.get("original_max_position_embeddings")
+        if table.get("original_max_position_embeddings") and table.get("rope_type") != "dynamic"
     ]
     return max([named, *stretched])
 

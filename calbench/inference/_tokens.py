@@ -84,10 +84,10 @@ def encode(
     else:
         seconds = [request.second(item) for item in items]
         if any(seconds):
-            return _pairs(tokenizer, texts, seconds, source.max_length)
-        rows = _whole_texts(tokenizer, texts)
+            return _for_head(tokenizer, texts, source.max_length, text_pair=list(seconds))
+        return _for_head(tokenizer, texts, source.max_length)
     n_cut = sum(len(row) > source.max_length for row in rows)
-    return [_cut(row, tokenizer, source) for row in rows], n_cut
+    return [Text(tuple(last_part(tokenizer, row.tokens, source.max_length))) for row in rows], n_cut
 
 
 def asked(request: ClassificationRequest, item: LabelledItem) -> str:
@@ -102,25 +102,16 @@ def _whole_texts(tokenizer: Any, texts: Sequence[str], **more: Any) -> list[Text
     return [Text(tuple(t), tuple(s)) for t, s in zip(found["input_ids"], types, strict=True)]
 
 
-def _pairs(
-    tokenizer: Any, firsts: Sequence[str], seconds: Sequence[str], max_length: int
-) -> tuple[list[Text], int]:
-    """Return pairs of texts; of one that is too long the longer text is cut, from its end."""
-    whole = _whole_texts(tokenizer, firsts, text_pair=list(seconds))
+def _for_head(tokenizer: Any, texts: Sequence[str], max_length: int, **more: Any) -> tuple[list[Text], int]:
+    """Return texts, or pairs of them, cut as the tokenizer does it: what it puts at the end of a text stays.
+
+    Of a pair that is too long the longer text is cut.
+    """
+    whole = _whole_texts(tokenizer, texts, **more)
     if not (n_cut := sum(len(row) > max_length for row in whole)):
         return whole, 0
     cut = {"truncation": "longest_first", "max_length": max_length}
-    return _whole_texts(tokenizer, firsts, text_pair=list(seconds), **cut), n_cut
-
-
-def _cut(text: Text, tokenizer: Any, source: ModelSource) -> Text:
-    """Keep an encoder's closing token, and the end of a prompt, which asks the question."""
-    n_kept = source.max_length
-    if len(text) <= n_kept:
-        return text
-    if source.architecture == "causal-lm":
-        return Text(tuple(last_part(tokenizer, text.tokens, n_kept)))
-    return Text(*((*part[: n_kept - 1], part[-1]) if part else () for part in (text.tokens, text.types)))
+    return _whole_texts(tokenizer, texts, **more, **cut), n_cut
 
 
 def label_tokens(tokenizer: Any, request: ClassificationRequest, items: Sequence[LabelledItem]) -> list[int]:

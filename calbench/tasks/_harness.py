@@ -18,7 +18,7 @@ from calbench.errors import BackendUnavailableError, InputError, UnknownNameErro
 from calbench.registry import unknown
 from calbench.tasks._data import datasets_cache
 from calbench.tasks._harness_yaml import TRUST_LM_EVAL_CODE, check_named, check_yaml
-from calbench.tasks._library_errors import reading
+from calbench.tasks._unreadable import reading
 
 PREFIX = "lm-eval:"
 LM_EVAL_INCLUDE = "CALBENCH_LM_EVAL_INCLUDE"

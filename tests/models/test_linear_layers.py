@@ -82,6 +82,26 @@ def test_codes_are_no_reference_whatever_the_configuration_leaves_out(tmp_path):
         source.resolve()
 
 
+@pytest.mark.parametrize("width", [8, 16, 32, 64])
+def test_weights_that_are_integers_are_codes(width, tmp_path):
+    import torch
+
+    name = "model.layers.0.mlp.up_proj.weight"
+    kind = getattr(torch, f"int{width}")
+    source = broken(tmp_path, lambda weights: weights | {name: (100 * weights[name]).to(kind)})
+    with pytest.raises(InputError, match=rf"codes or scales .*up_proj\.weight \(I{width}\)"):
+        source.resolve()
+
+
+def test_an_adapter_that_was_not_merged_is_not_left_out(tmp_path):
+    import torch
+
+    adapter = {"model.layers.0.mlp.up_proj.lora_A.default.weight": torch.ones(2, 64)}
+    source = broken(tmp_path, lambda weights: weights | adapter)
+    with pytest.raises(InputError, match=r"leaves no place for: .*lora_A"):
+        source.resolve().load()
+
+
 def test_more_blocks_than_the_configuration_says_are_refused(tmp_path):
     source = broken(tmp_path, dict, num_hidden_layers=1)
     with pytest.raises(InputError, match=r"holds 9 weights that its config\.json leaves no place for"):

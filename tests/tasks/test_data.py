@@ -13,7 +13,7 @@ from calbench import tasks
 from calbench.errors import InputError, SetupRequiredError
 from calbench.tasks import Item, hash_items
 from calbench.tasks._data import LARGE, DataSource
-from calbench.tasks._library_errors import reading
+from calbench.tasks._unreadable import reading
 
 ROWS = [
     {"key": f"k{i:02}", "text": f"Text, number {i}", "label": ("neg", "pos")[i % 3 == 0]} for i in range(40)

@@ -133,7 +133,7 @@ def test_what_is_not_cached_says_so_without_a_network(tmp_path, monkeypatch):
 
 def test_a_file_that_is_not_cached_needs_a_network(hub):
     hub("allenai/ai2_arc", "ARC-Easy/test.parquet", [{"a": 1}])
-    with pytest.raises(SetupRequiredError, match=r"holds no file 'ARC-Challenge/test.* cannot be reached"):
+    with pytest.raises(SetupRequiredError, match=r"cannot be reached .*holds no file 'ARC-Challenge/test"):
         published("arc-challenge").load()
 
 
