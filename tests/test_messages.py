@@ -14,7 +14,8 @@ SURFACES = ("cli", "_pytest", "pytest_plugin.py", "pytest_options.py")
 # Options of a program that the message names, of a picture's command, and where a host is allowed.
 NAMED = re.compile(
     r"pytest --|calbench [A-Za-z -]+--|pip install --|lm_eval with --|inspect eval with --"
-    r"|llama-perplexity --|vLLM|llama-gguf-split --|--no-log-samples|--calbench-items|--allow-host|--calbench-device|--ctx-size"
+    r"|llama-perplexity --|vLLM|llama-gguf-split --"
+    r"|--no-log-samples|--calbench-items|--allow-host|--calbench-device|--ctx-size"
 )
 SOURCES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in SURFACES]
 
