@@ -135,6 +135,13 @@ class CellArms:
         """See :class:`calbench.gates.Arms`."""
         return ""
 
+    def moved_by_asking(self) -> float:
+        """See :class:`calbench.gates.Arms`."""
+        found = self.cell.recall(
+            lambda: {"moved": self.cell.measured.moved_by_asking}, self.cell.about, of="moved by asking"
+        )
+        return float(found["moved"])
+
     def recall(self, requirement: Requirement, level: float, make: Callable[[], Change]) -> Change:
         """Return what was measured, from the result cache where nothing it follows from has changed."""
         self.look()

@@ -34,6 +34,10 @@ class Arms(Protocol):
         """Say why an arm fails whatever its metrics are; ``""`` if it does not."""
         ...
 
+    def moved_by_asking(self) -> float:
+        """Return by how much asking the same items again moves a confidence on average; 0 if not known."""
+        ...
+
     def recall(self, requirement: Requirement, level: float, make: Callable[[], Change]) -> Change:
         """Return what was measured, perhaps from an earlier run in which nothing was different."""
         ...
@@ -57,6 +61,10 @@ class NamedArms:
     def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm has one)
         """See :class:`Arms`."""
         return ""
+
+    def moved_by_asking(self) -> float:
+        """See :class:`Arms`."""
+        return 0.0
 
     def recall(
         self,

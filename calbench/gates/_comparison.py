@@ -360,7 +360,7 @@ class Comparison:
         measured = self.arms.recall(wanted, level, lambda: self._measured(wanted, level))
         if flaw := self._flaw(wanted):
             return Decision("fail", measured, wanted.limit, None, flaw, wanted)
-        return Decision.of(wanted, measured)
+        return Decision.of(wanted, measured, moved=self.arms.moved_by_asking)
 
     def _flaw(self, wanted: Requirement) -> str:
         judged = list(wanted.of.weights) if wanted.of.id else [wanted.candidate]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -135,10 +136,28 @@ class Decision:
     folds: int = 1
 
     @classmethod
-    def of(cls, requirement: Requirement, change: Change) -> Decision:
-        """Decide a requirement from what was measured."""
-        outcome, needed = outcome_of(change, requirement.limit)
-        return cls(outcome, change, requirement.limit, needed, headline(requirement, outcome), requirement)
+    def of(
+        cls, requirement: Requirement, change: Change, *, moved: Callable[[], float] = lambda: 0.0
+    ) -> Decision:
+        """Decide a requirement from what was measured.
+
+        A calibration error that clears a margin below what asking again moves (``moved``) by less than that
+        is no finding.
+        """
+        limit = requirement.limit
+        outcome, needed = outcome_of(change, limit)
+        note = ""
+        if outcome != "inconclusive" and requirement.metric.to_absolute_sums is not None:
+            scale = abs(change.reference_value or 0.0) if requirement.relative else 1.0
+            clear = min(abs(bound - limit) for bound in change.interval)
+            if max(abs(limit), clear) * scale < (least := moved()):
+                outcome = "inconclusive"
+                note = (
+                    f": asking items again moves their confidence by {least:.2g} on average; a smaller margin"
+                    " claims nothing, so name a larger one"
+                )
+        why = headline(requirement, outcome) + note
+        return cls(outcome, change, limit, needed, why, requirement)
 
     def how_it_was_judged(self) -> list[str]:
         """Say in lines on how many items a calibrator was fitted, and how often the gate was looked at."""

@@ -42,7 +42,7 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
     if name is None:
         raise InputError(
             f"{path}: none of its columns ({', '.join(answers.names)}) is {', '.join(_NAMES)}; name the"
-            " one that holds the answers with --answers-column"
+            " one that holds the answers with answers_column="
         )
     values = [_plain(value) for value in answers.column(name)]
     if item_id is None:
@@ -50,7 +50,7 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
         if len(values) != n_rows:
             raise InputError(
                 f"{path}: has {len(values)} answers for the {n_rows} rows of {file.path}; give one a row,"
-                " or ids in both files (--columns item_id=NAME)"
+                " or ids in both files (ColumnNames(item_id='NAME'))"
             )
     else:
         answered = [str(item) for item in answers.column(item_id)]
@@ -65,7 +65,7 @@ def with_answers(file: ColumnFile, path: Path, *, column: str | None, item_id: s
         if missing:
             raise InputError(
                 f"{path}: has no answer to {missing[0]!r} ({len(missing)} are missing); add them to"
-                " --answers, or leave these rows out with --where"
+                " answers=, or leave these rows out with ColumnNames(where=...)"
             )
         values = [known[item] for item in ids]
     names = (*(n for n in file.names if n != "label"), "label")

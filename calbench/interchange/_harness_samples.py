@@ -81,13 +81,13 @@ def read_sample(sample: Mapping[str, Any], task: str, *, mapped: bool = False) -
     options = [str(request[1]) for request in asked] or [""] * len(scores)
     if len(options) != len(scores):
         raise InputError(
-            f"there are {len(scores)} scores for {len(options)} options; write the log again with"
-            " --log_samples"
+            f"there are {len(scores)} scores for {len(options)} options; write the log again: run"
+            " lm_eval with --log_samples"
         )
     logged = {name: float(sample[name]) for name in ("acc", "acc_norm") if _is_number(sample.get(name))}
     if any(value not in (0, 1) for value in logged.values()):
         raise NotOneChoiceError(
-            f"acc = {sample.get('acc')} is neither right nor wrong; leave the task out with --task"
+            f"acc = {sample.get('acc')} is neither right nor wrong; leave the task out with tasks="
         )
     in_contexts = bool(asked) and len(set(options)) == 1 and len({str(r[0]) for r in asked}) > 1
     right = None if mapped else _right(sample, options, scores, logged, in_contexts=in_contexts)
@@ -129,7 +129,8 @@ def _scores(sample: Mapping[str, Any]) -> list[float]:
     if not isinstance(responses, list) or len(responses) < 2:
         raise NotOneChoiceError(
             "filtered_resps has no score per option; a task that generates text has no class vector:"
-            " import its answers and confidences by --columns instead, with --format table"
+            " import its answers and confidences by ColumnNames(predicted=..., confidence=...) instead, with"
+            " format_='table'"
         )
     scores = []
     for response in responses:
@@ -139,7 +140,7 @@ def _scores(sample: Mapping[str, Any]) -> list[float]:
         if isinstance(value, bool):
             raise InputError(
                 f"filtered_resps holds {value!r} where a log-probability belongs; leave tasks that generate"
-                " out with --task"
+                " out with tasks="
             )
         score = float(value)
         if math.isnan(score) or score == math.inf:
@@ -189,11 +190,11 @@ def _place(target: Any, options: Sequence[str]) -> int:
         raise InputError(
             f"the target {target!r} is neither an index nor one of the options; say where the right one"
             " stands"
-            " with --columns label=doc.NAME"
+            " with ColumnNames(label='doc.NAME')"
         )
     if label >= len(options):
         raise InputError(
             f"the target {target!r} is not among the {len(options)} options; say where the right one stands"
-            " with --columns label=doc.NAME"
+            " with ColumnNames(label='doc.NAME')"
         )
     return label

@@ -123,7 +123,7 @@ def _record(samples: list[_Sample], *, shuffled: bool) -> tuple[AnyRecord, str, 
     if len(asked) < len(samples):
         raise InputError(
             f"{len(asked)} samples have choices and {len(samples) - len(asked)} have none, whose confidences"
-            " are of another kind; log them apart, or give confidences of your own with --columns"
+            " are of another kind; log them apart, or give confidences of your own with ColumnNames(...)"
         )
     read = [sample for sample in samples if sample.place is not None]
     notes = []
@@ -158,9 +158,8 @@ def _no_vectors(samples: list[_Sample]) -> str:
             return f"sample {sample.id!r} says {sample.place.letter} and was scored as {sample.answer}"
         if missing is not None:
             return (
-                f"sample {sample.id!r} has no log-probability of {missing}; run with --top-logprobs 20 for"
-                " class"
-                " vectors"
+                f"sample {sample.id!r} has no log-probability of {missing}; run inspect eval with"
+                " --top-logprobs 20 for class vectors"
             )
         if sample.label is None:
             return f"the target of sample {sample.id!r} is no single letter of its choices"
@@ -204,7 +203,7 @@ def _sample(path: Path, task: str, sample: Mapping[str, Any], scorer: str | None
 
 def _score(sample: Mapping[str, Any], scorer: str | None) -> Mapping[str, Any]:
     if sample.get("epoch", 1) != 1:
-        raise InputError("is of a second epoch; items must be independent: run with --epochs 1")
+        raise InputError("is of a second epoch; items must be independent: run inspect eval with --epochs 1")
     scores = sample["scores"]
     if scorer is None and len(scores) > 1:
         raise InputError(f"has {len(scores)} scorers; choose one of {', '.join(scores)}")
@@ -227,7 +226,7 @@ def _tokens(sample: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     if not tokens:
         raise InputError(
             "has no log-probabilities; run inspect eval with --logprobs (and --top-logprobs 20), or import"
-            " confidences from a file of your own with --columns"
+            " confidences from a file of your own with ColumnNames(...)"
         )
     return list(tokens)
 

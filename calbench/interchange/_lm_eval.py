@@ -173,7 +173,7 @@ def _chosen(files: list[_File], patterns: Sequence[str]) -> list[_File]:
     if not wanted:
         there = ", ".join(sorted({file.task for file in files}))
         raise InputError(
-            f"{files[0].path}: no task is like {', '.join(patterns)}; with --task there is {there}"
+            f"{files[0].path}: no task is like {', '.join(patterns)}; with tasks= there is {there}"
         )
     for file in wanted:
         if file.task in tasks:
@@ -270,9 +270,8 @@ def _check(where: str, sample: Sample, metric: str) -> None:
     best = int(np.argmax(sample.scores))
     if sample.right is None:
         raise InputError(
-            f"{where}: does not say which option is right; say where that stands with --columns"
-            " label=doc.NAME,"
-            " and --label-start 1 if it counts from 1"
+            f"{where}: does not say which option is right; say where that stands with"
+            " ColumnNames(label='doc.NAME'), and ColumnNames(label_start=1) if it counts from 1"
         )
     if max(sample.right) >= len(sample.scores):
         raise InputError(
@@ -283,8 +282,7 @@ def _check(where: str, sample: Sample, metric: str) -> None:
         shown = sample.right[0] if len(sample.right) == 1 else list(sample.right)
         raise InputError(
             f"{where}: the best option is {best} and the target {shown}, but {metric} = {logged}; the scores"
-            " are"
-            " not what the harness compared, or --columns label= is not what it asked for"
+            " are not what the harness compared, or ColumnNames(label=...) is not what it asked for"
         )
 
 

@@ -89,8 +89,8 @@ def _refuse_other_numbers(reference: AnyRecord, candidate: AnyRecord) -> None:
     if numbered and not chosen and len(reference) != len(candidate):
         raise InputError(
             f"their rows are numbered, and the reference has {len(reference):,} and the candidate"
-            f" {len(candidate):,}: number n is not the same item; name a column of ids with --columns"
-            " item_id=NAME"
+            f" {len(candidate):,}: number n is not the same item; name a column of ids with"
+            " ColumnNames(item_id='NAME')"
         )
 
 

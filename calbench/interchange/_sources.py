@@ -100,8 +100,8 @@ def read(
         mapped = set((columns or ColumnNames()).mapped)
         if mapped - ({"label", "label_start", "classes"} if kind == "lm-eval" else set()):
             raise InputError(
-                f"{given[0]}: a log has no columns to map but label=, where the right answer stands; leave"
-                " out columns=, or read it as a table with format_='table'"
+                f"{given[0]}: a log has no columns to map but ColumnNames(label=...), where the right"
+                " answer stands; leave out columns=, or read it as a table with format_='table'"
             )
         if kind == "lm-eval":
             return read_lm_eval(given, scoring=scoring, tasks=tasks, columns=columns)
@@ -149,8 +149,8 @@ def _table(
         _check_can_be_judged(file, columns, answers)
         if columns.correct:
             raise InputError(
-                f"{answers}: says what is right, and so does --columns correct={columns.correct}; leave out"
-                " one"
+                f"{answers}: says what is right, and so does ColumnNames(correct={columns.correct!r});"
+                " leave out one"
             )
         file = with_answers(file, answers, column=answers_column, item_id=item_id)
         file = replace(file, names=tuple(n for n in file.names if n != (columns.correct or "correct")))
@@ -166,7 +166,7 @@ def _check_can_be_judged(file: ColumnFile, columns: ColumnNames, answers: Path) 
     if kind_of(file, columns) is TopLabelPredictions and (columns.predicted or "predicted") not in file:
         raise InputError(
             f"{file.path}: does not hold what was answered, so {answers} cannot tell what is right; name the"
-            " column that does, as in --columns predicted=NAME, or leave out answers="
+            " column that does, as in ColumnNames(predicted='NAME'), or leave out answers="
         )
 
 

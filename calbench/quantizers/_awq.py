@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calbench.errors import CorruptRecordError, InputError
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._selection import check_group_size, select
 from calbench.quantizers._swapped_layers import SwapsLayers
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FILE = "quantized.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Awq(SwapsLayers):
     """4-bit integers, a scale and a zero point per group, a factor per input column.
 
@@ -45,9 +45,9 @@ class Awq(SwapsLayers):
         Quantization samples to read.
     """
 
-    group_size: int
-    sym: bool
-    n_samples: int
+    group_size: int = 64
+    sym: bool = False
+    n_samples: int = 128
 
     packages = ()
 
@@ -115,15 +115,6 @@ class Awq(SwapsLayers):
         return model.eval()
 
 
-@quantizer("awq-int4")
-def awq(
-    id: str,  # noqa: A002 (the argument is an id)
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    group_size: int = 64,
-    sym: bool = False,
-    n_samples: int = 128,
-) -> Awq:
-    """Scale columns by the size of what they meet, then round to nearest."""
-    return Awq(id, skip, include, "none", group_size, sym, n_samples)
+register(
+    "awq-int4", Awq, "Scale columns by the size of what they meet, then round to nearest.", activations="none"
+)

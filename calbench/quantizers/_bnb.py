@@ -16,13 +16,13 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError
 from calbench.quantizers._availability import backend, require
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._selection import kept_in_float32, select
 
@@ -44,8 +44,9 @@ class _Bitsandbytes(ABC):
     """What the two widths have in common."""
 
     id: str
-    skip: tuple[str, ...]
-    include: tuple[str, ...]
+    _: KW_ONLY
+    skip: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
 
     n_samples = 0
     stochastic = False
@@ -82,11 +83,11 @@ class _Bitsandbytes(ABC):
         """Return the quantized layer for a float one."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8(_Bitsandbytes):
     """Weights in 8-bit integers, scaled per row; activations too, per token, on the fly."""
 
-    threshold: float
+    threshold: float = 0.0
 
     def __post_init__(self) -> None:
         if self.threshold < 0:
@@ -147,13 +148,13 @@ class Int8(_Bitsandbytes):
         return {"weight": layer.weight.data, "scale": scale}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FourBit(_Bitsandbytes):
     """Weights in a 4-bit floating code, scaled per 64; arithmetic in ``compute_dtype``."""
 
     code: Literal["nf4", "fp4"]
-    compute_dtype: ComputeType
-    double_quant: bool
+    compute_dtype: ComputeType = "float32"
+    double_quant: bool = False
 
     batch_dependent = False
 
@@ -235,42 +236,19 @@ class FourBit(_Bitsandbytes):
         return parts
 
 
-@quantizer("bnb-int8")
-def int8(
-    id: str,  # noqa: A002
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    threshold: float = 0.0,
-) -> Int8:
-    """Give weights and activations 8-bit integers."""
-    return Int8(id, skip, include, threshold)
-
-
-@quantizer("bnb-nf4")
-def nf4(
-    id: str,  # noqa: A002
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    compute_dtype: ComputeType = "float32",
-    double_quant: bool = False,
-) -> FourBit:
-    """Give weights the 4-bit normal float of QLoRA (Dettmers et al. 2023)."""
-    return FourBit(id, skip, include, "nf4", compute_dtype, double_quant)
-
-
-@quantizer("bnb-fp4")
-def fp4(
-    id: str,  # noqa: A002
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    compute_dtype: ComputeType = "float32",
-    double_quant: bool = False,
-) -> FourBit:
-    """Give weights a 4-bit float with sign, two exponent bits and one of mantissa."""
-    return FourBit(id, skip, include, "fp4", compute_dtype, double_quant)
+register("bnb-int8", Int8, "Give weights and activations 8-bit integers.")
+register(
+    "bnb-nf4",
+    FourBit,
+    "Give weights the 4-bit normal float of QLoRA (Dettmers et al. 2023).",
+    code="nf4",
+)
+register(
+    "bnb-fp4",
+    FourBit,
+    "Give weights a 4-bit float with sign, two exponent bits and one of mantissa.",
+    code="fp4",
+)
 
 
 @cache

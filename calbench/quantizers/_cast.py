@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from calbench.quantizers._availability import require
-from calbench.quantizers._catalogue import quantizer
-from calbench.quantizers._protocol import Runtime, WeightFormat
+from calbench.quantizers._catalogue import register
+from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._selection import kept_in_float32, linears
 
 if TYPE_CHECKING:
@@ -33,10 +33,11 @@ class Cast:
 
     id: str
     dtype: Literal["float32", "float16", "bfloat16"]
-    n_samples: int = 0
-    stochastic: bool = False
-    batch_dependent: bool = False
-    packages: tuple[str, ...] = ()
+
+    n_samples = 0
+    stochastic = False
+    batch_dependent = False
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @property
     def epsilon(self) -> float:
@@ -96,18 +97,13 @@ def _is_kept(name: str, kept: set[str]) -> bool:
     return any(f".{part}." in f".{name}.weight." for part in kept)
 
 
-@quantizer(REFERENCE)
-def fp32(id: str) -> Cast:  # noqa: A002 (the argument is an id)
-    """Keep full precision: the reference that everything is compared with."""
-    return Cast(id, "float32")
-
-
 @dataclass(frozen=True)
 class InLlamaCpp(Cast):
     """Float32 weights, as torch has them, in llama.cpp's arithmetic."""
 
-    runtime: Runtime = "llama.cpp"
-    cache: str = "f32"
+    runtime = "llama.cpp"
+    kv = "f32"
+    packages = ("gguf", "xllamacpp")
 
     @property
     def kernel(self) -> str:
@@ -120,19 +116,14 @@ class InLlamaCpp(Cast):
         require(self.id, ("gguf", "xllamacpp", "httpx"), extra="llama.cpp")
 
 
-@quantizer(IN_LLAMA_CPP)
-def gguf_f32(id: str) -> InLlamaCpp:  # noqa: A002
-    """Keep full precision and let llama.cpp compute: what is seen is its arithmetic alone."""
-    return InLlamaCpp(id, "float32", packages=("gguf", "xllamacpp"))
-
-
-@quantizer("bf16")
-def bf16(id: str) -> Cast:  # noqa: A002
-    """Cast weights and arithmetic to bfloat16."""
-    return Cast(id, "bfloat16")
-
-
-@quantizer("fp16")
-def fp16(id: str) -> Cast:  # noqa: A002
-    """Cast weights and arithmetic to float16."""
-    return Cast(id, "float16")
+register(
+    REFERENCE, Cast, "Keep full precision: the reference that everything is compared with.", dtype="float32"
+)
+register(
+    IN_LLAMA_CPP,
+    InLlamaCpp,
+    "Keep full precision and let llama.cpp compute: what is seen is its arithmetic alone.",
+    dtype="float32",
+)
+register("bf16", Cast, "Cast weights and arithmetic to bfloat16.", dtype="bfloat16")
+register("fp16", Cast, "Cast weights and arithmetic to float16.", dtype="float16")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -41,6 +42,22 @@ def quantizer(name: str) -> Callable[[U], U]:
     arguments that an id may give in brackets (see :func:`calbench.registry.bind`).
     """
     return registry.register(name)
+
+
+def register(name: str, kind: Callable[..., Quantizer], what: str, /, **fixed: Any) -> None:
+    """Register a dataclass under an id that fixes some of its fields; the others are the id's arguments.
+
+    ``what`` is what listings say of it.
+    """
+
+    def make(id: str, **arguments: Any) -> Quantizer:  # noqa: A002 (the argument is an id)
+        return kind(id, **fixed, **arguments)
+
+    parameters = {n: p for n, p in inspect.signature(kind).parameters.items() if n not in fixed}
+    make.__signature__ = inspect.Signature(list(parameters.values()))  # type: ignore[attr-defined]
+    make.__annotations__ = {n: h for n, h in typing.get_type_hints(kind).items() if n in parameters}
+    make.__doc__, make.__module__, make.__qualname__ = what, kind.__module__, name.replace("-", "_")
+    quantizer(name)(make)
 
 
 def arguments(quantizer_id: str) -> dict[str, Any]:

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._selection import check_group_size
-from calbench.quantizers._swapped_layers import Activations, SwapsLayers
+from calbench.quantizers._swapped_layers import SwapsLayers
 
 if TYPE_CHECKING:
     from torch import nn
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fp4(SwapsLayers):
     """Weights in E2M1, scaled by powers of two per 32, or by E4M3 numbers per 16."""
 
@@ -43,25 +43,5 @@ class Fp4(SwapsLayers):
         return kind.encoded(layer, rounds_inputs=self.activations == "dynamic")
 
 
-@quantizer("mxfp4")
-def mxfp4(
-    id: str,  # noqa: A002 (the argument is an id)
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    activations: Activations = "none",
-) -> Fp4:
-    """Give weights the 4-bit floats of the OCP's microscaling formats."""
-    return Fp4(id, skip, include, activations, "mxfp4")
-
-
-@quantizer("nvfp4")
-def nvfp4(
-    id: str,  # noqa: A002
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    activations: Activations = "none",
-) -> Fp4:
-    """Give weights the 4-bit floats of NVIDIA's Blackwell."""
-    return Fp4(id, skip, include, activations, "nvfp4")
+register("mxfp4", Fp4, "Give weights the 4-bit floats of the OCP's microscaling formats.", kind="mxfp4")
+register("nvfp4", Fp4, "Give weights the 4-bit floats of NVIDIA's Blackwell.", kind="nvfp4")

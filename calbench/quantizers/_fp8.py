@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from calbench.quantizers._catalogue import quantizer
-from calbench.quantizers._swapped_layers import Activations, SwapsLayers
+from calbench.quantizers._catalogue import register
+from calbench.quantizers._swapped_layers import SwapsLayers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _EPSILON = {"e4m3fn": 2.0**-4, "e5m2": 2.0**-3}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Fp8(SwapsLayers):
     """Weights in an 8-bit float type.
 
@@ -27,7 +27,7 @@ class Fp8(SwapsLayers):
     """
 
     dtype: Literal["e4m3fn", "e5m2"]
-    scale: Literal["channel", "tensor"]
+    scale: Literal["channel", "tensor"] = "channel"
 
     packages = ()
 
@@ -46,27 +46,5 @@ class Fp8(SwapsLayers):
         )
 
 
-@quantizer("fp8-e4m3")
-def e4m3(
-    id: str,  # noqa: A002 (the argument is an id)
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    activations: Activations = "none",
-    scale: Literal["channel", "tensor"] = "channel",
-) -> Fp8:
-    """Give weights four exponent bits and three of mantissa."""
-    return Fp8(id, skip, include, activations, "e4m3fn", scale)
-
-
-@quantizer("fp8-e5m2")
-def e5m2(
-    id: str,  # noqa: A002
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    activations: Activations = "none",
-    scale: Literal["channel", "tensor"] = "channel",
-) -> Fp8:
-    """Give weights five exponent bits and two of mantissa."""
-    return Fp8(id, skip, include, activations, "e5m2", scale)
+register("fp8-e4m3", Fp8, "Give weights four exponent bits and three of mantissa.", dtype="e4m3fn")
+register("fp8-e5m2", Fp8, "Give weights five exponent bits and two of mantissa.", dtype="e5m2")

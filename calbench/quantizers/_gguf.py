@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError, QuantizationError
 from calbench.quantizers._availability import backend, require
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._gguf_types import IDS, fitting, format_of, half_step, wanted
 from calbench.quantizers._protocol import Runtime
 from calbench.quantizers._selection import select
@@ -31,7 +31,7 @@ Fallback = Literal["refuse", "allow"]
 Cache = Literal["f32", "f16", "q8_0", "q4_0"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Gguf(SwapsLayers):
     """Weights in one of GGUF's block formats, or in the mixture of a recipe.
 
@@ -44,14 +44,14 @@ class Gguf(SwapsLayers):
         divisible by its blocks, and get llama.cpp's replacement.
     runtime
         Who answers from the proven blocks: torch on what they decode to, or llama.cpp.
-    cache
+    kv
         Type of llama.cpp's key-value cache.
     """
 
     type_name: str
-    fallback: Fallback
+    fallback: Fallback = "refuse"
     runtime: Runtime = "torch"
-    cache: Cache = "f32"
+    kv: Cache = "f32"
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -128,23 +128,6 @@ def encoded(layer: Any, type_name: str) -> nn.Module:
     return GgufLinear(layer, format_of(type_name), {"blocks": blocks}, type_name)
 
 
-def _register(name: str, type_name: str) -> None:
-    def make(
-        id: str,  # noqa: A002 (the argument is an id)
-        *,
-        skip: tuple[str, ...] = (),
-        include: tuple[str, ...] = (),
-        fallback: Fallback = "refuse",
-        runtime: Runtime = "torch",
-        kv: Cache = "f32",
-    ) -> Gguf:
-        return Gguf(id, skip, include, "none", type_name, fallback, runtime, kv)
-
-    make.__doc__ = f"Store weights in llama.cpp's {type_name}."
-    make.__qualname__ = name.replace("-", "_")
-    make.__doc__ = f"Weights in llama.cpp's blocks of {type_name.upper()}."
-    quantizer(name)(make)
-
-
 for _name, _type_name in IDS.items():
-    _register(_name, _type_name)
+    _what = f"Weights in llama.cpp's blocks of {_type_name.upper()}."
+    register(_name, Gguf, _what, type_name=_type_name, activations="none")

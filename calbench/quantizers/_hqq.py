@@ -10,13 +10,13 @@ holds hqq's tensors as buffers and computes in float32.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calbench.errors import CorruptRecordError, InputError
 from calbench.quantizers._availability import backend, require
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._selection import check_group_size, select
 
@@ -50,6 +50,7 @@ class Hqq:
     """
 
     id: str
+    _: KW_ONLY
     bits: int
     group_size: int = 64
     optimize: bool = True
@@ -150,21 +151,6 @@ def _library() -> Any:
     return backend("hqq", "hqq.core.quantize", extra="hqq")
 
 
-def _register(bits: int) -> None:
-    def make(
-        id: str,  # noqa: A002 (the argument is an id)
-        *,
-        group_size: int = 64,
-        optimize: bool = True,
-        skip: tuple[str, ...] = (),
-        include: tuple[str, ...] = (),
-    ) -> Hqq:
-        return Hqq(id, bits, group_size, optimize, skip, include)
-
-    make.__qualname__ = f"hqq_int{bits}"
-    make.__doc__ = f"Round weights to {bits} bits with zero points found by half-quadratic splitting: HQQ."
-    quantizer(f"hqq-int{bits}")(make)
-
-
 for _bits in (3, 4, 8):
-    _register(_bits)
+    _what = f"Round weights to {_bits} bits with zero points found by half-quadratic splitting: HQQ."
+    register(f"hqq-int{_bits}", Hqq, _what, bits=_bits)

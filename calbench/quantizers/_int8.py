@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from calbench.errors import InputError
-from calbench.quantizers._catalogue import quantizer
-from calbench.quantizers._swapped_layers import Activations, SwapsLayers
+from calbench.quantizers._catalogue import register
+from calbench.quantizers._swapped_layers import SwapsLayers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _N_SAMPLES = 64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Int8(SwapsLayers):
     """Symmetric 8-bit integers, a scale per output row.
 
@@ -32,7 +32,7 @@ class Int8(SwapsLayers):
         The exponent of SmoothQuant, 0.5 in the paper; 0 leaves it out.
     """
 
-    smoothquant: float
+    smoothquant: float = 0.0
 
     packages = ()
 
@@ -79,14 +79,4 @@ class Int8(SwapsLayers):
         return Int8Linear.encoded(layer, rounds_inputs=self.activations == "dynamic", column_scale=how)
 
 
-@quantizer("int8")
-def int8(
-    id: str,  # noqa: A002 (the argument is an id)
-    *,
-    skip: tuple[str, ...] = (),
-    include: tuple[str, ...] = (),
-    activations: Activations = "none",
-    smoothquant: float = 0.0,
-) -> Int8:
-    """Give weights 8-bit integers, as W8A8 checkpoints for vLLM have them."""
-    return Int8(id, skip, include, activations, smoothquant)
+register("int8", Int8, "Give weights 8-bit integers, as W8A8 checkpoints for vLLM have them.")

@@ -108,7 +108,7 @@ class Existing:
             "torchao": TorchaoFolder,
         }
         if method in readers:
-            return readers[method](self.id, (), (), "none", self._checkpoint.folder, settings)
+            return readers[method](self.id, folder=self._checkpoint.folder, settings=settings)
         what = f"; {_ELSEWHERE[method]}" if method in _ELSEWHERE else ""
         raise InputError(
             f"{self._checkpoint.folder} was quantized with {method!r}, which cannot be read here;"
@@ -195,14 +195,12 @@ class _BitsandbytesFolder:
     def method(self) -> Int8 | FourBit:
         """The quantizer with the checkpoint's settings."""
         if self.settings.get("load_in_8bit"):
-            return Int8(self.id, (), (), threshold=float(self.settings.get("llm_int8_threshold", 6.0)))
+            return Int8(self.id, threshold=float(self.settings.get("llm_int8_threshold", 6.0)))
         return FourBit(
             self.id,
-            (),
-            (),
-            self.settings.get("bnb_4bit_quant_type", "fp4"),
-            self.settings.get("bnb_4bit_compute_dtype", "float32"),
-            bool(self.settings.get("bnb_4bit_use_double_quant")),
+            code=self.settings.get("bnb_4bit_quant_type", "fp4"),
+            compute_dtype=self.settings.get("bnb_4bit_compute_dtype", "float32"),
+            double_quant=bool(self.settings.get("bnb_4bit_use_double_quant")),
         )
 
     def layers(self) -> tuple[str, ...]:

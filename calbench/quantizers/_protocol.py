@@ -134,7 +134,7 @@ class RunsElsewhere(Quantizer, Protocol):
         ...
 
     @property
-    def cache(self) -> str:
+    def kv(self) -> str:
         """Type of the other runtime's key-value cache."""
         ...
 

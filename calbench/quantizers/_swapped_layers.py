@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.quantizers._availability import require
@@ -36,9 +36,10 @@ class SwapsLayers(ABC):
     """
 
     id: str
-    skip: tuple[str, ...]
-    include: tuple[str, ...]
-    activations: Activations
+    _: KW_ONLY
+    skip: tuple[str, ...] = ()
+    include: tuple[str, ...] = ()
+    activations: Activations = "none"
 
     n_samples = 0
     stochastic = False

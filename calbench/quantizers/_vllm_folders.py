@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from calbench.models import ModelSource
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _StoredLayers(SwapsLayers):
     """Reads a folder: what quantizes the layers, and which they are, in one.
 

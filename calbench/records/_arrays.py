@@ -91,7 +91,7 @@ def check_confidences(confidences: npt.ArrayLike, n_samples: int | None = None) 
         known = values[~np.isnan(values)]
         hint = "mend or drop the row"
         if 2 <= known.max(initial=0) <= 100:
-            hint = "divide percents by 100 (--percent on the command line)"
+            hint = "divide percents by 100 (in a file, ColumnNames(percent=True))"
         elif known.size and known.max() <= 0:
             hint = "of log-probabilities write exp into the file"
         raise InputError(f"confidences[{row}] = {values[row]} is outside [0, 1]; {hint}")
@@ -131,7 +131,11 @@ def _at_fault(values: Any, error: Exception) -> str:
         try:
             np.asarray(value, dtype=np.float64)
         except (TypeError, ValueError, RuntimeError):  # noqa: PERF203 (only where something is wrong)
-            hint = "write 48.6% as 0.486, or add --percent" if "%" in str(value) else "mend or drop it"
+            hint = (
+                "write 48.6% as 0.486, or in a file add ColumnNames(percent=True)"
+                if "%" in str(value)
+                else "mend or drop it"
+            )
             return f"row {row} is {str(value)[:80]!r}; {hint}"
     return str(error)
 
@@ -167,8 +171,8 @@ def _refuse_repeated(ids: Strings) -> None:
     row = int(np.flatnonzero(ids == repeated)[1])
     raise InputError(
         f"item_ids[{row}] = {str(repeated)!r} appears twice; ids must be unique"
-        f" ({len(ids) - len(unique)} repeated in all): join columns that tell them apart (--columns"
-        " item_id=id+trial), or choose rows with --where"
+        f" ({len(ids) - len(unique)} repeated in all): join columns that tell them apart (in a file,"
+        " ColumnNames(item_id='id+trial')), or choose rows with ColumnNames(where=...)"
     )
 
 
@@ -220,7 +224,7 @@ def _refuse_probabilities(logits: Float32) -> None:
     if _are_probabilities(logits):
         raise InputError(
             "logits are probabilities (every row lies in [0, 1] and sums to 1), and softmax would flatten"
-            " them; use Predictions.from_probs, or --columns probs=NAME for a file"
+            " them; use Predictions.from_probs, or ColumnNames(probs='NAME') for a file"
         )
 
 

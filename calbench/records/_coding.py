@@ -66,17 +66,21 @@ def class_indices(
         raise InputError(
             f"{values.example(values.words)} is {known}, and no letter; name the classes in the order of"
             " their"
-            " columns with --classes, as in --classes negative,neutral,positive"
+            " columns with ColumnNames(classes=('negative', 'neutral', 'positive'))"
         )
     places, notes = _coded(values, n_classes, declared.start)
     wrong = (places < 0) | (places >= n_classes)
     if wrong.any():
         row = int(np.argmax(wrong))
         from_one = not values.letters and values.numbers <= set(range(1, n_classes + 1))
-        hint = "if they count from 1, say so with --label-start 1" if from_one else "mend or drop the row"
+        hint = (
+            "if they count from 1, say so with ColumnNames(label_start=1)"
+            if from_one
+            else "mend or drop the row"
+        )
         raise InputError(
             f"{name}[{row}] = {values.texts[row]} is outside [0, {n_classes}); labels are 0-based column"
-            f" indices: {hint}, or name the classes with --classes"
+            f" indices: {hint}, or name the classes with ColumnNames(classes=...)"
         )
     return places, notes
 
@@ -112,7 +116,7 @@ def _first_beside_letters(values: Spelled, start: int | None) -> tuple[int, list
     if start is None and min(values.numbers) < 1:
         raise InputError(
             f"{values.name} mixes letters and numbers, {values.example({'0'})} among them; say from where"
-            " they count with --label-start 0 or --label-start 1"
+            " they count with ColumnNames(label_start=0) or ColumnNames(label_start=1)"
         )
     n = sum(map(is_number, values.texts))
     first = 1 if start is None else start
@@ -211,7 +215,7 @@ def _refuse_sentences(said: Spelled, right: Spelled) -> None:
     if odd:
         raise InputError(
             f"{said.example(odd)} holds more than the letter of an option; write the letter alone, or give a"
-            " column that says what is right with --columns correct=NAME"
+            " column that says what is right with ColumnNames(correct='NAME')"
         )
 
 
@@ -235,8 +239,8 @@ def _start_of(values: Spelled, other: Spelled, start: int | None, notes: list[st
         return 1
     raise InputError(
         f"{values.name} has numbers ({_few(values)}) where {other.name} has letters ({_few(other)}), and"
-        " neither"
-        " 0 nor the last is among them; say from where they count with --label-start 0 or --label-start 1"
+        " neither 0 nor the last is among them; say from where they count with ColumnNames(label_start=0) or"
+        " ColumnNames(label_start=1)"
     )
 
 
@@ -247,7 +251,7 @@ def _refuse_shifted(said: Spelled, right: Spelled) -> None:
         if several and min(a.numbers) == 0 and min(b.numbers) > 0 and max(b.numbers) == max(a.numbers) + 1:
             raise InputError(
                 f"{a.name} counts from 0 ({_few(a)}) and {b.name} from 1 ({_few(b)}); if both name the same"
-                " classes, say so with --label-start 1, and if not with --label-start 0"
+                " classes, say so with ColumnNames(label_start=1), and if not with ColumnNames(label_start=0)"
             )
 
 
@@ -276,9 +280,9 @@ def _refuse_other_words(said: Spelled, right: Spelled, ours: set[str], theirs: s
     if ours and ours.isdisjoint(theirs) and _akin(said, right, ours, theirs):
         raise InputError(
             f"no answer is a label: predicted holds such as {min(said.held)!r}, label such as"
-            f" {min(right.held)!r}; name the classes in their order with --classes, or give a column that"
-            " says"
-            " what is right with --columns correct=NAME"
+            f" {min(right.held)!r}; name the classes in their order with"
+            " ColumnNames(classes=...), or give a column that says what is right with"
+            " ColumnNames(correct='NAME')"
         )
 
 

@@ -82,9 +82,8 @@ class ColumnFile:
         near = difflib.get_close_matches(name, self.names, n=1)
         meant = f", {near[0]!r} perhaps?" if near else ""
         raise InputError(
-            f"{self.path}: no column {name!r} (it has {shown}{meant}); say which column it is with --columns,"
-            " as"
-            " in --columns item_id=id,label=gold,logits=scores"
+            f"{self.path}: no column {name!r} (it has {shown}{meant}); say which column it is,"
+            " as in ColumnNames(item_id='id', label='gold', logits='scores')"
         )
 
 
@@ -115,7 +114,7 @@ def open_columns(path: Path, *, text_columns: tuple[str, ...] = (), plan: bool =
     if kind == "folder":
         return _of_folder(path, text_columns)
     if kind not in _READERS:
-        raise InputError(f"{path}: is no table; leave out --format table")
+        raise InputError(f"{path}: is no table; leave out format_='table'")
     name = path.suffix[1:] if kind in ("csv", "json") else kind
     with reading(path, name):
         file = _READERS[kind](path, text_columns)
@@ -130,7 +129,7 @@ def refuse_plan(path: Path, names: Collection[str]) -> None:
         raise InputError(
             f"{path}: is a plan of which items to label (it has the column {PLAN!r}): items that two models"
             " answer differently are in it far too often for a random sample; read it with"
-            " calbench label-plan REFERENCE CANDIDATE --judge"
+            " `calbench label-plan REFERENCE CANDIDATE --judge`"
         )
 
 

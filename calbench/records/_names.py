@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from calbench.errors import InputError
+
+# Fields that hold a number for every class.
+VECTORS = ("logits", "probs", "positive")
 ConfidenceKind = Literal["class", "verbalised", "answer", "vocabulary"]
 
 
@@ -76,3 +80,22 @@ class ColumnNames:
         """What was said that differs from the defaults."""
         default = ColumnNames()
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) != getattr(default, f.name)}
+
+    def refuse_contradictions(self) -> None:
+        """Raise :class:`InputError` where two of them cannot hold at once."""
+        vectors = [name for name in VECTORS if getattr(self, name)]
+        top = [name for name in ("confidence", "correct") if getattr(self, name)]
+        if len(vectors) > 1 or (vectors and top):
+            both = ", ".join([*vectors, *top])
+            raise InputError(
+                f"ColumnNames(...) maps {both}; a record is read from one of them: leave out the others"
+            )
+        if self.row_ids and self.item_id:
+            raise InputError(
+                "ColumnNames(row_ids=True) and ColumnNames(item_id=...) contradict each other; leave out one"
+            )
+        wrong = {"renormalise": self.renormalise and not self.probs, "percent": self.percent and self.logits}
+        for name in (name for name, is_wrong in wrong.items() if is_wrong):
+            raise InputError(
+                f"ColumnNames({name}=True) is of probabilities; name them with ColumnNames(probs='NAME')"
+            )

@@ -11,7 +11,7 @@ from calbench.errors import InputError
 
 _STEP = re.compile(r"\.(?P<name>[^.\[\]]+)|\[(?P<index>-?\d*)\]")
 
-_REMEDY = "mend the path in --columns, or drop the row"
+_REMEDY = "mend the path in ColumnNames(...), or drop the row"
 
 
 def split_path(path: str, columns: Sequence[str]) -> tuple[str, list[str | int | None]] | None:

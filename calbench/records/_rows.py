@@ -14,7 +14,7 @@ from calbench.errors import InputError
 from calbench.records._arrays import Int64
 from calbench.records._coding import Agreement, Declared, agreement, class_indices
 from calbench.records._columns import ColumnFile
-from calbench.records._names import ColumnNames
+from calbench.records._names import VECTORS, ColumnNames
 from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
 from calbench.records._spellings import cells, is_number, truths
 from calbench.records._vectors import (
@@ -38,7 +38,6 @@ _RUN = re.compile(
     re.IGNORECASE,
 )
 _ROUNDED = 0.005  # what a confidence may miss one over the number of classes by, written with two digits
-_VECTORS = ("logits", "probs", "positive")
 
 
 class Rows:
@@ -54,18 +53,19 @@ class Rows:
         self._file, self._names = file, names
         self.notes: list[str] = [*file.notes]
         self._declared = Declared(names.classes, names.label_start)
-        self._refuse_contradictions()
+        self._check_names()
         self._mask = self._wanted()
 
     def predictions(self) -> Predictions:
         """Build a record of class vectors."""
         names = self._names
-        source = next((name for name in _VECTORS if getattr(names, name)), "logits")
+        source = next((name for name in VECTORS if getattr(names, name)), "logits")
         scores, shown = self._scores(getattr(names, source) or "logits")
         binary = scores.values.shape[1:] == (1,)
         if source == "positive" and not binary:
             raise InputError(
-                f"positive={shown} has {scores.values.shape[1]} values a row; write --columns probs={shown}"
+                f"positive={shown} has {scores.values.shape[1]} values a row; write"
+                f" ColumnNames(probs={shown!r})"
             )
         if source == "logits" and not self._file.digest:
             refuse_no_logits(scores.values, shown, binary=binary)
@@ -114,7 +114,8 @@ class Rows:
             missing = next(n for n in ("predicted", "label") if (getattr(names, n) or n) not in self._file)
             raise InputError(
                 f"no column says what is right (it has {', '.join(self._file.names[:20])}): {missing!r} is"
-                " not among them; name it with --columns correct=NAME, or predicted=NAME,label=NAME"
+                " not among them; name it with ColumnNames(correct='NAME'), or"
+                " ColumnNames(predicted='NAME', label='NAME')"
             )
         else:
             correct = found.correct
@@ -129,8 +130,8 @@ class Rows:
         if names.label_distribution or {"label_distribution", "label_distribution_0"} & set(self._file.names):
             if isinstance(record, TopLabelPredictions):
                 raise InputError(
-                    "label_distribution is compared with the probability of every class; map --columns probs="
-                    " or logits= too"
+                    "label_distribution is compared with the probability of every class; map"
+                    " ColumnNames(probs=...) or ColumnNames(logits=...) too"
                 )
             scores, _ = self._scores(names.label_distribution or "label_distribution")
             shares = shares_of(scores.values)
@@ -171,7 +172,8 @@ class Rows:
             raise InputError(
                 f"{names.correct}[{row}] is {bool(correct[row])}, but {names.predicted} and {names.label} say"
                 f" {bool(found.correct[row])} ({int(odd.sum())} of {len(odd)} rows differ); map one of them:"
-                f" --columns correct={names.correct}, or predicted={names.predicted},label={names.label}"
+                f" ColumnNames(correct={names.correct!r}), or ColumnNames(predicted={names.predicted!r},"
+                f" label={names.label!r})"
             )
 
     def _refuse_impossible(self, confidences: Any, n_classes: int) -> None:
@@ -182,12 +184,12 @@ class Rows:
         if low.any() and (confidences >= 0).all():
             row = int(np.argmax(low))
             name = self._names.confidence or "confidence"
-            binary = f"; if it is the probability of the second class: --columns positive={name}"
+            binary = f"; if it is the probability of the second class: ColumnNames(positive={name!r})"
             raise InputError(
                 f"{name}[{row}] = {confidences[row]:g} is no confidence in the best of {n_classes} classes,"
                 f" which is 1/{n_classes} at least ({int(low.sum())} rows){binary if n_classes == 2 else ''};"
                 " if it is verbalised, an open answer's or one token's share of a vocabulary, say so with"
-                " --confidence-kind verbalised, answer or vocabulary"
+                " ColumnNames(confidence_kind=...): 'verbalised', 'answer' or 'vocabulary'"
             )
 
     def _class_indices(self, name: str, n_classes: int, scores: Scores) -> Any:
@@ -195,14 +197,14 @@ class Rows:
         if not scores.ordered and all(map(is_number, cells(self._column(name)))):
             raise InputError(
                 f"{name} numbers the classes, and rows name them in different orders"
-                f" ({', '.join(classes[:8])}); say which is 0, 1, ... with --classes, as in"
-                f" --classes {','.join(classes[:8])}"
+                f" ({', '.join(classes[:8])}); say which is 0, 1, ... as in"
+                f" ColumnNames(classes={tuple(classes[:8])})"
             )
         declared = self._declared
         if declared.classes and len(declared.classes) != n_classes:
             raise InputError(
-                f"--classes names {len(declared.classes)} classes ({', '.join(declared.classes[:10])}), and"
-                f" there are {n_classes} columns of them"
+                f"ColumnNames(classes=...) names {len(declared.classes)} classes"
+                f" ({', '.join(declared.classes[:10])}), and there are {n_classes} columns of them"
             )
         known = Declared(declared.classes or classes, declared.start)
         labels, notes = class_indices(self._column(name), n_classes, known)
@@ -266,7 +268,7 @@ class Rows:
             shown = ", ".join(self._file.names[:20])
             raise InputError(
                 f"no column {missing!r} (it has {shown}); if {found[0]!r} holds probabilities, say so with"
-                f" --columns probs={'+'.join(found)}"
+                f" ColumnNames(probs={'+'.join(found)!r})"
             )
 
     def _numbered(self, name: str) -> list[str]:
@@ -277,7 +279,7 @@ class Rows:
             missing = next(place for place in range(len(places)) if place not in places)
             raise InputError(
                 f"there is no column {name}_{missing} beside {name}_{max(places)}; classes are counted from 0"
-                " without a gap: name the columns in their order, as in --columns logits=a+b+c"
+                " without a gap: name the columns in their order, as in ColumnNames(logits='a+b+c')"
             )
         return [f"{name}_{place}" for place in sorted(places)]
 
@@ -292,8 +294,9 @@ class Rows:
             return ["/".join(values) for values in zip(*parts, strict=True)]
         if name not in self._file:
             raise InputError(
-                f"no column {name!r} (it has {', '.join(self._file.names[:20])}); map it with --columns"
-                " item_id=NAME, or number the rows with --row-ids if every file has them in the same order"
+                f"no column {name!r} (it has {', '.join(self._file.names[:20])}); map it with"
+                " ColumnNames(item_id='NAME'), or number the rows with ColumnNames(row_ids=True) if every"
+                " file has them in the same order"
             )
         values = _flat(self._column(name))
         whole = isinstance(values, np.ndarray) and values.dtype.kind == "f" and (values % 1 == 0).all()
@@ -306,7 +309,9 @@ class Rows:
         if isinstance(self._mask, slice):
             return values
         if len(values) != len(self._mask):
-            raise InputError(f"{name} has {len(values)} rows, and the columns of --where {len(self._mask)}")
+            raise InputError(
+                f"{name} has {len(values)} rows, and the columns of ColumnNames(where=...) {len(self._mask)}"
+            )
         if isinstance(values, np.ndarray):
             return values[self._mask]
         return [values[row] for row in np.flatnonzero(self._mask)]
@@ -340,27 +345,16 @@ class Rows:
                 shown = ", ".join(sorted(held)[:5])
                 raise InputError(
                     f"{self._file.path}: mixes {len(held)} values of {name} ({shown}); a record is of one:"
-                    f" choose with --where {name}=VALUE (--where '{name}=*' pools them on purpose)"
+                    f" choose with ColumnNames(where={{{name!r}: 'VALUE'}}), or pool them on purpose with"
+                    f" ColumnNames(where={{{name!r}: '*'}})"
                 )
 
     def _flags(self, n_rows: int) -> Any:
         return np.ones(n_rows, dtype=bool) if isinstance(self._mask, slice) else self._mask
 
-    def _refuse_contradictions(self) -> None:
+    def _check_names(self) -> None:
         names = self._names
-        vectors = [name for name in _VECTORS if getattr(names, name)]
-        top = [name for name in ("confidence", "correct") if getattr(names, name)]
-        if len(vectors) > 1 or (vectors and top):
-            both = ", ".join([*vectors, *top])
-            raise InputError(
-                f"--columns maps {both}; a record is read from one of them: leave out the others"
-            )
-        if names.row_ids and names.item_id:
-            raise InputError("--row-ids and --columns item_id= contradict each other; leave out one")
-        if names.renormalise and not names.probs:
-            raise InputError("--renormalise is of probabilities; name them with --columns probs=NAME")
-        if names.percent and names.logits:
-            raise InputError("--percent is of probabilities; name them with --columns probs=NAME")
+        names.refuse_contradictions()
         for field in ("item_id", "label", "confidence", "correct", "predicted", "positive", "cluster_id"):
             name = getattr(names, field)
             if name and name not in self._file and not (field == "item_id" and "+" in name):

@@ -142,7 +142,7 @@ def truths(column: Any, name: str = "correct") -> Bool:
         shown = values.example(odd or values.held)
         raise InputError(
             f"{shown}, where right and wrong belong (true and false, 1 and 0, yes and no, Correct and Wrong);"
-            " name the column that says so with --columns correct=NAME, or compare answers with --columns"
-            " predicted=NAME,label=NAME"
+            " name the column that says so with ColumnNames(correct='NAME'), or compare answers with"
+            " ColumnNames(predicted='NAME', label='NAME')"
         )
     return np.array([text.casefold() == pair[0] for text in values.texts])

@@ -19,7 +19,7 @@ from calbench.records._rows import Rows
 
 _NO_ANSWERS = (
     "it is not known what was answered, only how sure the model was; give the file that has the answers, with"
-    " --columns predicted=NAME, or the probabilities of every class"
+    " ColumnNames(predicted='NAME'), or the probabilities of every class"
 )
 
 

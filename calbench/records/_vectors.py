@@ -88,13 +88,13 @@ def scores_of(
         if values.ndim > 2:
             raise InputError(
                 f"{name} has shape {values.shape}; save one array (n_samples, n_classes), or name another"
-                " column with --columns"
+                " column, as in ColumnNames(logits='NAME')"
             )
         return Scores(values.reshape(len(values), -1).astype(np.float64, copy=False))
     rows = [_parsed(row) for row in (values.tolist() if isinstance(values, np.ndarray) else values)]
     if rows and all(isinstance(row, str) and re.fullmatch(r"\s*[\d.,]+\s*%\s*", row) for row in rows):
         if not percent:
-            raise InputError(f"row 0: {name} = {rows[0]!r} is a percent; add --percent")
+            raise InputError(f"row 0: {name} = {rows[0]!r} is a percent; add ColumnNames(percent=True)")
         rows = [float(row.strip("% \t").replace(",", ".")) for row in rows]
     if rows and all(isinstance(row, dict) or _is_named_list(row) for row in rows):
         add = _sum if are_probs else np.logaddexp
@@ -106,8 +106,9 @@ def scores_of(
     for place, row in enumerate(lists):
         if not all(map(_is_number, row)) or not row:
             raise InputError(
-                f"row {place}: {name} = {str(rows[place])[:80]!r} is not a list of numbers; say where they"
-                f" stand, as in --columns logits={name}[][0] or {name}[].logprob, or drop the row"
+                f"row {place}: {name} = {str(rows[place])[:80]!r} is not a list of numbers; say where"
+                f" they stand, as in ColumnNames(logits='{name}[][0]') or"
+                f" ColumnNames(logits='{name}[].logprob'), or drop the row"
             )
     width = max(map(len, lists), default=0)
     return Scores(np.array([[*map(float, row), *[-np.inf] * (width - len(row))] for row in lists]))
@@ -177,7 +178,7 @@ def _named(row: Any, add: Callable[[float, float], Any]) -> dict[str, float]:
         if not _is_number(held):
             raise InputError(
                 f"the score of {str(key)[:40]!r} is {str(held)[:40]!r}, which is no number; map"
-                " a column of scores with --columns logits=NAME"
+                " a column of scores with ColumnNames(logits='NAME')"
             )
         text = str(token).replace("Ġ", " ").replace("▁", " ").strip()
         bare = text.strip(_DRESS) if isinstance(value, dict) else ""
@@ -210,7 +211,7 @@ def _by_name(rows: list[dict[str, float]], name: str, classes: tuple[str, ...]) 
             raise InputError(
                 f"row {place}: {name} has no score of {missing!r} (it has {', '.join(list(row)[:8])}); ask"
                 " the"
-                " server for more top_logprobs, or name the classes with --classes"
+                " server for more top_logprobs, or name the classes with ColumnNames(classes=...)"
             )
         values[place, : len(held)] = [row[option] for option in held]
     return Scores(values, classes, ordered)
@@ -227,7 +228,7 @@ def _evident_classes(rows: list[dict[str, float]], name: str) -> tuple[str, ...]
         return tuple(keys if all(list(row) == keys for row in rows) else sorted(keys, key=_label_order))
     raise InputError(
         f"{name} holds scores of {len(keys)} texts ({', '.join(keys[:5])}, ...); name those that are options"
-        " with --classes, as in --classes A,B,C,D"
+        " with ColumnNames(classes=('A', 'B', 'C', 'D'))"
     )
 
 
@@ -245,16 +246,16 @@ def refuse_no_logits(values: Float64, name: str, *, binary: bool) -> None:
     sums = present.sum(axis=1)
     if (present <= 1).all():
         form = "positive" if binary else "probs"
-        more = "" if binary or (np.abs(sums - 1) <= _ROUNDED).all() else " --renormalise"
+        more = "" if binary or (np.abs(sums - 1) <= _ROUNDED).all() else ", renormalise=True"
         raise InputError(
             f"logits are probabilities (every value of {name} lies in [0, 1]), and softmax would flatten"
             " them;"
-            f" write --columns {form}={name}{more}"
+            f" write ColumnNames({form}={name!r}{more})"
         )
     if (np.abs(sums - 100) <= _PERCENTS).all():
         raise InputError(
             f"logits are percents (every row of {name} sums to 100), and softmax would sharpen them; write"
-            f" --columns probs={name} --percent"
+            f" ColumnNames(probs={name!r}, percent=True)"
         )
 
 
@@ -277,14 +278,14 @@ def probabilities(values: Float64, name: str, *, percent: bool, renormalise: boo
         row = int(np.argmax(bad))
         raise InputError(
             f"probs[{row}] = {probs[row].tolist()} cannot be renormalised; these are no probabilities: write"
-            f" --columns logits={name}"
+            f" ColumnNames(logits={name!r})"
         )
     divided: Float64 = probs / sums
     return divided
 
 
 def _refuse_other_sums(probs: Float64, name: str, *, percent: bool) -> None:
-    """Say on the command line what the rows that are no distributions seem to be."""
+    """Say what the rows that are no distributions seem to be."""
     finite = np.isfinite(probs).all(axis=1)
     bad = finite & (((probs < 0) | (probs > 1 + 1e-9)).any(axis=1) | (np.abs(probs.sum(axis=1) - 1) > 1e-3))
     if not bad.any():
@@ -292,13 +293,15 @@ def _refuse_other_sums(probs: Float64, name: str, *, percent: bool) -> None:
     row = int(np.argmax(bad))
     low, high, total = probs[row].min(), probs[row].max(), probs[row].sum()
     if (probs[finite] < 0).any():
-        remedy = f"these are logits or log-probabilities: write --columns logits={name}"
+        remedy = f"these are logits or log-probabilities: write ColumnNames(logits={name!r})"
     elif not percent and 99 < total < 101:
-        remedy = "divide percents by 100: add --percent"
+        remedy = "divide percents by 100: add ColumnNames(percent=True)"
     elif high > 1:
-        remedy = f"these are no probabilities: write --columns logits={name} if they are logits"
+        remedy = f"these are no probabilities: write ColumnNames(logits={name!r}) if they are logits"
     else:
-        remedy = "if they are options' shares of a whole vocabulary, or rounded, add --renormalise"
+        remedy = (
+            "if they are options' shares of a whole vocabulary, or rounded, add ColumnNames(renormalise=True)"
+        )
     raise InputError(f"probs[{row}] sums to {total:.4g} and spans [{low:.4g}, {high:.4g}]; {remedy}")
 
 
@@ -325,7 +328,9 @@ def two_classes(values: Any, source: str, *, percent: bool) -> Any:
     if bad.any():
         row = int(np.argmax(bad))
         percents = np.nanmin(positive) >= 0 and 1 < np.nanmax(positive) <= 100 and not percent
-        remedy = "add --percent" if percents else "if it is a logit, map it with --columns logits=NAME"
+        remedy = "add ColumnNames(percent=True)"
+        if not percents:
+            remedy = "if it is a logit, map it with ColumnNames(logits='NAME')"
         raise InputError(f"the probability of row {row} is {positive[row]:g}, outside [0, 1]; {remedy}")
     return np.column_stack([1 - positive, positive])
 

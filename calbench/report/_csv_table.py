@@ -59,7 +59,7 @@ def _flat(row: Row) -> Iterator[tuple[str, Any]]:
 
 
 def _estimates(name: str, estimates: Estimates) -> Iterator[tuple[str, Any]]:
-    for metric, estimate in estimates.items():
+    for metric, estimate in sorted(estimates.items()):  # as results.json holds them
         yield f"{name}.{metric}", estimate["value"]
         yield f"{name}.{metric}.low", estimate["interval"][0]
         yield f"{name}.{metric}.high", estimate["interval"][1]

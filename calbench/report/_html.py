@@ -49,7 +49,7 @@ def html_page(document: Results, *, title: str = "calbench leaderboard") -> str:
 
 def _embedded_json(contents: Any) -> Markup:
     """Return JSON that cannot end the element that it stands in."""
-    text = json.dumps(contents, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    text = json.dumps(contents, separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)  # noqa: S704 (escaped just above)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from calbench.gates import Arm, Comparison
 from calbench.runs._cells import Cell
-from calbench.runs._inference_run import NOTES, similar
+from calbench.runs._inference_run import NOISE_PROMISED, NOTES, similar
 from calbench.store import StoredPredictions
 
 
@@ -36,6 +36,18 @@ class Measured:
     candidate: StoredPredictions
     ranked: Callable[[], Arm] = field(repr=False)
     epsilons: tuple[float | None, float | None] = (None, None)
+
+    @property
+    def moved_by_asking(self) -> float:
+        """By how much asking again moves a confidence on average: the least margin of a calibration error.
+
+        What is promised of float32 counts as nothing, and so does a record beside itself.
+        """
+        if self.reference is self.candidate:
+            return 0.0
+        sides = (self.reference, self.candidate)
+        moved = max(float(side.provenance.get("confidence_floor") or 0.0) for side in sides)
+        return moved if moved > NOISE_PROMISED else 0.0
 
     @property
     def warnings(self) -> tuple[str, ...]:

@@ -33,4 +33,4 @@ def runtime_for(
     with TemporaryDirectory(prefix="calbench-gguf-") as folder:
         file = Path(folder) / "model.gguf"
         write_gguf(source, loaded.module, file)
-        yield LlamaCppRuntime(file, tokenizer, source, LlamaOptions(kv=method.cache))
+        yield LlamaCppRuntime(file, tokenizer, source, LlamaOptions(kv=method.kv))

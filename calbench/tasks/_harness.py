@@ -189,7 +189,7 @@ def _manager(include: str | None, *, alone: bool) -> Any:
             "harness tasks need lm-eval; pip install 'calbench[lm-eval]'"
         ) from error
     if include and not Path(include).is_dir():
-        raise InputError(f"--lm-eval-include {include}: there is no such folder")
+        raise InputError(f"{include}: there is no such folder of harness tasks")
     with at_work("lm-eval"):
         return TaskManager(include_path=include, include_defaults=not alone)
 

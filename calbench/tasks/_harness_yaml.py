@@ -42,16 +42,16 @@ def check_yaml(path: Path, folder: Path) -> None:
         held = _plain(file)
         for key, what in _code_in(held):
             raise InputError(
-                f"{file}: {key}: {what}, and that is code of others; read it, and if you trust it say so with"
-                " --trust-lm-eval-code"
+                f"{file}: {key}: {what}, and that is code of others; read it, and if you trust it set"
+                f" {TRUST_LM_EVAL_CODE}=1"
             )
         includes = held.get("include") or []
         for name in includes if isinstance(includes, list) else [includes]:
             included = (file.parent / str(name)).resolve()
             if not included.is_relative_to(root):
                 raise InputError(
-                    f"{file}: include: {str(name)!r} lies outside of {folder}; copy it"
-                    " there, or say --trust-lm-eval-code"
+                    f"{file}: include: {str(name)!r} lies outside of {folder}; copy it there, or set"
+                    f" {TRUST_LM_EVAL_CODE}=1"
                 )
             if not included.is_file():
                 raise InputError(f"{file}: include: there is no file {str(name)!r}")

@@ -96,8 +96,8 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
     strange = [word for word in words if word.strip().casefold() not in by_name]
     raise InputError(
         f"{place}: its labels are {_listed(words)}, and the model's outputs are {_listed(outputs)}; which is"
-        f" which ({_listed(strange)})? Write --classes with {len(outputs)} names in the order of the head's"
-        f" outputs, the file's labels among them, such as --classes {','.join(names[: len(outputs)])}"
+        f" which ({_listed(strange)})? Write {len(outputs)} names in the order of the head's outputs, the"
+        f" file's labels among them, such as classes={list(names[: len(outputs)])}"
     )
 
 
@@ -110,7 +110,7 @@ def _one_label(column: str, words: Sequence[str], model: ModelSource, *, place: 
     if output is None or len(spelled) < len(words):
         raise InputError(
             f"{place}: {model.id} answers yes or no to each of {_listed(model.classes)}, and the column"
-            f" {column!r} holds {_listed(words)}; write --label COLUMN with the name of one of them, holding"
+            f" {column!r} holds {_listed(words)}; write label='COLUMN' with the name of one of them, holding"
             " 0 or 1, no or yes"
         )
     return {"classes": ["no", "yes"], "labels": spelled, "output": output}
@@ -123,7 +123,7 @@ def _column(file: Path, what: str, given: str, plain: Sequence[str], columns: Se
     if not given and len(found) == 1:
         return found[0]
     problem = f"no column {given!r}" if given else f"its column of {what}s cannot be told"
-    raise InputError(f"{file}: {problem}; there are {_listed(columns)}. Write --{what} COLUMN")
+    raise InputError(f"{file}: {problem}; there are {_listed(columns)}. Write {what}='COLUMN'")
 
 
 def _listed(names: Sequence[str], limit: int = 8) -> str:

@@ -70,7 +70,7 @@ def test_a_letter_that_was_not_logged_gives_the_reason(tmp_path):
     assert isinstance(record, TopLabelPredictions)
     np.testing.assert_allclose(record.confidences, np.exp([-0.5, -0.2]))
     (note,) = record.metadata["notes"]
-    assert "sample 'r' has no log-probability of B; run with --top-logprobs 20" in note
+    assert "sample 'r' has no log-probability of B; run inspect eval with --top-logprobs 20" in note
 
 
 def test_shuffled_choices_are_no_class_vector(tmp_path):

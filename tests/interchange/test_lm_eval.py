@@ -73,7 +73,7 @@ def test_scores_per_character_are_those_of_acc_norm(tmp_path):
         ({"filtered_resps": [[True, False]] * 3}, "where a log-probability belongs"),
         ({"target": "mauve"}, "neither an index nor one of the options"),
         ({"target": "7"}, "not among the 3 options"),
-        ({"acc": 0.43}, "acc = 0.43 is neither right nor wrong; leave the task out with --task"),
+        ({"acc": 0.43}, "acc = 0.43 is neither right nor wrong; leave the task out with tasks="),
         ({"filtered_resps": [["-1", "x"]] * 2}, "2 scores for 3 options"),
         ({"arguments": 3}, "line 1: is no multiple-choice sample"),
     ],

@@ -30,7 +30,7 @@ def table(tmp_path):
 
 
 def test_a_table_of_two_models_is_refused(table):
-    with pytest.raises(InputError, match=r"mixes 2 values of model \(a, b\).*--where model=VALUE"):
+    with pytest.raises(InputError, match=r"mixes 2 values of model \(a, b\).*where=\{'model': 'VALUE'\}"):
         read(table, columns=ColumnNames(probs="p"))
 
 
@@ -53,7 +53,7 @@ def test_probabilities_that_do_not_sum_to_one_are_refused_by_row(tmp_path):
 def test_a_file_without_ids_has_to_be_numbered_on_purpose(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("confidence,correct\n0.9,true\n0.8,false\n")
-    with pytest.raises(InputError, match="--row-ids"):
+    with pytest.raises(InputError, match="row_ids=True"):
         read(path)
     record = read(path, columns=ROWS)
     assert isinstance(record, TopLabelPredictions)
@@ -85,7 +85,7 @@ def test_answers_come_before_a_column_of_correctness_that_nobody_named(tmp_path)
     (tmp_path / "x.csv").write_text("item_id,confidence,predicted,correct\na,0.9,0,1\nb,0.8,0,0\n")
     (tmp_path / "gold.csv").write_text("item_id,label\na,1\nb,0\n")
     assert read(tmp_path / "x.csv", answers=tmp_path / "gold.csv").correct.tolist() == [False, True]
-    with pytest.raises(InputError, match="and so does --columns correct=correct; leave out one"):
+    with pytest.raises(InputError, match=r"and so does ColumnNames\(correct='correct'\); leave out one"):
         read(tmp_path / "x.csv", columns=ColumnNames(correct="correct"), answers=tmp_path / "gold.csv")
 
 

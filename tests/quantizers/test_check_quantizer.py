@@ -115,6 +115,6 @@ def loads_another_model(self, source, folder):
     ],
 )
 def test_a_broken_rule_is_named(members, message):
-    broken = type("Broken", (FourBit,), members)("broken", (), (), "nf4", "float32", False)
+    broken = type("Broken", (FourBit,), members)("broken", code="nf4")
     with pytest.raises(AssertionError, match=message):
         check_quantizer(broken, architectures=ENCODER)

@@ -156,7 +156,7 @@ def test_a_column_that_mixes_letters_and_numbers_counts_options_from_one(tmp_pat
 def test_a_mixture_with_a_nought_has_to_be_declared(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("label,predicted,confidence\nA,A,0.9\n0,A,0.9\n1,B,0.9\n")
-    with pytest.raises(InputError, match=r"label mixes letters and numbers, .*--label-start 0"):
+    with pytest.raises(InputError, match=r"label mixes letters and numbers, .*label_start=0"):
         read(path, columns=ROWS)
     declared = ColumnNames(row_ids=True, label_start=0)
     assert read(path, columns=declared).correct.tolist() == [True, True, True]
@@ -167,7 +167,7 @@ def test_labels_from_one_beside_letters(tmp_path):
     path.write_text("label,predicted,confidence\n1,A,0.9\n2,B,0.9\n3,C,0.9\n4,A,0.9\n")
     assert read(path, columns=ROWS).correct.tolist() == [True, True, True, False]
     path.write_text("label,predicted,confidence\n1,A,0.9\n2,B,0.9\n1,C,0.9\n2,D,0.9\n")
-    with pytest.raises(InputError, match="--label-start 0 or --label-start 1"):
+    with pytest.raises(InputError, match=r"label_start=0\) or ColumnNames\(label_start=1"):
         read(path, columns=ROWS)
     declared = ColumnNames(row_ids=True, label_start=1)
     assert read(path, columns=declared).correct.tolist() == [True, True, False, False]
@@ -176,7 +176,7 @@ def test_labels_from_one_beside_letters(tmp_path):
 def test_numbers_from_nought_beside_numbers_from_one_are_refused_though_some_are_absent(tmp_path):
     path = tmp_path / "x.csv"
     path.write_text("label,predicted,confidence\n" + "3,2,0.9\n1,0,0.9\n" * 3)
-    with pytest.raises(InputError, match=r"predicted counts from 0 .* and label from 1 .*--label-start 1"):
+    with pytest.raises(InputError, match=r"predicted counts from 0 .* and label from 1 .*label_start=1"):
         read(path, columns=ROWS)
     assert read(path, columns=ColumnNames(row_ids=True, label_start=1)).correct.all()
 
@@ -197,7 +197,7 @@ def test_percents_are_divided_where_that_is_said(tmp_path):
     percents = ColumnNames(row_ids=True, percent=True)
     np.testing.assert_allclose(read(path, columns=percents).confidences, [0.9, 0.8])
     path.write_text("label,p\n0,10\n1,90\n")
-    with pytest.raises(InputError, match=r"the probability of row 0 is 10, outside .*--percent"):
+    with pytest.raises(InputError, match=r"the probability of row 0 is 10, outside .*percent=True"):
         read(path, columns=ColumnNames(row_ids=True, positive="p"))
 
 
@@ -241,11 +241,13 @@ def test_right_and_wrong_in_many_words(tmp_path, words):
 def test_classes_are_named_where_their_columns_are_not(tmp_path):
     path = tmp_path / "x.jsonl"
     path.write_text('{"label": "ham", "logits": [3, -3]}\n{"label": "spam", "logits": [4, -3]}\n')
-    with pytest.raises(InputError, match=r"label\[0\] = 'ham' is no number.*--classes"):
+    with pytest.raises(InputError, match=r"label\[0\] = 'ham' is no number.*classes="):
         read(path, columns=ROWS)
     record = read(path, columns=ColumnNames(row_ids=True, classes=("ham", "spam")))
     assert record.correct.tolist() == [True, False]
-    with pytest.raises(InputError, match=r"--classes names 3 classes .* and there are 2 columns"):
+    with pytest.raises(
+        InputError, match=r"ColumnNames\(classes=...\) names 3 classes .* and there are 2 columns"
+    ):
         read(path, columns=ColumnNames(row_ids=True, classes=("ham", "spam", "eggs")))
 
 
@@ -271,7 +273,7 @@ def test_the_probability_of_the_positive_class_is_no_confidence(tmp_path):
     path = binary(tmp_path / "x.csv")
     mapped = {"row_ids": True, "confidence": "y_prob", "predicted": "y_pred", "label": "y_true"}
     with pytest.raises(
-        InputError, match=r"y_prob\[0\] = 0.1 is no confidence in the best of 2 classes.*positive=y_prob"
+        InputError, match=r"y_prob\[0\] = 0.1 is no confidence in the best of 2 classes.*positive='y_prob'"
     ):
         read(path, columns=ColumnNames(**mapped))
     record = read(path, columns=ColumnNames(row_ids=True, positive="y_prob", label="y_true"))
@@ -313,9 +315,9 @@ def test_probabilities_are_never_taken_as_logits(tmp_path_factory, k, form, seed
     path = tmp_path_factory.mktemp("x") / "x.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
     remedy = {
-        "shares": "probs=lp$",
-        "percents": "probs=lp --percent",
-        "unnormalised": "probs=lp --renormalise",
+        "shares": r"probs='lp'\)$",
+        "percents": "probs='lp', percent=True",
+        "unnormalised": "probs='lp', renormalise=True",
     }
     with pytest.raises(InputError, match=remedy[form]):
         read(path, columns=ColumnNames(row_ids=True, logits="lp"))
@@ -328,7 +330,7 @@ def test_shares_of_a_vocabulary_are_renormalised(tmp_path):
     path = tmp_path / "x.jsonl"
     rows = [{"label": int(i > 0), "p": [0.4, 0.1]} for i in range(4)]
     path.write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(InputError, match=r"probs\[0\] sums to 0.5 .*--renormalise"):
+    with pytest.raises(InputError, match=r"probs\[0\] sums to 0.5 .*renormalise=True"):
         read(path, columns=ColumnNames(row_ids=True, probs="p"))
     record = read(path, columns=ColumnNames(row_ids=True, probs="p", renormalise=True))
     assert metrics.evaluate("ece", record) == pytest.approx(0.8 - 0.25)
@@ -352,8 +354,8 @@ def test_what_is_mapped_is_what_is_used(tmp_path_factory, graded):
         ({"logits": "z", "confidence": "c"}, "maps logits, confidence"),
         ({"logits": "z", "probs": "z"}, "maps logits, probs"),
         ({"item_id": "c"}, "contradict each other"),
-        ({"renormalise": True}, "--renormalise is of probabilities"),
-        ({"percent": True, "logits": "z"}, "--percent is of probabilities"),
+        ({"renormalise": True}, r"ColumnNames\(renormalise=True\) is of probabilities"),
+        ({"percent": True, "logits": "z"}, r"ColumnNames\(percent=True\) is of probabilities"),
         ({"logits": "z", "predicted": "said"}, r"said\[0\] is class 1, but the largest of z is of class 0"),
     ],
 )
@@ -367,7 +369,7 @@ def test_rows_of_two_runs_have_to_be_chosen(tmp_path):
     for name in ("model_name", "seed", "trial", "fold", "split", "quantization", "revision"):
         columns = {name: ["a", "b"], "confidence": [0.9, 0.8], "correct": [True, False]}
         path = table(tmp_path / f"{name}.csv", columns)
-        with pytest.raises(InputError, match=rf"mixes 2 values of {name} .*--where {name}=VALUE"):
+        with pytest.raises(InputError, match=rf"mixes 2 values of {name} .*where=.'{name}': 'VALUE'"):
             read(path, columns=ROWS)
         assert len(read(path, columns=ColumnNames(row_ids=True, where={name: "b"}))) == 1
         assert len(read(path, columns=ColumnNames(row_ids=True, where={name: "*"}))) == 2
@@ -411,7 +413,9 @@ def test_labels_with_scores_are_read_by_name(tmp_path, names, labels, more):
 
 def test_numbers_of_classes_whose_order_nobody_says_are_refused(tmp_path):
     path = pipeline(tmp_path / "x.jsonl", ["pos", "neg", "neutral"], [0, 2, 1])
-    with pytest.raises(InputError, match=r"name them in different orders .*--classes neg,neutral,pos"):
+    with pytest.raises(
+        InputError, match=r"name them in different orders .*classes=\('neg', 'neutral', 'pos'\)"
+    ):
         read(path, columns=ColumnNames(row_ids=True, probs="out", label="gold"))
 
 
@@ -431,7 +435,7 @@ def test_percents_of_the_positive_class_may_be_written_as_such(tmp_path):
     path.write_text("y,p\n1,80.5%\n0,20%\n")
     names = ColumnNames(row_ids=True, positive="p", label="y", percent=True)
     assert read(path, columns=names).probs[:, 1] == pytest.approx([0.805, 0.2], abs=1e-6)
-    with pytest.raises(InputError, match="add --percent"):
+    with pytest.raises(InputError, match=r"add ColumnNames\(percent=True"):
         read(path, columns=ColumnNames(row_ids=True, positive="p", label="y"))
 
 
@@ -451,5 +455,5 @@ def test_a_batch_of_one_item_a_row_is_that_item(tmp_path):
 def test_other_settings_of_a_run_are_not_pooled_either(tmp_path, column):
     path = tmp_path / "x.csv"
     path.write_text(f"label,logits_0,logits_1,{column}\n0,1.5,-2,0\n1,0.5,2,5\n")
-    with pytest.raises(InputError, match=rf"mixes 2 values of {column} .*--where {column}=VALUE"):
+    with pytest.raises(InputError, match=rf"mixes 2 values of {column} .*where=.'{column}': 'VALUE'"):
         read(path, columns=ROWS)

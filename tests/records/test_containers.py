@@ -212,7 +212,7 @@ def test_responses_of_an_openai_compatible_server_are_read(tmp_path):
     record = read(tmp_path / "x.jsonl", columns=ColumnNames(**mapped, classes=("A", "B")))
     np.testing.assert_allclose(record.logits[0], [-2.0, np.logaddexp(-0.5, -1.5)], atol=1e-6)
     assert record.correct.tolist() == [True, True]
-    with pytest.raises(InputError, match=r"holds scores of 4 texts .*--classes A,B,C,D"):
+    with pytest.raises(InputError, match=r"holds scores of 4 texts .*classes=\('A', 'B', 'C', 'D'\)"):
         read(tmp_path / "x.jsonl", columns=ColumnNames(**mapped))
     with pytest.raises(InputError, match=r"row 0: .* has no score of 'C' .*more top_logprobs"):
         read(tmp_path / "x.jsonl", columns=ColumnNames(**mapped, classes=("A", "B", "C")))

@@ -109,7 +109,7 @@ def test_bad_files_are_refused_by_name(name, content, message, tmp_path):
 def test_columns_of_probabilities_are_recommended_as_such(tmp_path, columns):
     path = tmp_path / "a.csv"
     path.write_text(f"item_id,label,{','.join(columns)}\na,0{',0.5' * len(columns)}\n", encoding="utf-8")
-    with pytest.raises(InputError, match=re.escape(f"--columns probs={'+'.join(columns)}")):
+    with pytest.raises(InputError, match=re.escape(f"ColumnNames(probs={'+'.join(columns)!r})")):
         Predictions.read(path)
 
 

@@ -120,7 +120,7 @@ def test_a_letter_is_an_option_whatever_a_token_has_around_it(tmp_path):
 def test_blank_tokens_are_no_options(tmp_path):
     top = [{"token": token, "logprob": -1.0} for token in ("A", "B", "\n")]
     (tmp_path / "x.jsonl").write_text(json.dumps({"y": "A", "top": top}) + "\n")
-    with pytest.raises(InputError, match="name those that are options with --classes"):
+    with pytest.raises(InputError, match=r"name those that are options with ColumnNames\(classes="):
         read(tmp_path / "x.jsonl", columns=ColumnNames(row_ids=True, label="y", logits="top"))
 
 

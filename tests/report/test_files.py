@@ -36,6 +36,14 @@ def test_the_table_has_a_row_per_cell_and_a_column_per_number():
     assert table[1]["verdict"] == "pass"
 
 
+def test_results_that_are_read_again_give_the_same_files(tmp_path):
+    held = document([row("fp32", outcome=""), row()])
+    write(tmp_path / "first", held)
+    write(tmp_path / "again", read_results(tmp_path / "first" / "results.json"))
+    for name in ("leaderboard.csv", "report.html", "leaderboard.md", "comment.md"):
+        assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "first" / name).read_bytes(), name
+
+
 def test_a_name_is_no_formula_in_a_spreadsheet():
     (line,) = csv.DictReader(io.StringIO(csv_table([row(model="=HYPERLINK(1)")])))
     assert line["model"] == "'=HYPERLINK(1)"

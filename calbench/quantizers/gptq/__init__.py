@@ -13,13 +13,13 @@ its inference kernel by what is installed: on a CPU 4 bits ran in bfloat16 and c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from calbench.errors import InputError
 from calbench.quantizers._availability import require
-from calbench.quantizers._catalogue import quantizer
+from calbench.quantizers._catalogue import register
 from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._selection import check_group_size, matching, select
 
@@ -63,6 +63,7 @@ class Gptq:
     """
 
     id: str
+    _: KW_ONLY
     bits: int
     group_size: int = 64
     sym: bool = True
@@ -179,26 +180,6 @@ class Gptq:
         return model
 
 
-def _register(bits: int) -> None:
-    def make(  # noqa: PLR0913 (the arguments of the id)
-        id: str,  # noqa: A002
-        *,
-        group_size: int = 64,
-        sym: bool = True,
-        act_order: bool = True,
-        damp: float = 0.01,
-        n_samples: int = 128,
-        skip: tuple[str, ...] = (),
-        include: tuple[str, ...] = (),
-        backend: Backend = "calbench",
-        int8: tuple[str, ...] = (),
-    ) -> Gptq:
-        return Gptq(id, bits, group_size, sym, act_order, damp, n_samples, skip, include, backend, int8)
-
-    make.__qualname__ = f"gptq_int{bits}"
-    make.__doc__ = f"Round weights to {bits} bits column by column, spreading each error over the rest: GPTQ."
-    quantizer(f"gptq-int{bits}")(make)
-
-
 for _bits in (3, 4, 8):
-    _register(_bits)
+    _what = f"Round weights to {_bits} bits column by column, spreading each error over the rest: GPTQ."
+    register(f"gptq-int{_bits}", Gptq, _what, bits=_bits)

@@ -50,8 +50,8 @@ class GptqFolder:
         settings = self._settings
         return Gptq(
             self.id,
-            settings["bits"],
-            int(settings.get("group_size", -1)),
+            bits=settings["bits"],
+            group_size=int(settings.get("group_size", -1)),
             sym=bool(settings.get("sym", True)),
             act_order=bool(settings.get("desc_act", False)),
         )
