@@ -63,6 +63,12 @@ class HarnessTask:
         """What messages call it."""
         return PREFIX + self.name
 
+    @property
+    def place(self) -> str:
+        """What messages call it whose remedy is in its file."""
+        index = _manager(_include(), alone=_knows_itself(self.name)).task_index
+        return f"{self.spelled} ({index[self.name].yaml_path})"
+
     @cached_property
     def task(self) -> Any:
         """The harness's own object; its data are loaded.
@@ -77,7 +83,7 @@ class HarnessTask:
         entry = manager.task_index[self.name]
         if entry.kind.name != "TASK":
             raise InputError(f"{self.spelled} is written in Python; only tasks of YAML are asked here")
-        with at_work(self.spelled):
+        with at_work(self.place):
             check_yaml(entry.yaml_path, Path(_include() or entry.yaml_path.parent))
             found = manager._factory.build(
                 entry, overrides={"task": self.name, **self.overrides}, registry=manager.task_index
@@ -111,7 +117,7 @@ class HarnessTask:
         multiturn
             Whether answered examples are turns of the conversation.
         """
-        with at_work(self.spelled):
+        with at_work(self.place):
             self.task.set_fewshot_seed(_SHOTS_SEED)
             self.task.build_all_requests(
                 limit=None,
@@ -211,11 +217,28 @@ def at_work(spelled: str) -> Iterator[None]:
     log.setLevel(logging.ERROR)
     datasets.config.HF_DATASETS_CACHE = datasets_cache()
     try:
-        with reading(spelled):
+        with reading(spelled), _answers_in_words(spelled):
             yield
     finally:
         datasets.config.HF_DATASETS_CACHE = folder
         log.setLevel(level)
+
+
+@contextmanager
+def _answers_in_words(place: str) -> Iterator[None]:
+    """Say what is wrong where the harness looks for options and for the right one, and finds none."""
+    try:
+        yield
+    except IndexError as error:
+        raise InputError(
+            f"{place}: doc_to_target gives a number that no option has; mend it: they count from 0"
+        ) from error
+    except ValueError as error:
+        if "malformed node" not in str(error):
+            raise
+        raise InputError(
+            f"{place}: doc_to_choice is neither a column of its documents nor a list; write one of these"
+        ) from error
 
 
 def _rendered_by(tokenizer: Any) -> Callable[..., str]:

@@ -212,18 +212,20 @@ def _together(items: list[AnyItem], harness: HarnessTask, given: Mapping[str, An
 def _questions(harness: HarnessTask) -> list[Question]:
     task, found = harness.task, []
     for key, document in _documents(harness).items():
-        with at_work(harness.spelled):
+        with at_work(harness.place):
             options = [str(option) for option in task.doc_to_choice(document.doc)]
             gold = (task.doc_to_text if task.multiple_input else task.doc_to_target)(document.doc)
         if isinstance(gold, list):
             raise InputError(
-                f"{harness.spelled}: document {key} has {len(gold)} right answers {gold!r}; one is wanted"
+                f"{harness.place}: document {key} has {len(gold)} right answers {gold!r}; one is wanted:"
+                " let doc_to_target give the number of one option, from 0"
             )
         if isinstance(gold, str) and gold in options:
             gold = options.index(gold)
         if not isinstance(gold, int) or not 0 <= gold < len(options):
             raise InputError(
-                f"{harness.spelled}: document {key}: {gold!r} is none of its {len(options)} options"
+                f"{harness.place}: document {key}: {gold!r} is none of its {len(options)} options; let"
+                " doc_to_target give the number of one, from 0, or its text"
             )
         contexts = dict.fromkeys(context for context, _ in document.pairs[: len(options)])
         found.append(Question(key, "\n".join(contexts), tuple(options), gold))
@@ -233,7 +235,7 @@ def _questions(harness: HarnessTask) -> list[Question]:
 def _open_questions(harness: HarnessTask) -> list[OpenQuestion]:
     task, found = harness.task, []
     for key, document in _documents(harness).items():
-        with at_work(harness.spelled):
+        with at_work(harness.place):
             gold = task.doc_to_target(document.doc)
             if task.config.doc_to_choice is not None:
                 gold = task.doc_to_choice(document.doc)[gold]
@@ -270,7 +272,7 @@ def _judged(harness: HarnessTask, key: str, answer: str) -> dict[str, Any]:
     document = _documents(harness)[key]
     instance = copy.copy(document.instances[0])
     instance.resps, instance.filtered_resps = [answer], {}
-    with at_work(harness.spelled):
+    with at_work(harness.place):
         harness.task._filters[0].apply([instance])
         (filtered,) = instance.filtered_resps.values()
         scores: dict[str, Any] = harness.task.process_results(document.doc, [filtered])

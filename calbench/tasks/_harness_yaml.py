@@ -54,7 +54,7 @@ def check_yaml(path: Path, folder: Path) -> None:
                     f" {TRUST_LM_EVAL_CODE}=1"
                 )
             if not included.is_file():
-                raise InputError(f"{file}: include: there is no file {str(name)!r}")
+                raise InputError(f"{file}: include: there is no file {str(name)!r}; mend the path")
             pending.append(included)
 
 
@@ -85,7 +85,7 @@ def _plain(file: Path) -> dict[str, Any]:
     try:
         held = yaml.load(file.read_bytes(), Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
-        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}; mend it") from None
     if not isinstance(held, dict):
         raise InputError(f"{file} holds a {type(held).__name__}; a mapping is wanted")
     return held

@@ -22,15 +22,19 @@ _WORDS: dict[type[CalbenchError], dict[str, str]] = {
     SetupRequiredError: {
         "gated": "the hub gives the data set {place!r} only to those who accepted its terms; do that on its"
         " page there, and log in with 'hf auth login'",
-        r"\bConnectionError|LocalEntryNotFound": "the data set {place!r} is not in the hub's cache and the"
-        " hub cannot be reached ({why}); download it where there is a network, or give a local folder",
+        "LocalEntryNotFound": "the data set {place!r} is not in the hub's cache and the hub cannot be"
+        " reached; download it where there is a network, or give a local folder",
+        r"\bConnectionError": "the data set {place!r} is not whole in the hub's cache and the hub cannot be"
+        " reached ({why}); download it where there is a network, or give a local folder",
     },
     InputError: {
         "scripts are no longer supported": "{place} is a script, and no data set's own code is run; the hub"
         " may hold its tables at revision='refs/convert/parquet'",
+        "IndexError": "{place} has a split without rows, with which datasets reads none of it; take it out",
         "No columns to parse|StopIteration": "{place} has no rows; give a file or a split that has some",
         "DatasetNotFound|FileNotFound|HFValidation": "{place!r} is neither a file or folder here nor a data"
         " set on the hub: {why}",
+        r"\bKeyError": "{place} cannot be read: there is no {why}; mend the name",
         "": "{place} cannot be read: {why}; mend it there, or write it again",
     },
 }
@@ -55,7 +59,7 @@ def reading(place: str) -> Iterator[None]:
         kind, words = next(
             (k, w) for k, all_ in _WORDS.items() for at, w in all_.items() if re.search(at, told)
         )
-        why = re.sub(r"in row (\d+)$", lambda m: f"in row {int(m[1]) + 1}", text).splitlines()[0]
+        why = re.sub(r"in row (\d+)$", lambda m: f"in row {int(m[1]) + 1}", text).splitlines()[0].rstrip(".")
         raise kind(words.format(place=place, why=why)) from error
     finally:
         log.setLevel(level)

@@ -264,14 +264,23 @@ BAD = {
         r"has the output_type 'loglikelihood'; there are answers to calibrate in",
         {},
     ),
-    "doc_to_target: '{{[0, 1]}}'": (r"document 000000 has 2 right answers \[0, 1\]; one is wanted", {}),
+    "doc_to_target: '{{[0, 1]}}'": (
+        r"x.yaml\): document 000000 has 2 right answers \[0, 1\]; one is wanted: let doc_to_target give",
+        {},
+    ),
     "doc_to_text: '{{q.__class__.__mro__}}'": (
         r"access to attribute '__class__' of 'str' object is unsafe",
         {},
     ),
-    "doc_to_text: '{{nothing}}'": (r"lm-eval:bad_task_.* cannot be read: 'nothing' is undefined", {}),
-    "test_split: none": (r"lm-eval:bad_task_.* cannot be read: .*none", {}),
-    "doc_to_target: '{{7 if label == 2 else label}}'": (r"document 000002: 7 is none of its 3 options", {}),
+    "doc_to_text: '{{nothing}}'": (r"lm-eval:bad_task_.*x.yaml\) cannot be read: 'nothing' is undefined", {}),
+    "test_split: none": (r"x.yaml\) cannot be read: there is no 'none'; mend the name", {}),
+    "doc_to_choice: oo": (r"x.yaml\): doc_to_choice is neither a column of its documents nor a list", {}),
+    "doc_to_choice: [": (r"x.yaml cannot be read: while parsing .*; mend it", {}),
+    "doc_to_target: 7": (r"x.yaml\): doc_to_target gives a number that no option has; mend it", {}),
+    "doc_to_target: '{{7 if label == 2 else label}}'": (
+        r"document 000002: 7 is none of its 3 options; let doc_to_target give the number of one",
+        {},
+    ),
 }
 
 

@@ -120,7 +120,8 @@ def test_what_is_on_the_hub_and_cannot_be_reached_says_so(tmp_path, monkeypatch)
     monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(
-        SetupRequiredError, match="'nobody/nothing' is not in the hub's cache and the hub cannot"
+        SetupRequiredError,
+        match="'nobody/nothing' is not in the hub's cache and the hub cannot be reached; download it where",
     ):
         tasks.get("hf:nobody/nothing[split=test]")
 
