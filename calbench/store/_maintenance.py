@@ -117,6 +117,8 @@ def find(store: Store, name: str) -> StoredPredictions:
         )
     if not matching:
         known = {one.name for one in there}
+        if not known:
+            raise InputError(f"no stored record is called {name!r}: there is none in {store.root}")
         raise InputError(f"{unknown('stored record', name, known)}; 'calbench store ls' lists them")
     found = store.read(matching[0].key)
     if found is None:

@@ -16,7 +16,18 @@ from calbench import cli
 from calbench.cache import replacing
 from calbench.errors import InputError
 from calbench.records import Predictions
-from calbench.store import Store, collect, entries, keep_limit, key_of, listed, parse_size, size_limit, verify
+from calbench.store import (
+    Store,
+    collect,
+    entries,
+    find,
+    keep_limit,
+    key_of,
+    listed,
+    parse_size,
+    size_limit,
+    verify,
+)
 
 NOW = datetime.now(timezone.utc)
 NAMES = {"model": "m", "quantizer": "q", "task": "t"}
@@ -267,3 +278,8 @@ class TestCommands:
     def test_gc_makes_room(self, run, store):
         assert len(json.loads(run("gc", "--max-size", "0", "--json")[1])["deleted"]) == 3
         assert record_folders(store) == []
+
+
+def test_a_name_in_a_store_without_records_is_told_where_was_looked(tmp_path):
+    with pytest.raises(InputError, match=r"no stored record is called 'm::t::q': there is none in .*empty"):
+        find(Store(tmp_path / "empty"), "m::t::q")
