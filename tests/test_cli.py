@@ -294,3 +294,27 @@ def test_a_store_that_is_not_there_is_called_that(run, tmp_path, command):
     code, out, err = run("store", command, "--store", tmp_path / "none")
     assert (code, out) == (2, "")
     assert "none: there is no store here" in err
+
+
+def test_a_narrow_terminal_folds_values_and_cuts_no_name(monkeypatch, capsys):
+    from calbench.cli._output import table
+
+    monkeypatch.setenv("COLUMNS", "80")
+    change = "+0.003 [-0.012, +0.021]"
+    name = "smollm2::tweets::gguf-q4_0[runtime=llama.cpp]"
+    titles = ["build", "verdict", "bits", "MiB", "Δ ece_shared_bins", "Δ brier", "Δ accuracy"]
+    table("", titles, [[name, "undecided", "4.5", "0.21", change, change, change]])
+    out = capsys.readouterr().out
+    assert "ece_shared_bins" in out
+    assert "…" not in out
+    cut = "".join(line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│"))
+    assert cut == name
+
+
+def test_a_table_for_a_pull_request_says_how_many_items_would_decide(run, tmp_path):
+    for name, scale in (("fp32", 1.0), ("int4", 1.05)):
+        Predictions(range(60), scale * TRUE[:60], LABELS[:60]).write(tmp_path / f"{name}.parquet")
+    files = [tmp_path / "fp32.parquet", tmp_path / "int4.parquet"]
+    code, out, _ = run("compare", *files, "--metric", "ece", "--margin", "0.001", "--markdown")
+    assert code == 3
+    assert re.search(r"inconclusive; about [\d,]+ items would decide \|", out)

@@ -81,6 +81,7 @@ def test_a_check_judges_and_leaves_a_suite_that_notices_spoilt_weights(team, cap
     code, out, err = run(capsys, *CHECK, "--quantizers", "bnb-int8", *WIDE, "--write-suite", "ci")
     assert (code, "kept: bnb-int8" in out, f"{N:,} rows: {N:,} asked" in err) == (0, True, True), err
     assert "accuracy by confidence" in out
+    assert "report/" in (team / "ci" / ".gitignore").read_text().split()
     workflow = (team / ".github" / "workflows" / "calibration-ci.yml").read_text()
     (folder,) = re.findall("folder: (.+)", workflow)
     green = suite(team / folder, "suites")  # as the workflow runs it

@@ -354,6 +354,7 @@ def test_stored_records_are_named_where_a_file_is_taken(run, monkeypatch, tmp_pa
     code, _, err = run("compare", "m::t::fp32", "m::t::bnb-nf4")
     assert code == 2
     assert "2 stored records are called m::t::bnb-nf4: " in err
+    assert "write a key in its place, such as " in err
     assert first[:12] in err and second[:12] in err  # noqa: PT018
     code, _, err = run("evaluate", "m::t::fp16")
     assert (code, "no stored record is called 'm::t::fp16'; did you mean 'm::t::fp32'" in err) == (2, True)
@@ -382,3 +383,21 @@ def test_clusters_of_a_file_are_units_of_its_intervals(run, tmp_path):
     ]
     alone, together = (f.get("metrics", f)["accuracy"]["interval"] for f in found)
     assert together[1] - together[0] > alone[1] - alone[0]
+
+
+def test_every_command_that_reads_a_stored_record_can_be_told_the_store(run, tmp_path):
+    from calbench.store import Store
+
+    place = tmp_path / "elsewhere"
+    record = Predictions(range(400), LOGITS, LABELS, {"model": "m", "task": "t", "quantizer": "q"})
+    key = Store.at(place).put({"one": 1}, record, {}).key[:12]
+    for command in (
+        ("compare", key, key),
+        ("plot", "reliability", key, "-o", tmp_path / "a.svg"),
+        ("plot", "shift", key, key, "-o", tmp_path / "b.svg"),
+        ("export", "records", key, "-o", tmp_path / "a.csv"),
+        ("export", "calibrator", key, "-o", tmp_path / "a.json"),
+        ("monitor", key, "--baseline", key),
+    ):
+        code, _, err = run(*command, f"--store={place}")
+        assert code in (0, 3), (command, err)

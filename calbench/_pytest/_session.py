@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from calbench import devices
+from calbench import configuration, devices
 from calbench._pytest._baseline_update import Baselines
 from calbench._pytest._fixture import CalbenchFixture
 from calbench._pytest._log import LOG, TestLog, is_undecided, properties
@@ -184,7 +184,9 @@ class Session:
         try:
             cells = self._cells(grid_of(**mark.kwargs))
         except CalbenchError as error:
-            raise pytest.Collector.CollectError(f"{place}: calbench.grid: {error}") from None
+            raise pytest.Collector.CollectError(
+                f"{place}: calbench.grid: {error}{_unread_declarations(path)}"
+            ) from None
         self._grids += 1
         if not cells and not self._narrowed:
             raise pytest.Collector.CollectError(f"{place}: calbench.grid picks no cell; name less in it")
@@ -210,7 +212,8 @@ class Session:
             worker["calbench_collected"] = self.collected
         if self._config.option.collectonly or not self._planned or self.imported is not None:
             return
-        if self.options.replay and not self.store.remote and not listed(self.store):
+        # In a worker process of pytest-xdist each cell says so: an error here would be an internal one.
+        if worker is None and self.options.replay and not self.store.remote and not listed(self.store):
             raise pytest.UsageError(
                 f"--calbench-replay: nothing is stored yet in {self.store.root}; run once without"
                 " --calbench-replay, which asks the models and stores what they say"
@@ -349,6 +352,18 @@ class Session:
         picked = grid_of(**{axis: getattr(self.options, axis) for axis in AXES}).wanted
         multiturn = None if self.options.multiturn is None else self.options.multiturn == "true"
         return replace(picked, turns=Turns(self.options.chat, multiturn))
+
+
+def _unread_declarations(suite: Path) -> str:
+    """Say that a calbench.toml above a suite's file is not read from the folder that pytest runs in."""
+    found = (folder / configuration.FILE for folder in suite.parents)
+    beside = next((file for file in found if file.is_file()), None)
+    if beside is None or configuration.find() == beside:
+        return ""
+    return (
+        f"\n{beside} is not read, as pytest runs in another folder: cd {beside.parent} and run it there, or"
+        f" set {configuration.ENVIRONMENT_VARIABLE}={beside}"
+    )
 
 
 def _place_of(error: Exception, file: Path) -> str:

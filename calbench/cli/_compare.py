@@ -187,7 +187,8 @@ def _markdown(judged: list[Judged], by: By | None) -> str:
             **({"level": f"{d.change.level:.2%}"} if by else {}),
             "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
             "n": f"{d.change.n:,}",
-            "verdict": d.outcome,
+            "verdict": d.outcome
+            + (f"; about {d.items_needed:,} items would decide" if d.items_needed else ""),
         }
         for each in judged
         for d in [each.decision]

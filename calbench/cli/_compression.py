@@ -187,8 +187,18 @@ def as_plain(one: Compressed) -> dict[str, Any]:
 def _sizes(one: Compressed) -> list[str]:
     return [
         f"{one.effective_bits:.1f}" if one.effective_bits else "",
-        f"{one.size_bytes / 2**20:.0f}" if one.size_bytes else "",
+        mebibytes(one.size_bytes) if one.size_bytes else "",
     ]
+
+
+def mebibytes(n_bytes: float) -> str:
+    """Return a size in MiB, with the digits that tell small models apart.
+
+    >>> mebibytes(2**19), mebibytes(21_500_000), mebibytes(2**30)
+    ('0.50', '20.5', '1024')
+    """
+    size = n_bytes / 2**20
+    return f"{size:.{2 if size < 10 else 1 if size < 100 else 0}f}"
 
 
 def _change(change: Any) -> str:

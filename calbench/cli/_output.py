@@ -36,7 +36,11 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     # Text, not markup: a file may be called [red].
     shown = Table(title=Text(printable(title)) if title else None, title_justify="left")
     for i, column in enumerate(columns):
-        shown.add_column(Text(printable(column)), justify="right" if i else "left")
+        # Where a terminal is narrow, values are folded; what they are of is read whole.
+        widest = max(map(len, column.split()), default=1)
+        shown.add_column(
+            Text(printable(column)), justify="right" if i else "left", min_width=widest, overflow="fold"
+        )
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(shown)

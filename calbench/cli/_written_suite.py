@@ -37,6 +37,7 @@ calbench_profile = {profile}
 calbench_baseline = baselines
 calbench_report = report
 """
+_IGNORED = "report/\n.pytest_cache/\n__pycache__/\n"
 _WORKFLOW = """name: calibration
 on: [pull_request]
 permissions: {{}}
@@ -103,7 +104,12 @@ def write(
     }
     present = [name for name in files if (folder / name).exists()]
     if present:
-        raise InputError(f"{folder}: {', '.join(present)} would be overwritten; name another folder")
+        raise InputError(
+            f"{folder}: {', '.join(present)} would be overwritten; name another folder, such as"
+            f" {folder / 'calibration'}: the workflow goes to the root of the repository all the same"
+        )
+    if not (folder / ".gitignore").exists():
+        files[".gitignore"] = _IGNORED
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

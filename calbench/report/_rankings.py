@@ -169,7 +169,7 @@ def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
         for metric in filter(table["metrics"].__contains__, METRICS):  # files hold them by name
             rows = table["metrics"][metric]
             against = markdown_text(table["against"])
-            lines += ["", f"## Ranking of {kind} by {metric.upper()}, over {table['n_cells']} cells", ""]
+            lines += ["", f"## Ranking of {kind} by {metric.upper()}, over {_cells(table['n_cells'])}", ""]
             shown = [
                 {
                     kind[:-1]: markdown_text(row["id"]),
@@ -188,6 +188,10 @@ def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
             if names:
                 lines += ["", f"Left out, as they {what}: {', '.join(map(markdown_text, names))}."]
     return "\n".join([*lines[1:], ""]) if lines else ""
+
+
+def _cells(n: int) -> str:
+    return f"{n} cell{'s' * (n != 1)}"
 
 
 def _across(found: OverTasks | None) -> str:

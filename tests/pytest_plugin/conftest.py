@@ -49,6 +49,17 @@ def store(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+@pytest.fixture
+def other_store(tmp_path) -> str:
+    """A store that holds a record of something else."""
+    from calbench import Predictions
+    from calbench.store import Store
+
+    place = tmp_path / "other-store"
+    Store.at(place).put({"of": "something else"}, Predictions(range(4), [[0.0, 1.0]] * 4, [0, 1, 0, 1]), {})
+    return str(place)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def everything_imported() -> None:
     """A run in this process forgets the modules it imported, and with them what they registered."""

@@ -42,15 +42,15 @@ def test_parallel_and_serial_runs_agree_and_a_second_run_loads_nothing(project, 
     assert serial == comparable(results(pytester, "replayed"))
 
 
-def test_a_replay_without_records_reports_that_its_tests_failed_by_an_error(project, pytester):
-    project("--calbench-replay", "--calbench-store", str(pytester.path / "empty"), "--calbench-report", "r")
+def test_a_replay_without_records_reports_that_its_tests_failed_by_an_error(project, pytester, other_store):
+    project("--calbench-replay", "--calbench-store", other_store, "--calbench-report", "r")
     comment = (pytester.path / "r" / "comment.md").read_text()
     assert "failed by an error" in comment
     assert "no gate was asked" not in comment
 
 
-def test_replay_refuses_to_load_a_model(project, pytester):
-    result = project("--calbench-replay", "--calbench-store", str(pytester.path / "empty"), "-x")
+def test_replay_refuses_to_load_a_model(project, other_store):
+    result = project("--calbench-replay", "--calbench-store", other_store, "-x")
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*no stored record of tiny with fp32 on coin*"])
 

@@ -49,3 +49,17 @@ def test_a_selection_of_nothing_is_a_usage_error(project):
 def test_another_quantizer_is_one_more_arm(project):
     suite = SUITE.replace("max_increase=MARGIN", "max_increase=1, against='quantizer:bnb-int8'")
     project("--calbench-report=report", *CELL, suite=suite).assert_outcomes(passed=1, deselected=11)
+
+
+def test_a_calbench_toml_of_a_folder_below_is_named_where_it_is_not_read(pytester, monkeypatch):
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    folder = pytester.mkdir("ci")
+    (folder / "calbench.toml").write_text('[models.own]\nlocation = "x"\n')
+    suite = (
+        "import calbench\n\n@calbench.grid(models='own')\ndef test_it(calbench):\n    calbench.transfer()\n"
+    )
+    (folder / "test_own.py").write_text(suite)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "ci")
+    result.stdout.fnmatch_lines(
+        ["*no model is called 'own'*", "*calbench.toml is not read, *: cd *ci and run*"]
+    )

@@ -59,14 +59,21 @@ def test_a_seed_and_a_profile_say_what_is_measured(project, pytester, option, me
     assert [(c["seed"], c["n_test"]) for c in cells(pytester)] == [measured]
 
 
-def test_a_replay_loads_no_model(project, pytester, workers):
+def test_a_replay_loads_no_model(project, other_store, workers):
     one = ("-k", "coin-bnb-nf4-identity")
     project(*one).assert_outcomes(passed=1, deselected=11)
     assert project(*one, "--calbench-replay", *workers).ret == 0
-    empty = f"--calbench-store={pytester.path / 'empty'}"
-    result = project(*one, "--calbench-replay", empty, *workers)
+    result = project(*one, "--calbench-replay", f"--calbench-store={other_store}", *workers)
     assert result.ret == 1
     result.stdout.fnmatch_lines(["*no stored record of tiny with * on coin*"])
+
+
+def test_a_replay_of_an_empty_store_says_once_what_to_do(project, pytester):
+    result = project("--calbench-replay", f"--calbench-store={pytester.path / 'empty'}")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = result.stdout.str() + result.stderr.str()
+    assert said.count("nothing is stored yet in ") == 1
+    assert "run once without --calbench-replay" in said
 
 
 def test_worker_processes_are_told_every_selection_seed_profile_and_folder(project, pytester):

@@ -6,8 +6,12 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
+import time
+import urllib.request
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,9 @@ import pytest
 pytest.importorskip("torch", reason="models need torch")
 pytest.importorskip("xllamacpp", reason="llama.cpp is not installed")
 
+from typer.testing import CliRunner
+
+from calbench.cli import app
 from calbench.runtimes import LlamaOptions, serving
 
 pytestmark = [pytest.mark.embedded, pytest.mark.slow]
@@ -98,13 +105,61 @@ def test_a_decision_model_is_judged_by_the_suite(servers, tmp_path):
     assert "6 passed" in output, output  # two of them compare orders of options
 
 
+PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+CALBENCH = ["-c", "from calbench.cli import main; main()"]
+
+
 def test_the_commands_of_the_documentation_run(llama, tmp_path):
-    page = (ROOT / "docs" / "serving.md").read_text()
-    block = re.search(r"```sh\n(llama-server .*?)```", page, re.DOTALL)[1]
+    block = re.search(r"```sh\n(llama-server .*?)```", PAGE, re.DOTALL)[1]
     commands = [line for line in block.splitlines() if line.startswith("calbench ")]
     assert len(commands) >= 2
     for command in commands:
         written = command.replace("http://localhost:8080", str(llama.client.address))
-        arguments = shlex.split(written, comments=True)[1:]
-        done = run(["-c", "from calbench.cli import main; main()"], arguments, tmp_path, llama)
+        done = run(CALBENCH, shlex.split(written, comments=True)[1:], tmp_path, llama)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def free_port():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def test_the_documentation_leads_from_the_embedded_model_to_a_verdict(smollm2, tmp_path, monkeypatch):
+    # The commands as they stand, with a model of two blocks and ports that are free.
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("calbench.models.get", lambda name: smollm2)
+    for command in re.findall(r"^calbench (export gguf .*)$", PAGE, re.MULTILINE):
+        done = CliRunner().invoke(app, shlex.split(command))
+        assert done.exit_code == 0, done.output
+    monkeypatch.undo()
+    (serve,) = re.findall(r"```python\n(import signal.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "serve.py").write_text(serve)
+    ports = {name: free_port() for name in ("8080", "8081")}
+    (declared,) = re.findall(r"```toml\n(\[models.smollm2-served\].*?)```", PAGE, re.DOTALL)
+    (asked,) = re.findall(r"```sh\n(calbench doctor .*?check.*?)```", PAGE, re.DOTALL)
+    for old, new in ports.items():
+        declared, asked = declared.replace(old, str(new)), asked.replace(old, str(new))
+    (tmp_path / "calbench.toml").write_text(declared)
+    doctor, check, _ = asked.splitlines()
+    serving_both = re.findall(r"`python serve.py (\S+) (\d+)`", PAGE)
+    with ExitStack() as stack:
+        for file, port in serving_both:
+            command = [sys.executable, "serve.py", file, str(ports[port])]
+            child = stack.enter_context(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL))
+            stack.callback(child.kill)
+        for port in ports.values():
+            wait_until_healthy(port)
+        done = run(CALBENCH, shlex.split(doctor)[1:], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # What asks 160 items of two servers asks nothing here; the suite above asks them.
+    listed = run(CALBENCH, ["list", "models", "--json"], tmp_path)
+    assert shlex.split(check)[2] in json.loads(listed.stdout)["models"], listed.stderr
+
+
+def wait_until_healthy(port):
+    for _ in range(600):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nothing answers on {port}")
