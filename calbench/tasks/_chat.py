@@ -77,6 +77,11 @@ class Chat:
                 f"model {self.source.id!r}: its chat template refuses these turns"
                 f" ({type(error).__name__}: {error}); some take no system prompt"
             ) from error
+        if system.strip() not in text:
+            raise InputError(
+                f"model {self.source.id!r}: its chat template leaves the system prompt out without a word;"
+                " put what it says into the task's prompt"
+            )
         return text
 
     def identity(self) -> dict[str, Any]:

@@ -127,6 +127,28 @@ def test_a_tokenizer_without_a_template_is_refused(tmp_path):
         TASK.request(source).text(ASKED[0])
 
 
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("{{ raise_exception('no system') }}", "refuses these turns .*some take no system prompt"),
+        ("", "leaves the system prompt out without a word"),
+    ],
+)
+def test_a_template_that_takes_no_system_prompt_is_refused(said, refused, tmp_path):
+    folder = zoo.build("llama", "causal", tmp_path)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = (
+        f"{{% for m in messages %}}{{% if m['role'] == 'system' %}}{said}"
+        "{% else %}{{ m['content'] }}{% endif %}{% endfor %}"
+    )
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    chatted = dataclasses.replace(TASK, description="").request(source_of("llama", "causal", folder))
+    assert chatted.text(ASKED[0])
+    spoken = dataclasses.replace(TASK, chat="Be brief.", description="")
+    with pytest.raises(InputError, match=refused):
+        spoken.request(source_of("llama", "causal", folder)).text(ASKED[0])
+
+
 def test_the_command_line_asks_all_tasks_in_turns(source, tmp_path, monkeypatch, capsys):
     named = dataclasses.replace(source, id="chatted-llama")
     models.model("chatted-llama")(lambda: named)
