@@ -126,9 +126,10 @@ def moments(candidate, reference, clusters=None, statistic: Statistic = ECE) -> 
         by_unit = [each(clusters * width + b, p, wide) for b, p in zip(bins, parts, strict=True)]
         by_unit = np.concatenate([p.reshape(r, n_clusters, width) for p in by_unit], axis=2)
         signed = [add(np.broadcast_to(clusters, (r, n)), s, n_clusters) for s in signed]
-        by_unit -= np.bincount(clusters)[:, None] * sums[:, None, :] / n
-        covariances = np.einsum("rki,rkj->rij", by_unit, by_unit) * n_clusters / (n_clusters - 1)
-        df = n_clusters - 1
+        sizes = np.bincount(clusters)
+        by_unit -= sizes[:, None] * sums[:, None, :] / n
+        covariances = np.einsum("rki,rkj,k->rij", by_unit, by_unit, 1 / (1 - sizes / n), optimize=True)
+        df = Design.of(n, clusters=clusters).freedom
     else:
         covariances, df = np.zeros((r, 2 * width, 2 * width)), None
         for i, one in enumerate(zip(bins, parts, strict=True)):

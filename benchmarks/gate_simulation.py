@@ -252,9 +252,22 @@ def verdict(rows: list[dict[str, object]], n_draws: int) -> list[str]:
     return odd
 
 
-def clustered(n_clusters: int, size: int, correlation: float) -> Draw:
+CLUSTERS = {
+    "10 clusters of 100": ([100] * 10, 0.3),
+    "20 clusters of 50": ([50] * 20, 0.3),
+    "50 clusters of 20": ([20] * 50, 0.3),
+    "100 clusters of 10": ([10] * 100, 0.1),
+    "20 clusters of 1 to 380": (
+        [1, 2, 3, 4, 5, 6, 8, 10, 12, 14, 17, 20, 24, 30, 40, 55, 79, 110, 180, 380],
+        0.3,
+    ),
+    "50 clusters of 1 to 115": (np.exp(np.linspace(0, np.log(115), 50)).astype(int), 0.3),
+}
+
+
+def clustered(clusters: np.ndarray, correlation: float) -> Draw:
     """Draw two independent models, each with luck that its items share within a cluster."""
-    clusters = np.repeat(np.arange(n_clusters), size)
+    n_clusters = int(clusters.max()) + 1
 
     def one(shape, rng):
         confidences = rng.uniform(0.4, 0.95, shape)
@@ -267,11 +280,11 @@ def clustered(n_clusters: int, size: int, correlation: float) -> Draw:
 
 def simulate_clusters(n_draws: int) -> Iterator[dict[str, object]]:
     """Yield rows of clustered worlds: two calibrated models, neither better; and one model by itself."""
-    for n_clusters, size, correlation in ((10, 100, 0.3), (20, 50, 0.3), (50, 20, 0.3), (100, 10, 0.1)):
-        n = n_clusters * size
-        clusters = np.repeat(np.arange(n_clusters), size)
-        draw = clustered(n_clusters, size, correlation)
-        world = f"{n_clusters} clusters of {size}, correlation {correlation:g}"
+    for name, (sizes, correlation) in CLUSTERS.items():
+        clusters = np.repeat(np.arange(len(sizes)), sizes)
+        n, n_clusters = len(clusters), len(sizes)
+        draw = clustered(clusters, correlation)
+        world = f"{name}, correlation {correlation:g}"
         for shown, units in ((f"{world}: ece", clusters), (f"{world}: ece, as items", None)):
             yield {"world": shown, "n": n, **errors(bounds_of(draw, n, n_draws, clusters=units)[:, 0], 0.0)}
         ids = [f"{i:06d}" for i in range(n)]

@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, TypeVar, Union
 
 from calbench.errors import BrokenPluginError, DuplicateNameError, InputError, UnknownNameError
@@ -329,4 +330,6 @@ def unknown(kind: str, name: str, known: Iterable[str] | Mapping[str, object]) -
     known = sorted(known)
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are " + ", ".join(known)
+    if kind == "model" and Path(name).is_dir():
+        hint = f"there is a folder of this name, which is written ./{name}"
     return f"no {kind} is called {name!r}; {hint}"

@@ -167,6 +167,33 @@ def test_a_compressed_model_needs_its_reference(team, capsys):
     assert (code, "add --reference MODEL" in err) == (2, True)
 
 
+@pytest.mark.parametrize("command", ["check", "recommend"])
+def test_what_no_quantizer_can_do_is_said_before_the_reference_is_asked(command, team, capsys):
+    arguments = {
+        "check": CHECK,
+        "recommend": ("recommend", "./my-bert", "tickets.csv[text=body,label=category]", "--store", "store"),
+    }
+    rows = (team / "tickets.csv").read_text().replace("billing ", "billing").replace("Other", "other")
+    (team / "tickets.csv").write_text(rows)
+    code, _, err = run(capsys, *arguments[command], "--quantizers", "fp32[kv=int8]")
+    assert (code, "keeps no cache; leave kv out" in " ".join(err.split())) == (2, True), err
+    assert "× fp32" not in err
+
+
+def test_a_candidate_that_cannot_be_read_is_refused_before_the_reference_is_asked(team, capsys):
+    (team / "spoilt").mkdir()
+    shutil.copy(team / "my-bert" / "config.json", team / "spoilt")
+    code, _, err = run(capsys, *CHECK[:1], "./spoilt", *CHECK[2:], "--reference", "./my-bert")
+    assert (code, "holds no .safetensors weights" in " ".join(err.split())) == (2, True), err
+    assert "× fp32" not in err
+
+
+def test_a_head_with_more_outputs_than_the_file_has_labels_is_told_a_line_that_works(team):
+    with pytest.raises(InputError, match="--classes x,y,unused-0"):
+        mapped(["x", "y"], ["LABEL_0", "LABEL_1", "LABEL_2"], place="f")
+    assert mapped(["x", "y"], ["x", "y", "unused-0"], place="f") == {"x": "x", "y": "y"}
+
+
 def test_labels_meet_outputs_by_name_or_number():
     assert mapped([" Yes", "no"], ["no", "yes"], place="f") == {" Yes": "yes", "no": "no"}
     with pytest.raises(InputError, match="which is which"):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from calbench import TopLabelPredictions
+from calbench import Predictions, TopLabelPredictions
 from calbench.cli import app
 
 
@@ -45,3 +45,28 @@ def test_a_stored_record_is_found_in_the_store_that_is_named(tmp_path, answers, 
     monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "another"))
     done = CliRunner().invoke(app, ["threshold", key])
     assert "no stored record is called" in str(done.exception)
+
+
+def test_items_that_a_calibrator_is_fitted_on_are_not_judged(answers):
+    done = CliRunner().invoke(
+        app, ["threshold", answers(3000), "--at-most", "0.1", "--calibrator", "isotonic", "--json"]
+    )
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["found"]["n"] == 1800
+
+
+def test_a_threshold_is_found_with_the_calibrator_of_the_reference(tmp_path):
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 2)) * 2
+    y = (rng.random(4000) < 1 / (1 + np.exp(z[:, 0] - z[:, 1]))).astype(int)
+    names = [str(tmp_path / name) for name in ("fp32.parquet", "int4.parquet")]
+    for name, scale in zip(names, (2, 3), strict=True):
+        Predictions(range(4000), scale * z, y).write(name)
+    options = ["--at-most", "0.1", "--calibrator", "temperature", "--json"]
+    found = [
+        json.loads(CliRunner().invoke(app, ["threshold", names[1], *options, *more]).output)["found"]
+        for more in ([], ["--fit-on", names[0]])
+    ]
+    # The reference's temperature is too low for logits that grew: a higher threshold keeps the promise.
+    assert found[1]["n"] == 2400
+    assert found[0]["threshold"] < found[1]["threshold"]

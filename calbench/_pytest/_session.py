@@ -44,7 +44,7 @@ from calbench.runs import (
     grid_of,
     read_records,
 )
-from calbench.store import Store, size_limit
+from calbench.store import Store, listed, size_limit
 from calbench.tasks import LM_EVAL_INCLUDE, TRUST_LM_EVAL_CODE
 
 
@@ -210,6 +210,11 @@ class Session:
             worker["calbench_collected"] = self.collected
         if self._config.option.collectonly or not self._planned or self.imported is not None:
             return
+        if self.options.replay and not self.store.remote and not listed(self.store):
+            raise pytest.UsageError(
+                f"--calbench-replay: nothing is stored yet in {self.store.root}; run once without"
+                " --calbench-replay, which asks the models and stores what they say"
+            )
         try:
             if not self.options.replay:
                 devices.device()

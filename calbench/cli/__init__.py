@@ -14,6 +14,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
     _doctor,
     _evaluate,
     _export,
+    _export_gguf,
     _export_records,
     _import_records,
     _label_plan,

@@ -14,6 +14,7 @@ from calbench.cli._compression import (
     VERDICTS,
     Wanted,
     as_plain,
+    divided,
     division_line,
     limits_of,
     reasons,
@@ -92,7 +93,7 @@ def check(
     """
     from calbench import devices
     from calbench.runs import reference_of
-    from calbench.studies import Compressed, MissingRow, at_chance
+    from calbench.studies import at_chance
 
     devices.choose(device)
     limits = limits_of(max_increase or ())
@@ -102,10 +103,7 @@ def check(
         named.model, task, named.quantizers, profile=profile.value, n_resamples=n_resamples, store=store
     )
     rows = _rows(asked, named.candidate, calibrator, limits, seed)
-    found = [row for row in rows if isinstance(row, Compressed)]
-    missing = [row for row in rows if isinstance(row, MissingRow)]
-    if not found:
-        raise InputError("; ".join(f"{row.quantizer}: {row.reason}" for row in missing))
+    found, missing = divided(rows)
     if as_json:
         print_json(
             {
@@ -226,6 +224,7 @@ def _free_task_id(file: Path) -> str:
 def _rows(
     asked: Wanted, candidate: str, calibrator: str, limits: Mapping[str, float], seed: int
 ) -> list[Compressed | MissingRow]:
+    from calbench import models
     from calbench.runs import reference_of
     from calbench.studies import compressions, judged
 
@@ -241,6 +240,7 @@ def _rows(
                 seed=seed,
             )
         )
+    models.get(candidate).resolve()  # what is wrong with it is said before the reference is asked
     records = (asked.runner.record(name, reference_of(name), asked.task) for name in (asked.model, candidate))
     return [
         judged(

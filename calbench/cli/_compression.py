@@ -66,6 +66,26 @@ def wanted(
     return Wanted(runner, model_id, task_id, chosen)
 
 
+def divided(rows: Iterable[Compressed | MissingRow]) -> tuple[list[Compressed], list[MissingRow]]:
+    """Divide what was measured from what could not be.
+
+    Raises
+    ------
+    InputError
+        Nothing was measured; the message holds every reason.
+    """
+    from calbench.studies import Compressed
+
+    found, missing = list[Compressed](), list["MissingRow"]()
+    for row in rows:
+        (found if isinstance(row, Compressed) else missing).append(row)  # type: ignore[arg-type]
+    if not found:
+        raise InputError(
+            "; ".join(f"{row.quantizer}: {row.reason.removeprefix(f'{row.quantizer}: ')}" for row in missing)
+        )
+    return found, missing
+
+
 def limits_of(given: Iterable[str]) -> Mapping[str, float]:
     """Read ``ece=0.02`` and the like; what is not named keeps its default.
 

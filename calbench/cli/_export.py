@@ -9,7 +9,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import Seed, class_vectors, read_record
+from calbench.cli._options import Seed, StoreFolder, class_vectors, read_record
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ app.add_typer(export, name="export")
 @export.command()
 @reads_tables
 def calibrator(
-    record: Annotated[Path, typer.Argument(help="Predictions to fit on: the calibration split.")],
+    record: Annotated[
+        Path, typer.Argument(help="Predictions to fit on: the calibration split; a file or a stored record.")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The file: .json, .safetensors (torch) or .onnx.")
     ],
@@ -40,6 +42,7 @@ def calibrator(
         typer.Option(help="Unit error of the precision it will be used at, if another."),
     ] = None,
     seed: Seed = 0,
+    store: StoreFolder = None,
 ) -> None:
     """Fit a calibrator on stored predictions and write it for deployment.
 
@@ -53,7 +56,7 @@ def calibrator(
     from calbench import calibrators
     from calbench.calibrators import write
 
-    predictions = class_vectors(read_record(record, columns))
+    predictions = class_vectors(read_record(record, columns, store=store))
     context = calibrators.CalibrationContext(
         epsilon=epsilon, n_classes=predictions.n_classes, rng=np.random.default_rng(seed)
     )

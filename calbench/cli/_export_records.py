@@ -9,13 +9,13 @@ import typer
 
 from calbench.cli._columns import reads_tables
 from calbench.cli._export import export
-from calbench.cli._options import Metrics, Resamples, Seed, metric_names, read_record
+from calbench.cli._options import Metrics, Resamples, Seed, StoreFolder, metric_names, read_record
 from calbench.cli._output import json_text, refuse_overwriting, say
 
 if TYPE_CHECKING:
     from calbench.records import AnyRecord, ColumnNames
 
-Source = Annotated[Path, typer.Argument(help="Predictions.")]
+Source = Annotated[Path, typer.Argument(help="Predictions: a file, a folder, or a stored record.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="The file to write; standard output if left out.")
 ]
@@ -30,13 +30,14 @@ def records(
     ],
     *,
     columns: ColumnNames,
+    store: StoreFolder = None,
 ) -> None:
     """Write a record in another format.
 
     Example: calbench export records int4.parquet -o int4.csv
     """
     refuse_overwriting(output, (source,))
-    record = read_record(source, columns)
+    record = read_record(source, columns, store=store)
     record.write(output)
     say(f"{output}: {len(record):,} items")
 
@@ -52,6 +53,7 @@ def results(
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
+    store: StoreFolder = None,
 ) -> None:
     """Write metrics as lm-evaluation-harness writes its results.
 
@@ -59,7 +61,7 @@ def results(
     """
     from calbench import interchange
 
-    record, estimates = _measured(source, columns, metrics, n_resamples, seed)
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed, store)
     _write(json_text(interchange.lm_eval_results(record, estimates, task=task)) + "\n", output)
 
 
@@ -75,6 +77,7 @@ def model_card(
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
     seed: Seed = 0,
+    store: StoreFolder = None,
 ) -> None:
     """Write metrics as the metadata of a Hugging Face model card (its model-index).
 
@@ -82,19 +85,19 @@ def model_card(
     """
     from calbench import interchange
 
-    record, estimates = _measured(source, columns, metrics, n_resamples, seed)
+    record, estimates = _measured(source, columns, metrics, n_resamples, seed, store)
     index = interchange.model_index(record, estimates, model=model, task=task)
     _write(interchange.front_matter(index), output)
 
 
 def _measured(
-    source: Path, columns: ColumnNames, metrics: str, n_resamples: int, seed: int
+    source: Path, columns: ColumnNames, metrics: str, n_resamples: int, seed: int, store: str | None
 ) -> tuple[AnyRecord, Any]:
     import numpy as np
 
     from calbench import statistics
 
-    record = read_record(source, columns)
+    record = read_record(source, columns, store=store)
     rng = np.random.default_rng(seed)
     return record, statistics.bootstrap(
         record, metric_names(metrics, record), n_resamples=n_resamples, method="bounds", rng=rng

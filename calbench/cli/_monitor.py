@@ -18,6 +18,7 @@ from calbench.cli._options import (
     Inconclusive,
     Resamples,
     Seed,
+    StoreFolder,
     Undecided,
     read_record,
     status_of,
@@ -51,6 +52,7 @@ def monitor(
     inconclusive: Inconclusive = Undecided.report,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
+    store: StoreFolder = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare a sample from production with a baseline: exit status 1 if anything is flagged.
@@ -68,8 +70,8 @@ def monitor(
 
     accepted = remapped(columns, baseline_columns) if baseline_columns else columns
     found = studies.monitor(
-        _accepted(baseline, accepted, file_format),
-        read_record(record, columns, file_format=file_format),
+        _accepted(baseline, accepted, file_format, store),
+        read_record(record, columns, file_format=file_format, store=store),
         margin=margin,
         threshold=threshold,
         level=level,
@@ -84,14 +86,14 @@ def monitor(
     raise typer.Exit(status_of(outcomes, inconclusive))
 
 
-def _accepted(path: Path, names: ColumnNames, file_format: FileFormat) -> AnyRecord:
+def _accepted(path: Path, names: ColumnNames, file_format: FileFormat, store: str | None) -> AnyRecord:
     from calbench import baselines
 
     file, cell = baselines.split_path(path)
     if cell or baselines.is_baseline(file):
         accepted = baselines.read(file, cell)
         return accepted.answers.with_metadata({"task": accepted.cell["task"]})
-    return read_record(path, names, file_format=file_format)
+    return read_record(path, names, file_format=file_format, store=store)
 
 
 def _show(found: Monitoring) -> None:

@@ -219,6 +219,7 @@ _PAIR: Options = {
     "answers_column": (AnswersColumn, ""),
     "file_format": (Format, FileFormat.auto),
     "task": (Tasks, ""),
+    "store": (StoreFolder, None),
     "force": (Force, False),
 }
 

@@ -10,7 +10,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import Pair, read_record, reads_pair
+from calbench.cli._options import Pair, StoreFolder, read_record, reads_pair
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def reliability(
     *,
     columns: ColumnNames,
     n_bins: Annotated[int, typer.Option(min=1, help="Number of bins.")] = 15,
+    store: StoreFolder = None,
 ) -> None:
     """Draw accuracy against confidence, with bands and counts.
 
@@ -60,9 +61,8 @@ def reliability(
     from calbench.report import _plots as plots
 
     plots.check_suffix(output)
-    _save(
-        plots.reliability({path.stem: read_record(path, columns) for path in records}, n_bins=n_bins), output
-    )
+    shown = {path.stem: read_record(path, columns, store=store) for path in records}
+    _save(plots.reliability(shown, n_bins=n_bins), output)
 
 
 @plot.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from calbench.cli._application import app
-from calbench.cli._compression import as_plain, division_line, limits_of, reasons, show, wanted
+from calbench.cli._compression import as_plain, divided, division_line, limits_of, reasons, show, wanted
 from calbench.cli._harness_options import names_tasks
 from calbench.cli._options import (
     SEED,
@@ -56,7 +56,7 @@ def recommend(
     """
     from calbench import devices
     from calbench.runs import reference_of
-    from calbench.studies import Compressed, MissingRow, at_chance, compressions, recommended
+    from calbench.studies import at_chance, compressions, recommended
 
     devices.choose(device)
     limits = limits_of(max_increase or ())
@@ -72,8 +72,7 @@ def recommend(
             seed=seed,
         )
     )
-    found = [row for row in rows if isinstance(row, Compressed)]
-    missing = [row for row in rows if isinstance(row, MissingRow)]
+    found, missing = divided(rows)
     best, undecided = recommended(found, budget_bytes=None if budget_mib is None else budget_mib * 2**20)
     outcome = "pass" if best else "inconclusive" if undecided else "fail"
     if as_json:

@@ -43,7 +43,7 @@ def read_header(path: Path) -> GgufHeader:
     Raises
     ------
     InputError
-        It is no GGUF file, is cut off, or lacks a tokenizer.
+        It is no GGUF file, is cut off, one of several parts, no model, or lacks a tokenizer.
     BackendUnavailableError
         The package gguf is not installed.
     """
@@ -66,10 +66,19 @@ def _checked_header(path: Path, _mtime: int, size: int) -> GgufHeader:
         fields = {name: field.contents() for name, field in reader.fields.items() if "tokens" not in name}
     except (ValueError, KeyError, IndexError, OverflowError, TypeError, MemoryError) as error:
         raise InputError(f"{path} is cut off or damaged: {error}; download or convert it again") from None
-    ends = [int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors]
-    if not ends or max(ends) > size:
+    if (kind := fields.get("general.type", "model")) != "model":
+        raise InputError(f"{path} holds no model, but its {kind}; name the GGUF file of the model itself")
+    if (parts := fields.get("split.count", 1)) > 1:
         raise InputError(
-            f"{path} is cut off: it has {size} bytes and its tensors end at {max(ends, default=0)};"
+            f"{path} is one of {parts} parts; put them together with llama.cpp's"
+            " 'llama-gguf-split --merge FIRST_PART whole.gguf', and name that file"
+        )
+    ends = [int(tensor.data_offset) + int(tensor.n_bytes) for tensor in reader.tensors]
+    if not ends:
+        raise InputError(f"{path} holds no weights; name the GGUF file of the model itself")
+    if max(ends) > size:
+        raise InputError(
+            f"{path} is cut off: it has {size} bytes and its tensors end at {max(ends)};"
             " download or convert it again"
         )
     if "tokenizer.ggml.tokens" not in reader.fields:
@@ -90,7 +99,7 @@ def decode(path: Path, folder: Path) -> None:
     Raises
     ------
     InputError
-        transformers does not know how to read its architecture.
+        transformers does not know how to read its architecture, or it lacks weights.
     """
     import torch
 
@@ -100,13 +109,21 @@ def decode(path: Path, folder: Path) -> None:
         where: dict[str, Any] = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
         try:
             tokenizer = transformers.AutoTokenizer.from_pretrained(**where)
-            loaded = transformers.AutoModelForCausalLM.from_pretrained(**where, dtype=torch.float32)
+            loaded, info = transformers.AutoModelForCausalLM.from_pretrained(
+                **where, dtype=torch.float32, output_loading_info=True
+            )
         # What transformers raises of architectures and tokenizers that it does not know.
         except (ValueError, KeyError, NotImplementedError) as error:
             raise InputError(
                 f"{path}: its architecture cannot be decoded by transformers ({error}); name the model that"
                 " it was made from, or answer from it with [runtime=llama.cpp]"
             ) from error
+        # transformers would draw these at random.
+        if absent := sorted({*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}):
+            raise InputError(
+                f"{path} has no weights for {', '.join(absent[:4])} ({len(absent)} in all), so it is no whole"
+                " model; download or convert it again"
+            )
         # A model loaded from GGUF refuses to be saved: rebuild it as a plain one with the same weights.
         config = loaded.config
         del config.quantization_config

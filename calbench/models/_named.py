@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ from calbench.models._hub import download
 from calbench.models._registry import registry
 from calbench.models._served import SERVED, Address, is_address
 from calbench.models._sources import Architecture, ModelSource
-from calbench.models._whole_files import quantization_settings
+from calbench.models._whole_files import quantization_settings, settings_in
 
 _HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _CAUSAL = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -154,7 +153,7 @@ def _of_folder(
 ) -> ModelSource:
     if (folder / "adapter_config.json").is_file():
         return _of_adapter(folder, location, revision)
-    config = _json(folder / "config.json")
+    config = settings_in(folder / "config.json")
     if config is None:
         files = sorted(path.name for path in folder.glob("*.gguf"))
         hint = f"name a file in it, such as {folder / files[0]}" if files else "save the model there"
@@ -166,27 +165,32 @@ def _of_folder(
         location,
         revision=revision,
         classes=_classes(config, location) if architecture == "sequence-classification" else (),
-        max_length=_max_length(config, _json(folder / "tokenizer_config.json") or {}),
+        max_length=_max_length(config, settings_in(folder / "tokenizer_config.json") or {}),
         multi_label=config.get("problem_type") == _MULTI_LABEL,
     )
 
 
 def _of_adapter(folder: Path, location: str, revision: str | None) -> ModelSource:
-    settings = _json(folder / "adapter_config.json") or {}
+    settings = settings_in(folder / "adapter_config.json") or {}
     base_name = settings.get("base_model_name_or_path")
-    if not base_name:
+    if not base_name or not isinstance(base_name, str):
         raise InputError(f"{location} is a peft adapter that names no base; write base_model_name_or_path")
     wanted: Architecture | None = (
         "sequence-classification" if settings.get("task_type") == "SEQ_CLS" else None
     )
     beside = folder / base_name
+    if (beside / "adapter_config.json").is_file() or (Path(base_name) / "adapter_config.json").is_file():
+        raise InputError(
+            f"{location} is a peft adapter whose base {base_name} is an adapter, too; merge that one into its"
+            " base, save the model, and name it in base_model_name_or_path"
+        )
     try:
         base = source_at(str(beside) if beside.is_dir() else base_name, architecture=wanted)
     except (InputError, SetupRequiredError) as error:
         raise type(error)(f"{location} is a peft adapter, and its base is missing: {error}") from error
     classes, n_outputs = base.classes, head_size(folder)
     multi_label = base.multi_label
-    if own := _json(folder / "config.json"):
+    if own := settings_in(folder / "config.json"):
         classes, multi_label = _classes(own, location), own.get("problem_type") == _MULTI_LABEL
     elif n_outputs and n_outputs != len(classes):
         classes = tuple(f"LABEL_{index}" for index in range(n_outputs))
@@ -230,6 +234,11 @@ def _architecture(config: Mapping[str, Any], location: str) -> Architecture:
 
 def _classes(config: Mapping[str, Any], location: str) -> tuple[str, ...]:
     by_index = config.get("id2label") or {str(i): f"LABEL_{i}" for i in range(config.get("num_labels", 2))}
+    if not isinstance(by_index, dict) or not all(str(key).isdecimal() for key in by_index):
+        raise InputError(
+            f"{location}: id2label in its config.json does not give each output's number a name; write it as"
+            ' {"0": "billing", "1": "other"}'
+        )
     if config.get("problem_type") == "regression" or len(by_index) < 2:
         raise InputError(
             f"{location} has a regression head: its outputs are no probabilities of classes, so there is"
@@ -277,13 +286,3 @@ def _free_id(place: str) -> str:
         if name and name not in registry.names():
             return name
     return f"{name or 'model'}-{hashlib.sha256(place.encode()).hexdigest()[:6]}"
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    if not file.is_file():
-        return None
-    try:
-        contents: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}") from None
-    return contents

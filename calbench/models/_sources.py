@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from calbench.models._whole_files import (
     check_used,
     quantization_settings,
     quantized_tensors,
+    settings_in,
 )
 
 if TYPE_CHECKING:
@@ -214,13 +214,7 @@ class ModelSource:
     @cached_property
     def end_tokens(self) -> tuple[int, ...]:
         """The tokens with which the model ends an answer, as its generation settings name them."""
-        file = self.folder / "generation_config.json"
-        if not file.is_file():
-            return ()
-        try:
-            named = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id")
-        except ValueError as error:
-            raise InputError(f"{file} is not JSON: {error}") from None
+        named = (settings_in(self.folder / "generation_config.json") or {}).get("eos_token_id")
         return tuple(named) if isinstance(named, list) else () if named is None else (named,)
 
     def load(self, dtype: torch.dtype | None = None) -> Any:

@@ -74,6 +74,27 @@ def _pattern(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
+def settings_in(file: Path) -> dict[str, Any] | None:
+    """Read a JSON file of settings, as ``save_pretrained`` writes them; None if there is none.
+
+    Raises
+    ------
+    InputError
+        It is not JSON, or holds something else than named settings.
+    """
+    if not file.is_file():
+        return None
+    try:
+        contents = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file} is not JSON ({error}); save or download it again") from None
+    if not isinstance(contents, dict):
+        raise InputError(
+            f"{file} holds no settings, but {type(contents).__name__}; save or download it again"
+        )
+    return contents
+
+
 def quantization_settings(folder: Path) -> dict[str, Any] | None:
     """Read how a folder's weights were quantized, or None if its configuration does not say that.
 
@@ -82,17 +103,13 @@ def quantization_settings(folder: Path) -> dict[str, Any] | None:
     Raises
     ------
     InputError
-        A file is not JSON.
+        A file is not JSON, or holds something else than settings.
     """
     for name in ("config.json", AUTOGPTQ):
-        file = folder / name
-        if not file.is_file():
-            continue
-        try:
-            contents = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise InputError(f"{file} is not JSON: {error}") from None
+        contents = settings_in(folder / name) or {}
         settings = contents.get("quantization_config") if name == "config.json" else contents
+        if settings and not isinstance(settings, dict):
+            raise InputError(f"{folder / name}: its quantization_config is no table of settings")
         if settings:
             # AutoGPTQ's own file does not name the method.
             return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)

@@ -150,12 +150,16 @@ class Existing:
         names = self._reader.layers()
         known = dict(model.named_modules())
         strange = [name for name in names if name not in known]
-        if strange or not names:
+        if not names:
+            raise QuantizationError(
+                f"{self.folder} holds no quantized layers, though its config.json says that it was quantized;"
+                " save or download it again, or take quantization_config out and name it as a model"
+            )
+        if strange:
             raise QuantizationError(
                 f"{self.folder} does not fit {type(model).__name__}: of the {len(names)} layers that it"
-                f" quantizes {len(strange)} are not in the model"
-                + (f" ({', '.join(strange[:3])})" if strange else "")
-                + "; was it made from this model?"
+                f" quantizes {len(strange)} are not in the model ({', '.join(strange[:3])}); was it made from"
+                " this model?"
             )
         return tuple(name for name in known if name in set(names))
 

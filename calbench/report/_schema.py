@@ -45,7 +45,10 @@ def read_results(path: str | PathLike[str]) -> Results:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path}: no such file; pytest --calbench-report DIR writes DIR/results.json")
+        raise InputError(
+            f"{path}: no such file; write it with pytest --calbench-report={path.parent} (models whose"
+            " answers are not stored yet are asked)"
+        )
     document = json_document(path)
     version = document.get("schema") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or "cells" not in document:

@@ -317,6 +317,8 @@ def _is_among(axis: str, patterns: Iterable[str], wanted: str) -> bool:
 def _placed(axis: str, pattern: str) -> tuple[str, ...]:
     """Return the ids of what is at a place; none if the pattern names no place."""
     place = pattern.removeprefix("not ").strip()
+    if axis == "models" and place.startswith('"'):  # a path with a comma in it
+        place = Spec.parse(place).name
     found: tuple[str, ...] = ()
     if axis == "models" and models.is_place(place):
         found = (models.named(place),)

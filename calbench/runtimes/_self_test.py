@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -19,12 +20,26 @@ TEXTS = (
     "Text: I love it so much, I love it so much\nSentiment:",
     "1, 2, 3, 4, 5, 6, 7, 8, 9,",
 )
-# Kernels of one server differ by batch; a temperature of 2 or a shift moves log-probabilities by whole nats.
+# Of unlike lengths, as items are: what stands in one batch with what decides in which order sums are taken.
+CROWD = (
+    "Text: I love it so much, I love it so much\nSentiment: positive",
+    "Question: How do you keep a wooden board from cracking?\nAnswer: Rub it with oil; let it dry slowly.",
+    "Review: The first half hour was slow and I nearly left, but the second act is one of the best things I"
+    " saw this year; go and see it with somebody who likes to argue.\nIs this positive? Answer: yes",
+    "1, 2, 3, 4, 5, 6, 7, 8, 9, 10",
+)
+# No server needs a context larger than this for the crowd's texts.
+CROWD_TOKENS = 56
+# What most numbers keep to. Kernels of one server differ by batch; a temperature of 2 or a shift moves more.
 SAME = 0.05
-# Batches are computed otherwise than lone requests; answers that were mixed up differ by whole nats.
-IN_A_CROWD = 0.5
+# What all keep to. Where activations are rounded too (Q4_1: 0.3 nat), a step that is taken in one batch and
+# not in another moves a number now and then; answers that were mixed up differ by whole nats.
+IN_A_CROWD = 1.0
 N_IN_A_CROWD = 4
 SUM = 1e-3
+# A sample's largest difference is not that of ten thousand items. Seen: 0.17 nat among 100 numbers of a test,
+# and 0.19 among 120 of a record, both of a tail in which one number in twenty moves at all.
+_NOISE_MARGIN = 4.0
 
 
 @dataclass(frozen=True)
@@ -47,12 +62,18 @@ class SelfTest:
     facts
         What could change a record's numbers: part of its identity.
     noise
-        The largest difference of a log-probability between repeats, in nats.
+        The largest difference of a log-probability between ways of asking that should not matter, in nats:
+        repeats, cached or not, alone and among others, a text split otherwise into prompt and continuation.
     """
 
     checks: tuple[Check, ...]
     facts: Mapping[str, Any]
     noise: float = 0.0
+
+    @property
+    def noise_floor(self) -> float:
+        """What a record's log-probability may move by when asked again, in nats: four times the noise."""
+        return _NOISE_MARGIN * self.noise
 
     @property
     def refusal(self) -> str | None:
@@ -66,6 +87,7 @@ class SelfTest:
             "checks": [asdict(check) for check in self.checks],
             "facts": dict(self.facts),
             "noise": self.noise,
+            "noise_floor": self.noise_floor,
         }
 
 
@@ -83,6 +105,16 @@ class UnderWay:
     def refused(self) -> bool:
         """Whether a step refused the server."""
         return any(check.outcome == "refused" for check in self.checks)
+
+    @property
+    def same(self) -> float:
+        """Up to which difference two numbers are the same: what noise moves is no finding."""
+        return max(SAME, 2 * self.noise)
+
+    def heard(self, differences: Sequence[float]) -> bool:
+        """Keep the largest difference; whether they look like rounding: most none, and none a whole nat."""
+        self.noise = max(self.noise, *differences)
+        return statistics.median(differences) <= SAME and max(differences) <= IN_A_CROWD
 
     def note(self, name: str, outcome: Outcome, what: str) -> None:
         """Keep what one step found."""

@@ -9,6 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -17,7 +18,10 @@ from calbench.runtimes._http import UnreachableError
 from calbench.runtimes._llama_server import LlamaServer
 from calbench.runtimes._openai import OpenAIServer, Way
 from calbench.runtimes._self_test import (
-    SAME,
+    CROWD,
+    CROWD_TOKENS,
+    IN_A_CROWD,
+    N_IN_A_CROWD,
     SUM,
     TEXTS,
     Outcome,
@@ -166,7 +170,7 @@ def _force(test: _Test) -> None:
         test.server = forced
         test.note("forcing", "noted", f"one request a token, for grammars of token ids fail: {error}")
         return
-    if _difference(walked, wanted) > SAME:
+    if _difference(walked, wanted) > IN_A_CROWD:
         raise ServerError(f"a token's log-probability is {wanted} when forced and {walked} by a grammar")
     test.note("forcing", "ok", "a grammar of token ids walks a whole continuation")
 
@@ -178,11 +182,12 @@ def _log_probs(test: _Test, tokens: Sequence[int], **sampling: Any) -> list[floa
 
 
 def _repeats(test: _Test) -> None:
+    differences: list[float] = []
     for tokens in test.prompts():
         first = _log_probs(test, tokens)
         again = [_log_probs(test, tokens) for _ in range(2)]
-        test.noise = max(test.noise, *(_difference(first, other) for other in again))
-    if test.noise > SAME:
+        differences += [abs(a - b) for other in again for a, b in zip(first, other, strict=True)]
+    if not test.heard(differences):
         raise ServerError(
             f"the same prompt gives log-probabilities that differ by {test.noise:.3g} nat; switch off what"
             " makes them differ (prefix caching, speculative decoding, several replicas of different builds)"
@@ -192,7 +197,40 @@ def _repeats(test: _Test) -> None:
 
 
 def _at_once(test: _Test) -> None:
-    test.ask_at_once(lambda tokens: _log_probs(test, tokens), test.prompts(), _difference)
+    """Ask unlike texts alone, then among each other and split elsewhere: what a resumed run does."""
+    rows = [list(row)[:CROWD_TOKENS] for row in test.tokenizer(list(CROWD))["input_ids"]]
+    asked = [(row, *_starts(test.server, len(row))) for row in rows]
+    alone = [_told(test.server, row, start) for row, start, _ in asked]
+    others = [(place, start) for place, (_, _, starts) in enumerate(asked) for start in starts]
+    with ThreadPoolExecutor(N_IN_A_CROWD) as pool:
+        crowd = list(pool.map(lambda other: _told(test.server, rows[other[0]], other[1]), others))
+    differences = [
+        abs(value - alone[place][at])
+        for (place, _), told in zip(others, crowd, strict=True)
+        for at, value in told.items()
+        if at in alone[place]
+    ]
+    if not test.heard(differences):
+        raise ServerError(
+            f"asked for several answers at once, the server gives others than one by one"
+            f" ({max(differences):.3g} nat apart): it mixes them up, or several models answer"
+        )
+    what = f"{len(differences)} numbers, alone and otherwise: {max(differences):.2g} nat apart at most"
+    test.note("at once", "ok" if max(differences) == 0 else "noted", what)
+
+
+def _starts(server: OpenAIServer | LlamaServer, n: int) -> tuple[int, tuple[int, ...]]:
+    """Return where a text's continuation begins when it is asked alone, and in a crowd."""
+    if isinstance(server, OpenAIServer):
+        return 1, (1, 1)
+    if not server.by_grammar:  # one request a token
+        return n - 2, (n - 2, n - 2)
+    return n // 2, (max(1, n // 4), 3 * n // 4)
+
+
+def _told(server: OpenAIServer | LlamaServer, row: Sequence[int], start: int) -> dict[int, float]:
+    """Return the log-probabilities of a text's tokens from one on, by their places."""
+    return dict(enumerate(server.log_probs(row[:start], row[start:]), start))
 
 
 def _raw(test: _Test) -> None:
@@ -205,13 +243,13 @@ def _raw(test: _Test) -> None:
             settings["a penalty"] = {**penalties, "repetition_penalty": 1.5}
             plain = test.server.prompt_log_probs(tokens)[1:]
             for what, sampling in settings.items():
-                if _difference(plain, test.server.prompt_log_probs(tokens, **sampling)[1:]) > SAME:
+                if _difference(plain, test.server.prompt_log_probs(tokens, **sampling)[1:]) > test.same:
                     raise ServerError(
                         f"log-probabilities of a prompt change with {what}; start it with {flag}"
                     )
         for what, sampling in settings.items():
             changed = _values(test.server.likeliest(tokens, 5, **sampling))
-            if _difference(_values(test.server.likeliest(tokens, 5)), changed) > SAME:
+            if _difference(_values(test.server.likeliest(tokens, 5)), changed) > test.same:
                 test.note(
                     "generated log-probabilities",
                     "noted",
@@ -290,7 +328,7 @@ def _place(test: _Test) -> None:
             " which log-probability belongs to which token; name the tokenizer that belongs to the model"
         )
     worst = max(differences)
-    if worst > SAME:
+    if worst > test.same:
         raise ServerError(
             f"the same token has log-probabilities that differ by {worst:.3g} nat in a prompt and when it is"
             " generated: they are off by one place, or processed"

@@ -4,7 +4,13 @@ What is drawn at random is a *unit*: an item, or a cluster of items that share a
 question. With :math:`V_k` a unit's sum and :math:`n_k` its items (or their weight), a mean is
 :math:`\sum_k V_k / \sum_k n_k`; its sampling error is that of the residuals
 :math:`e_k = V_k - n_k \sum V / \sum n`, taken within each stratum:
-:math:`\sum_h \frac{G_h}{G_h - 1} \sum_{k \in h} (e_k - \bar e_h)^2`.
+:math:`\sum_h \frac{G_h}{G_h - 1} \sum_{k \in h} (e_k - \bar e_h)^2`. Without strata the factor is a unit's
+own, :math:`1 / (1 - n_k / n)`, the same where units are equal.
+
+References
+----------
+R. Bell and D. McCaffrey, "Bias reduction in standard errors for linear regression with multi-stage samples",
+Survey Methodology 28 (2002).
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ from calbench.records import Float64
 
 Codes = npt.NDArray[np.intp]
 FEWEST_CLUSTERS = 10
+_LEAST = 1e-12  # of what a unit that holds nearly all leaves to others
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,10 +135,33 @@ class Design:
 
     def quantile(self, share: float) -> float:
         """Return the quantile of an estimate in its standard errors: Student's where units are few."""
-        if self.clusters is None and self.strata is None:
-            return float(ndtri(share))
-        n_strata = int(self.unit_strata.max()) + 1
-        return float(stdtrit(self.n_units - n_strata, share))
+        return float(ndtri(share) if self.plain else stdtrit(self.freedom, share))
+
+    @cached_property
+    def freedom(self) -> float:
+        r"""Degrees of freedom of the variance that the units show.
+
+        Of :math:`G` equal units :math:`G - 1`, and one less for each further stratum. Of unequal ones fewer:
+        a variance that rests on a few large units is known as badly as if there were only those (Bell and
+        McCaffrey 2002, with errors of units that grow as their sizes).
+        """
+        variances = self.sizes**2
+        if self.strata is not None:
+            effective = variances.sum() ** 2 / (variances @ variances)
+            return float(max(effective - (int(self.unit_strata.max()) + 1), 1.0))
+        # With K = (I - 1h')A(I - h1'), A the factors and W the errors' variances: tr(WK)² / tr(WKWK).
+        factors, pulls = self.factors, self.factors * self.shares
+        together = float(pulls @ self.shares)
+        mean = float(variances @ (factors - 2 * pulls + together))
+        alone = float(variances**2 @ (factors * (factors + 2 * (together - 2 * pulls))))
+        whole, first, second = (float(variances @ x) for x in (np.ones_like(pulls), pulls, pulls**2))
+        shared = (together * whole) ** 2 + 2 * whole * second - 4 * together * whole * first + 2 * first**2
+        return max(mean**2 / (alone + shared), 1.0) if alone + shared > 0 else 1.0
+
+    @cached_property
+    def shares(self) -> Float64:
+        """Each unit's share of the items, or of their weight, ``(n_units,)``."""
+        return np.asarray(self.sizes / self.sizes.sum())
 
     def unit_sums(self, values: Float64) -> Float64:
         """Return the weighted sum of item values ``(n,)`` in each unit."""
@@ -142,17 +172,22 @@ class Design:
 
     @cached_property
     def factors(self) -> Float64:
-        """What makes up for the degree of freedom that each stratum's mean costs, ``(n_units,)``."""
-        if self.clusters is None and self.strata is None:
+        """What makes up for the degree of freedom that each stratum's mean costs, ``(n_units,)``.
+
+        G / (G - 1) of G equal units; a larger one pulls the mean towards itself, and shows less of its error.
+        """
+        if self.plain:
             return np.ones(self.n_units)
+        if self.strata is None:
+            return np.asarray(1 / np.maximum(1 - self.shares, _LEAST))
         counts = np.bincount(self.unit_strata)
         return np.asarray((counts / np.maximum(counts - 1, 1))[self.unit_strata])
 
     def residuals(self, unit_sums: Float64) -> Float64:
         """Return what units ``(n_units,)`` add to a sum's error; their squares add up to its variance."""
         residuals = unit_sums - self.sizes * (unit_sums.sum() / self.sizes.sum())
-        if self.clusters is None and self.strata is None:
-            return np.asarray(residuals)
+        if self.strata is None:
+            return np.asarray(residuals * np.sqrt(self.factors))
         means = np.bincount(self.unit_strata, weights=residuals) / np.bincount(self.unit_strata)
         return np.asarray((residuals - means[self.unit_strata]) * np.sqrt(self.factors))
 

@@ -74,9 +74,8 @@ def widening(design: Design, level: float) -> float:
     if design.clusters is None:
         return 1.0
     share = (1 + level) / 2
-    return (
-        design.quantile(share) / float(ndtri(share)) * float(np.sqrt(design.n_units / (design.n_units - 1)))
-    )
+    shares = design.shares
+    return design.quantile(share) / float(ndtri(share)) / float(np.sqrt(1 - shares @ shares))
 
 
 def sampled_interval(values: Float64, design: Design, level: float) -> tuple[float, float]:

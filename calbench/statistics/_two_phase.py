@@ -141,6 +141,11 @@ class LabelSample:
         return float(stdtrit(min(few) - 1, share)) if few else float(ndtri(share))
 
     @property
+    def discordant(self) -> int:
+        """Labelled items that one model answers right and the other wrong: what shows the variance."""
+        return int((self.candidate_correct != self.reference_correct).sum())
+
+    @property
     def unseen(self) -> float:
         """Items that one more flip among the labels would stand for."""
         return max(1.0, self.sizes[0] / max(self.labelled[0], 1))
@@ -190,11 +195,15 @@ def _of_means(
     errors = sample.errors(known, labels)[:, 0]
     # One more flip that went the other way: none seen is no proof that there is none.
     variance = float(errors @ errors) + sample.unseen**2
-    half = sample.quantile((1 + level) / 2, labels) * np.sqrt(variance) / sample.n_items
+    tail = (1 + level) / 2
+    z = max(sample.quantile(tail, labels), float(stdtrit(sample.discordant + 2, tail)))
+    # Rare parts of one sign show little spread where they are few by chance.
+    third, bend = float((errors**3).sum()), max(float(ndtri(tail)) ** 2 - 1, 0.0) / 3
+    down, up = (z * np.sqrt(variance) + bend * max(part, 0.0) / variance for part in (-third, third))
     value = values[0] - values[1]
     return Change(
         value,
-        (float(value - half), float(value + half)),
+        (float(value - down / sample.n_items), float(value + up / sample.n_items)),
         len(sample.rows),
         metric.id,
         level,

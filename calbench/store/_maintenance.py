@@ -110,7 +110,11 @@ def find(store: Store, name: str) -> StoredPredictions:
         shown = "; ".join(
             f"{one.key[:12]} ({one.n_items:,} items, {one.entry.written:%Y-%m-%d %H:%M})" for one in matching
         )
-        raise InputError(f"{len(matching)} stored records are called {name}: {shown}; name one by its key")
+        longest = max(matching, key=lambda one: (one.n_items, one.entry.written))
+        raise InputError(
+            f"{len(matching)} stored records are called {name}: {shown}; write a key in its place,"
+            f" such as {longest.key[:12]}, which has the most items"
+        )
     if not matching:
         known = {one.name for one in there}
         raise InputError(f"{unknown('stored record', name, known)}; 'calbench store ls' lists them")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from types import MappingProxyType
 
 import numpy as np
@@ -11,6 +12,8 @@ import numpy as np
 from calbench.errors import BackendUnavailableError, CalbenchError, InputError
 from calbench.gates import GATE_METRIC, MARGIN, Comparison, Decision, compare, transfer
 from calbench.metrics import get
+from calbench.quantizers import check_fits
+from calbench.quantizers import get as quantizer_of
 from calbench.runs import Runner, reference_of
 from calbench.store import StoredPredictions
 from calbench.studies._precision import MissingRow
@@ -99,11 +102,17 @@ def compressions(
 ) -> Iterator[Compressed | MissingRow]:
     """Compare each quantized build of a model with the model itself, running it only where no record answers.
 
+    Where no quantizer can be had or fits, that is said before the reference is asked.
+
     Raises
     ------
     CalbenchError
         The reference itself cannot be asked; what is wrong with a quantizer is a :class:`MissingRow`.
     """
+    missing = list(takewhile(bool, (_missing(runner, model, name, task) for name in quantizers)))
+    if len(missing) == len(quantizers):
+        yield from filter(None, missing)
+        return
     reference = runner.record(model, reference_of(model), task)
     for quantizer in quantizers:
         try:
@@ -118,7 +127,21 @@ def compressions(
                 n_resamples=runner.n_resamples,
             )
         except CalbenchError as error:  # noqa: PERF203 (one bad quantizer of several)
-            yield MissingRow(model, task, quantizer, str(error), isinstance(error, BackendUnavailableError))
+            yield _row(model, quantizer, task, error)
+
+
+def _missing(runner: Runner, model: str, quantizer: str, task: str) -> MissingRow | None:
+    if runner.source(model).model.builds:
+        return None
+    try:
+        check_fits(quantizer_of(quantizer), runner.source(model).model)
+    except CalbenchError as error:
+        return _row(model, quantizer, task, error)
+    return None
+
+
+def _row(model: str, quantizer: str, task: str, error: CalbenchError) -> MissingRow:
+    return MissingRow(model, task, quantizer, str(error), isinstance(error, BackendUnavailableError))
 
 
 def at_chance(record: StoredPredictions) -> str:

@@ -92,11 +92,12 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
         return {word: by_name[word.strip().casefold()] for word in words}
     if all(word.isdecimal() and int(word) < len(outputs) for word in words):
         return {word: outputs[int(word)] for word in words}
+    names = [*words, *(f"unused-{n}" for n in range(len(outputs) - len(words)))]
     strange = [word for word in words if word.strip().casefold() not in by_name]
     raise InputError(
         f"{place}: its labels are {_listed(words)}, and the model's outputs are {_listed(outputs)}; which is"
-        f" which ({_listed(strange)})? Write --classes with {len(outputs)} of the file's labels in the order"
-        f" of the head's outputs, such as --classes {','.join(words[: len(outputs)])}"
+        f" which ({_listed(strange)})? Write --classes with {len(outputs)} names in the order of the head's"
+        f" outputs, the file's labels among them, such as --classes {','.join(names[: len(outputs)])}"
     )
 
 

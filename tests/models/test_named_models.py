@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from calbench import models
-from calbench.errors import InputError, SetupRequiredError
+from calbench.errors import InputError, SetupRequiredError, UnknownNameError
 from calbench.models import quiet
 from calbench.models._named import source_at
 from calbench.runs import PROFILES, Selection, grid_of
@@ -89,6 +89,8 @@ def test_a_classifier_that_fits_no_task_is_told_what_to_write(folder):
         ({"id2label": {"0": "score"}}, "regression head"),
         ({"architectures": ["BertModel"]}, "names BertModel"),
         ({"architectures": None}, "names no architecture"),
+        ({"id2label": ["billing", "other"]}, "give each output's number a name"),
+        ({"id2label": {"billing": 0, "other": 1}}, "give each output's number a name"),
     ],
 )
 def test_a_model_that_gives_no_probabilities_of_classes_is_refused(folder, settings, message):
@@ -101,6 +103,35 @@ def test_a_folder_says_itself_that_its_labels_do_not_exclude_each_other(folder):
     change(folder, problem_type="multi_label_classification", id2label={"0": "rude", "1": "spam"})
     source = models.get(models.named(str(folder)))
     assert (source.multi_label, source.classes) == (True, ("rude", "spam"))
+
+
+@pytest.mark.parametrize("contents", ["", "{not json", "[1, 2]", '"bert"', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_settings_that_are_none_are_named(name, contents, folder):
+    (folder / name).write_bytes(contents.encode("latin-1"))
+    with pytest.raises(InputError, match=f"{name} (is not JSON|holds no settings)"):
+        models.named(str(folder))
+
+
+def test_a_folder_whose_place_reads_like_an_id_is_told_how_it_is_written(folder, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("my-bert")
+    with pytest.raises(UnknownNameError, match=r"a folder of this name, which is written \./my-bert"):
+        models.get("my-bert")
+
+
+@pytest.mark.parametrize("name", ["with blank", "a#b", "a@b", "a[b]", "a,b", "a'b", "ünï", "100%"])
+def test_a_place_may_have_any_name(name, folder, monkeypatch):
+    change(folder, id2label={"0": "negative", "1": "positive"})
+    monkeypatch.chdir(folder.parent)
+    folder.rename(name)
+    Path("link").symlink_to(name, target_is_directory=True)
+    for place in (f"./{name}", "./link"):
+        assert models.get(place).classes == ("negative", "positive")
+    named = models.named(f"./{name}")
+    pattern = f'"./{name}"' if "," in name else f"./{name}"
+    cells = grid_of(models=pattern, calibrators="identity").cells(Selection(), PROFILES["quick"])
+    assert {cell.model for cell in cells} == {named}
 
 
 @pytest.mark.parametrize("place", ["./nowhere", "~/nowhere/at/all", "./nowhere.gguf"])
@@ -153,6 +184,71 @@ def test_an_adapter_whose_base_is_missing_says_so(adapter):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": "./gone"}))
     with pytest.raises(InputError, match="its base is missing"):
         models.named(str(folder))
+
+
+@pytest.mark.parametrize(("base", "message"), [(5, "names no base"), ("itself", "is an adapter, too")])
+def test_an_adapter_whose_base_can_be_none_says_so(base, message, adapter):
+    folder, _ = adapter
+    file = folder / "adapter_config.json"
+    base = str(folder) if base == "itself" else base
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": base}))
+    with pytest.raises(InputError, match=message):
+        models.named(str(folder))
+
+
+def write_gguf(path, *, architecture="llama", n_tensors=1, **options):
+    """A GGUF file with a header, a vocabulary of eight words, and too few weights for any model."""
+    import gguf
+    import numpy as np
+
+    writer = gguf.GGUFWriter(str(path), architecture, **options)
+    writer.add_context_length(64)
+    writer.add_block_count(1)
+    writer.add_embedding_length(32)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list([f"w{i}" for i in range(8)])
+    writer.add_token_scores([0.0] * 8)
+    writer.add_token_types([1] * 8)
+    for index in range(n_tensors):
+        writer.add_tensor(f"{index or 'token_embd'}.weight", np.zeros((8, 32), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_one_part_of_a_gguf_model_is_refused(tmp_path):
+    write_gguf(tmp_path / "big.gguf", n_tensors=3, split_max_tensors=1)
+    parts = sorted(tmp_path.glob("*.gguf"))
+    assert [part.name for part in parts] == [f"big-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    for part in parts:
+        with pytest.raises(InputError, match=r"is one of 3 parts; put them together"):
+            source_at(str(part))
+
+
+def test_a_gguf_file_without_weights_is_refused(tmp_path):
+    with pytest.raises(InputError, match="holds no weights"):
+        source_at(str(write_gguf(tmp_path / "vocabulary.gguf", n_tensors=0)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "message"),
+    [("zebra", "architecture zebra is not supported"), ("llama", "has no weights for model.layers.0")],
+)
+def test_a_gguf_file_of_no_model_that_can_be_decoded_is_refused(architecture, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
+    file = write_gguf(tmp_path / "tiny.gguf", architecture=architecture)
+    with pytest.raises(InputError, match=message):
+        source_at(str(file)).resolve()
+
+
+@pytest.mark.parametrize("contents", [None, b"", b"GGUF", b"GGUF" + b"\xff" * 60])
+def test_what_only_looks_like_a_gguf_file_is_refused(contents, tmp_path):
+    place = tmp_path / "model.gguf"
+    place.write_bytes(contents) if contents is not None else place.mkdir()
+    with pytest.raises(InputError, match=r"no such file|is no GGUF file|cut off or damaged"):
+        source_at(str(place))
 
 
 @pytest.fixture(scope="module")

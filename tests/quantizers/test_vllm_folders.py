@@ -166,7 +166,7 @@ def test_fine_grained_fp8_folders_are_read_and_proven(source, probe, tmp_path):
 )
 def test_a_quantization_config_over_unquantized_weights_is_refused(settings, decoder, probe, tmp_path):
     folder = with_settings(decoder, tmp_path / "saved", settings)
-    with pytest.raises(CalbenchError, match=r"of the 0 layers|no quantized layers|no packed"):
+    with pytest.raises(CalbenchError, match=r"no quantized layers|no packed"):
         quantize(get(f"checkpoint[folder={folder}]"), decoder, probe=probe)
 
 

@@ -26,6 +26,7 @@ FAULTS = (
     "off-by-one",
     "floor",
     "unrepeatable",
+    "rounds-long-prompts",
     "unnormalised",
     "reads-no-context",
     "mixed-up",
@@ -130,6 +131,10 @@ class CompletionsServer:
             None if place == 0 else float(rows[max(place - shift, 0), tokens[place]])
             for place in range(len(tokens))
         ]
+        if "rounds-long-prompts" in self.faults and len(tokens) > 30:
+            with self.lock:
+                self.asked[str(tokens)] += 1
+                known[-1] += 0.3 * (self.asked[str(tokens)] > 1)
         if "null" in self.faults:
             known[-1] = None
         if "nan" in self.faults:

@@ -44,6 +44,14 @@ def test_a_faithful_server_passes(learn):
     assert found.context == 128
 
 
+def test_noise_that_only_prompts_as_long_as_items_have_is_measured_and_refuses_nobody(learn):
+    """Kernels round otherwise in another batch: one number in many moves, by less than a nat."""
+    found = learn("rounds-long-prompts")
+    assert found.test.refusal is None
+    assert found.test.noise == pytest.approx(0.3)
+    assert found.test.to_dict()["noise_floor"] == pytest.approx(1.2)
+
+
 def test_a_server_without_prompt_logprobs_is_asked_by_echo(learn):
     found = learn(without=("prompt_logprobs",))
     assert found.test.refusal is None
