@@ -42,9 +42,8 @@ def prompt_tokens(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     (T5's ``</s>``) is left out.
     """
     first, n_closing = _around(tokenizer)
-    openings = tuple(
-        filter(None, (tokenizer.bos_token, "".join(map(str, tokenizer.convert_ids_to_tokens(first)))))
-    )
+    added = "".join(tokenizer.convert_ids_to_tokens(first)) if first else ""
+    openings = tuple(filter(None, (tokenizer.bos_token, added)))
     spelled = [prompt.startswith(openings) for prompt in prompts]
     rows: list[list[int]] = [[] for _ in prompts]
     for spells in set(spelled):
