@@ -3,9 +3,10 @@
     python benchmarks/decided.py [--calbench-models M] [--calbench-store DIR] [any option of pytest]
 
 Every cell of the transfer suite's grid but full precision is judged twice: by looks, as a run does it, and
-once on all items of its task at the whole level, which no way of asking can beat; PACS is also judged against
-a temperature, as its suite does it. Every gate that all items leave undecided is named. Answers that are not
-in the store are asked first; with them there it takes a minute.
+once on all items of its task at the whole level, which no way of asking can beat (the default profile may ask
+all items of these tasks). PACS is also judged against a temperature, as its suite does it. Every gate that
+all items leave undecided is named. Answers that are not in the store are asked first; with them there it
+takes a minute.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class Table:
 
 if __name__ == "__main__":
     table = Table()
-    options = ("--calbench-items=all", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+    options = ("-q", "-W", "ignore::pytest.PytestAssertRewriteWarning")
     status = pytest.main([__file__, *options, *sys.argv[1:]], plugins=[table])
     print(table.shown())
     sys.exit(int(status))

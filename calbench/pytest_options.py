@@ -70,7 +70,8 @@ OPTIONS = {
     ),
     "items": Option(
         "test items of a task that a gate may take while it is undecided, in looks that share its error"
-        " (default: all for encoders in the default profile, else the profile's own)",
+        " (default: all for encoders in the default profile, else the profile's own, and no more where all of"
+        " them would hardly decide it; all, or as many as there are, asks those anyway)",
         "N|all",
     ),
     "folds": Option(

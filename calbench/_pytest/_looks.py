@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from calbench._pytest._measurement import BASELINE, CellArms, MeasuredCell
-from calbench.gates import OUT_OF_ITEMS, Comparison, Requirement
+from calbench.gates import OUT_OF_ITEMS, PROMISING, Comparison, Requirement
 from calbench.pytest_options import flag_of
 from calbench.runs import CellLook, ImportedRunner, Runner, cell_looks
 from calbench.statistics import Look
@@ -25,18 +25,22 @@ class CellLooks:
         The looks that this run may take.
     n_gates
         How many gates a failure must stand among; 1 without a correction.
+    asks_anyway
+        Also what later looks would hardly decide, since all items were asked for by hand.
     """
 
     arms: CellArms
     taken: tuple[CellLook, ...]
     n_gates: int
+    asks_anyway: bool = False
 
     @classmethod
     def of(cls, cell: MeasuredCell, arms: CellArms, n_gates: int) -> CellLooks | None:
         """Return the looks at a cell; None of records from elsewhere, of which all items are there."""
         if isinstance(cell.runner, ImportedRunner):
             return None
-        return cls(arms, cell_looks(cell.runner, cell.cell, cell.folds), n_gates)
+        taken = cell_looks(cell.runner, cell.cell, cell.folds)
+        return cls(arms, taken, n_gates, (cell.runner.most_items or 0) >= taken[-1].there)
 
     @cached_property
     def planned(self) -> tuple[Look, ...]:
@@ -72,6 +76,17 @@ class CellLooks:
     def goes_on(self, p_value: Callable[[], float], level: float) -> bool:
         """Whether a failure would not yet stand among all gates of the run."""
         return self.n_gates > 1 and p_value() * self.n_gates > 1 - level
+
+    def why_give_up(self, number: int, power: float) -> str:
+        """See :class:`calbench.gates.Looks`."""
+        if self.asks_anyway or power >= PROMISING:
+            return ""
+        here, most = self.planned[number].n, self.planned[-1].n
+        whose = f"{OUT_OF_ITEMS}: " if most >= self.taken[-1].there else ""
+        return (
+            f"{whose}stopped at {here:,} of {most:,} test items, as all of them would decide it in"
+            f" {100 * power:.0f} of 100 cases; {flag_of('items')}=all asks them anyway"
+        )
 
     def why_no_more(self) -> str:
         """See :class:`calbench.gates.Looks`."""

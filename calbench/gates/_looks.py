@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from calbench.errors import ModelLoadingForbiddenError
 from calbench.gates._decision import Decision, LookTaken
 from calbench.gates._requirement import Requirement
-from calbench.statistics import Look, sequential_p_value
+from calbench.statistics import Look, power, sequential_p_value
 
 if TYPE_CHECKING:
     from calbench.gates._comparison import Comparison
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 OUT_OF_ITEMS = "out of items"
 # More than so many times the items that there are: no larger file helps, the value lies too near the limit.
 IN_REACH = 10
+# What all later looks would decide in fewer cases is asked no further. Stopping undecided spends none of
+# the error, so it may be chosen as one likes; docs/statistics.md says what it costs and saves.
+PROMISING = 0.1
 
 
 class Looks(Protocol):
@@ -55,6 +58,18 @@ class Looks(Protocol):
         """Whether a failure is to be shown on more items."""
         ...
 
+    def why_give_up(self, number: int, power: float) -> str:
+        """Say why no more is asked of what is undecided at a look; nothing to ask on.
+
+        Parameters
+        ----------
+        number
+            The look, from 0.
+        power
+            How likely the later looks are to decide it.
+        """
+        ...
+
     def why_no_more(self) -> str:
         """Say why there is no further look."""
         ...
@@ -82,10 +97,21 @@ def judged(comparison: Comparison, wanted: Requirement, level: float, looks: Loo
             break
         if found.outcome == "fail" and not looks.goes_on(partial(p_value, comparison, found, looks), level):
             break
+        if found.outcome == "inconclusive" and (stopped := _given_up(decision, number, level, looks)):
+            break
     else:
         stopped = looks.why_no_more()
     assert found is not None  # noqa: S101 (at least one look is planned)
     return replace(found, stopped=stopped if found.outcome == "inconclusive" else "")
+
+
+def _given_up(decision: Decision, number: int, level: float, looks: Looks) -> str:
+    """Say why what is undecided at a look is asked no further, if later looks would hardly decide it."""
+    n, (here, *later) = decision.change.n, looks.planned[number:]
+    if not later:
+        return ""
+    further = [(n + look.n - here.n, look.level(level)) for look in later]
+    return looks.why_give_up(number, power(decision.change, decision.limit, further))
 
 
 def p_value(comparison: Comparison, decision: Decision, looks: Looks) -> float:

@@ -373,6 +373,7 @@ def evaluate(
     return point(get(metric).weighted(items), items, sample_weight)
 
 
+@functools.cache  # every value of every cell asks
 def _options(function: Callable[..., float]) -> dict[str, Argument]:
     found = arguments_of(function, skip=("sample_weight", "probs", "labels", "confidences", "correct"))
     return {

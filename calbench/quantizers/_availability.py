@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import sys
+from functools import cache
 from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
@@ -51,5 +53,10 @@ def backend(quantizer_id: str, module: str, *, extra: str) -> Any:
 
 def installed_versions(packages: tuple[str, ...]) -> dict[str, str]:
     """Versions of the distributions that are installed, by name."""
-    found = (point for package in packages for point in metadata.distributions(name=package))
-    return {distribution.name: distribution.version for distribution in found}
+    return {name: version for package in packages for name, version in _found(package, tuple(sys.path))}
+
+
+@cache  # every cell's key asks, and each answer parses a file
+def _found(package: str, path: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = metadata.distributions(name=package, path=list(path))
+    return tuple((distribution.name, distribution.version) for distribution in found)

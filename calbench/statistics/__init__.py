@@ -11,7 +11,7 @@ from calbench.statistics._alarms import (
 from calbench.statistics._bootstrap import bootstrap
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
 from calbench.statistics._design import Design
-from calbench.statistics._gate import Change, Outcome, change, check_same_items, outcome_of
+from calbench.statistics._gate import Change, Outcome, change, check_same_items, outcome_of, power
 from calbench.statistics._interval_formulas import check_level, percentile_interval
 from calbench.statistics._intervals import (
     Estimate,
@@ -72,6 +72,7 @@ __all__ = [
     "own_bounds",
     "p_value",
     "percentile_interval",
+    "power",
     "promised",
     "promises",
     "rank_intervals",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from calbench.errors import InputError
 from calbench.metrics import Metric
@@ -63,6 +64,48 @@ class Change:
     sampling: str = ""
 
 
+def power(change: Change, limit: float, later: Iterable[tuple[int, float]]) -> float:
+    r"""Return how likely further items are to decide what is undecided, at the best of the later looks.
+
+    The value at :math:`n'` items, of which :math:`n` are known, is normal around the present value with the
+    variance :math:`s^2 (1/n - 1/n')`: the true value is itself not known better than these items tell. That,
+    and an interval whose width is all sampling, err on the side of asking. The interval's two sides go with
+    :math:`\sqrt{n / n'}` and the level's quantile.
+
+    Parameters
+    ----------
+    change
+        What was measured.
+    limit
+        How much worse is accepted; see :func:`outcome_of`.
+    later
+        Of each later look, the items in all and the level of its interval.
+
+    Returns
+    -------
+    float
+        In [0, 1]; 1 where the interval tells nothing, and 0 without a later look.
+
+    References
+    ----------
+    D. J. Spiegelhalter, L. S. Freedman and P. R. Blackburn, "Monitoring clinical trials: conditional or
+    predictive power?", Controlled Clinical Trials 7 (1986).
+    """
+    margin, worse, low, high = _on_the_worse_side(change, limit)
+    quantile = float(ndtri((1 + change.level) / 2))
+    spread = (high - low) / 2 / quantile
+    best = 0.0
+    for n_items, level in later:
+        if not 0 < spread < math.inf:
+            return 1.0
+        narrower = math.sqrt(change.n / n_items) * float(ndtri((1 + level) / 2)) / quantile
+        moves = spread * math.sqrt(1 - change.n / n_items)
+        passes = margin - worse - narrower * (high - worse)
+        fails = worse - narrower * (worse - low) - margin
+        best = max(best, float(ndtr(passes / moves) + ndtr(fails / moves)))
+    return min(best, 1.0)
+
+
 def outcome_of(change: Change, limit: float) -> tuple[Outcome, int | None]:
     """Return whether a change is shown to keep a limit, and the items needed to tell.
 
@@ -84,11 +127,8 @@ def outcome_of(change: Change, limit: float) -> tuple[Outcome, int | None]:
         None if it is decided, or if the value equals the limit. For calibration errors near 0, which
         fall as items are added, it is too few.
     """
-    sign = 1 if change.lower_is_better else -1
-    is_own_value = change.candidate_value is not None and change.reference_value is None
-    margin = sign * limit if is_own_value else limit
-    low, high = sorted(sign * bound for bound in change.interval)
-    worse, n_items = sign * change.value, change.n
+    margin, worse, low, high = _on_the_worse_side(change, limit)
+    n_items = change.n
     if high <= margin:
         return "pass", None
     if low > margin:
@@ -101,6 +141,14 @@ def outcome_of(change: Change, limit: float) -> tuple[Outcome, int | None]:
     # An interval that ends at the limit decides at even odds; a little narrower, four times in five.
     half *= 1 + _POWER / float(ndtri((1 + change.level) / 2))
     return "inconclusive", max(n_items + 1, math.ceil(n_items * (half / distance) ** 2))
+
+
+def _on_the_worse_side(change: Change, limit: float) -> tuple[float, float, float, float]:
+    """Return the limit, the value and its interval's ends, signed so that more is worse."""
+    sign = 1 if change.lower_is_better else -1
+    is_own_value = change.candidate_value is not None and change.reference_value is None
+    low, high = sorted(sign * bound for bound in change.interval)
+    return sign * limit if is_own_value else limit, sign * change.value, low, high
 
 
 def change(

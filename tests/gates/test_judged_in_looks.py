@@ -20,9 +20,10 @@ SURER = 1.3 * LOGITS
 class Prefixes:
     """Looks at the first n of 4,000 items; from ``missing`` on they are not to be had."""
 
-    def __init__(self, most=4000, missing=9, n_gates=1):
+    def __init__(self, most=4000, missing=9, n_gates=1, promising=0.0):
         self.planned = looks(most)
         self.taken, self.missing, self.n_gates = [], missing, n_gates
+        self.promising = promising
 
     def admits(self, requirement):
         return requirement.metric.id != "accuracy"
@@ -39,6 +40,9 @@ class Prefixes:
 
     def goes_on(self, p_value, level):
         return self.n_gates > 1 and p_value() * self.n_gates > 1 - level
+
+    def why_give_up(self, number, power):
+        return f"decided in {power:.2f} after {number}" if power < self.promising else ""
 
     def why_no_more(self):
         return "out of items"
@@ -72,6 +76,24 @@ def test_an_undecided_gate_is_asked_on_and_every_look_spends_its_part_alone():
 def test_what_stays_undecided_says_why_no_more_was_asked():
     _, decision = judged(Prefixes(1000), "ece", max_increase=0.03)
     assert (decision.outcome, decision.stopped) == ("inconclusive", "out of items")
+
+
+def test_what_later_looks_would_hardly_decide_is_asked_no_further():
+    hopeless = {"max_increase": 0.0168}  # what all 4,000 items show
+    _, anyway = judged(Prefixes(), "ece", **hopeless)
+    assert (anyway.outcome, len(anyway.looks)) == ("inconclusive", 4)
+    prefixes = Prefixes(promising=0.3)
+    _, decision = judged(prefixes, "ece", **hopeless)
+    assert decision.outcome == "inconclusive"
+    assert decision.stopped.startswith("decided in 0.")
+    assert len(decision.looks) == len(prefixes.taken) < 4
+
+
+def test_giving_up_takes_no_verdict_from_what_is_promising():
+    for limit in (0.2, -0.2):
+        _, anyway = judged(Prefixes(), "ece", max_increase=limit)
+        _, decision = judged(Prefixes(promising=0.1), "ece", max_increase=limit)
+        assert decision.outcome == anyway.outcome != "inconclusive"
 
 
 def test_a_replay_stops_where_the_store_ends_and_keeps_the_level_of_its_last_look():

@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
+from scipy.special import ndtri
 
 from calbench import metrics
 from calbench.errors import InputError
 from calbench.gates import SEED, compare
 from calbench.metrics import Outcomes
 from calbench.records import Predictions, TopLabelPredictions
-from calbench.statistics import resample, resamples_for
+from calbench.statistics import Change, power, resample, resamples_for
 
 
 def gate(candidate, reference, metric="ece", margin=0.0, *, relative=False, level=None, n_resamples=400):
@@ -223,3 +225,35 @@ def test_other_items_or_labels_are_refused(record_of):
         gate(a, b)
     with pytest.raises(InputError, match="at_most=inf"):
         ceiling(record, np.inf)
+
+
+def undecided(value, half, n=1000):
+    return Change(value, (value - half, value + half), n, "brier")
+
+
+def test_the_power_of_further_items_is_that_of_a_simulation():
+    measured, rng = undecided(0.01, 0.03), np.random.default_rng(3)
+    quantile = ndtri(0.975)
+    error = 0.03 / quantile
+    truth = rng.normal(0.01, error, 200_000)  # what these items tell of it
+    more = (0.01 + 3 * rng.normal(truth, error / np.sqrt(3))) / 4
+    half = 0.03 / 2 / quantile * ndtri(0.99)
+    decided = ((more + half <= 0.02) | (more - half > 0.02)).mean()
+    assert power(measured, 0.02, [(4000, 0.98)]) == pytest.approx(decided, abs=0.005)
+
+
+def test_power_falls_towards_the_margin_and_is_that_of_the_best_look():
+    later = [(2000, 0.95), (4000, 0.95)]
+    powers = [power(undecided(value, 0.03), 0.02, later) for value in (0.0, 0.01, 0.02)]
+    assert powers == sorted(powers, reverse=True)
+    assert power(undecided(0.01, 0.03), 0.02, later) == power(undecided(0.01, 0.03), 0.02, later[1:])
+
+
+def test_power_is_the_same_where_higher_is_better():
+    higher = dataclasses.replace(undecided(-0.01, 0.03), lower_is_better=False)
+    assert power(higher, 0.02, [(4000, 0.95)]) == power(undecided(0.01, 0.03), 0.02, [(4000, 0.95)])
+
+
+def test_nothing_is_given_up_for_an_interval_that_tells_nothing():
+    assert power(undecided(0.01, math.inf), 0.02, [(4000, 0.95)]) == 1
+    assert power(undecided(0.01, 0.03), 0.02, []) == 0

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from calbench.errors import InputError
+from calbench.gates import PROMISING
+from calbench.statistics import Change, outcome_of, power
 from calbench.statistics._sequence import Look, looks, sequential_p_value
 
 
@@ -46,6 +48,38 @@ def test_looking_again_errs_no_more_often_than_looking_once_and_without_spending
     spent = (p <= 0.05 * np.array([look.share for look in planned])).any(axis=1)
     assert spent.mean() <= 0.05
     assert (p <= 0.05).any(axis=1).mean() > 0.07
+
+
+@pytest.mark.parametrize("truth", [-1.0, 0.0, 1.0, 4.0])  # in standard errors of all items beyond the limit
+def test_giving_up_makes_no_error_and_costs_few_verdicts(truth):
+    planned, rng = looks(4000), np.random.default_rng(1)
+    ends = [look.n for look in planned]
+    steps = rng.normal(size=(800, len(ends))) * np.sqrt(np.diff([0, *ends]))
+    means = np.cumsum(steps, axis=1) / ends + truth / np.sqrt(4000)
+    kept, given_up = (
+        [_in_looks(row, planned, promising=promising) for row in means] for promising in (0.0, PROMISING)
+    )
+    wrong = {"fail": truth <= 0, "pass": truth > 0}
+    for found in (kept, given_up):
+        assert sum(wrong.get(outcome, False) for outcome, _ in found) <= 0.025 * len(found)
+    pairs = list(zip(kept, given_up, strict=True))
+    # It takes verdicts away, and makes none.
+    assert all(after in (before, "inconclusive") and n <= most for (before, most), (after, n) in pairs)
+    lost = sum(before != after for (before, _), (after, _) in pairs)
+    assert lost <= 0.015 * len(pairs)
+    assert np.mean([n for _, n in given_up]) < np.mean([n for _, n in kept])
+
+
+def _in_looks(means, planned, *, promising):
+    """Judge a mean of unit variance against a limit of 0; return the outcome and the items asked."""
+    for number, (mean, look) in enumerate(zip(means, planned, strict=True)):
+        half = ndtri((1 + look.level(0.95)) / 2) / np.sqrt(look.n)
+        found = Change(mean, (mean - half, mean + half), look.n, "brier", look.level(0.95))
+        outcome, _ = outcome_of(found, 0.0)
+        later = [(further.n, further.level(0.95)) for further in planned[number + 1 :]]
+        if outcome != "inconclusive" or not later or power(found, 0.0, later) < promising:
+            return outcome, look.n
+    raise AssertionError("the last look has none after it")
 
 
 @pytest.mark.parametrize(
