@@ -12,7 +12,13 @@ import numpy as np
 from calbench.inference._agreement import Grouping, Way, check_causal, forward_options, groups, settle
 from calbench.inference._choice_tokens import Choices, encode_choices, shared_prefix
 from calbench.inference._heads import head_stands_alone, log_probs_of, vocabulary_logits
-from calbench.inference._methods import check_length, check_tokens, device_of, padded
+from calbench.inference._methods import (
+    check_length,
+    check_tokens,
+    device_of,
+    padded,
+    turns_positions,
+)
 from calbench.inference._prefixes import read_prefix
 from calbench.inference._trees import n_tokens, tree_batch
 from calbench.models import ModelSource
@@ -96,7 +102,7 @@ def choice_method(
     check_tokens(module, source, max(max(*q.context, *map(max, q.options)) for q in questions))
     way = _way(module, questions)
     prefix = shared_prefix([q for q, was_cut in zip(questions, cut, strict=True) if not was_cut])
-    if not way.trees or len(prefix) < MIN_PREFIX:
+    if not way.trees or len(prefix) < MIN_PREFIX or turns_positions(module, len(prefix), longest(questions)):
         prefix = ()
 
     def likelihoods(asked: Sequence[Choices], n_prefix: int, cache: Any) -> list[float]:
@@ -127,6 +133,9 @@ def ways_of(module: Any, questions: Sequence[Choices], *, whole: bool = False) -
         Way("one option per row, equal lengths", own=True, grouping="equal lengths"),
         Way("one option at a time", own=True, grouping="one by one"),
     ]
+    shortest = min(len(question.context) + min(map(len, question.options)) - 1 for question in questions)
+    if turns_positions(module, shortest, longest(questions)):
+        return ways[2:]
     if whole:
         return ways[1:]
     if takes_trees(module.config.get_text_config(), longest(questions)):

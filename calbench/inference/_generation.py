@@ -12,7 +12,7 @@ from typing import Any
 from calbench.errors import InputError
 from calbench.inference._agreement import agree, check_causal, forward_options
 from calbench.inference._heads import head_stands_alone, vocabulary_logits
-from calbench.inference._methods import check_length, device_of
+from calbench.inference._methods import check_length, device_of, turns_positions
 from calbench.inference._shards import NoShards, Shards, plan_hash
 from calbench.inference._tokens import last_part, prompt_tokens, single_tokens
 from calbench.models import ModelSource
@@ -180,9 +180,9 @@ class _Writer:
         """
         tokens, truncated = self._encoded(prompt, max_new_tokens)
         self._settle(tokens)
-        cache, new, log_probs, text = self._cache(), list[int](), list[float](), ""
+        cache, new, log_probs, text = self._cache(len(tokens), max_new_tokens), list[int](), list[float](), ""
         while len(new) < max_new_tokens:
-            row = self._next(new[-1:] if new and self._takes_cache else [*tokens, *new], cache)
+            row = self._next(new[-1:] if new and cache is not None else [*tokens, *new], cache)
             token = int(row.argmax())
             ends = token in self._ends
             # Not every tokenizer knows that an end token is a special one.
@@ -202,12 +202,15 @@ class _Writer:
         """Log-probability of each word, one token each, as what comes next."""
         tokens = self._encoded(prompt, 1)[0]
         self._settle(tokens)
-        row = self._next(tokens, self._cache())
+        row = self._next(tokens, self._cache(len(tokens), 1))
         return [float(row[token]) for token in single_tokens(self._tokenizer, words, [prompt])]
 
-    def _cache(self) -> Any:
+    def _cache(self, n_tokens: int, n_new: int) -> Any:
+        """An empty cache, or None where what it keeps of a prompt would not do for all of the answer."""
         from transformers import DynamicCache
 
+        if self._takes_cache is False or turns_positions(self._module, n_tokens, n_tokens + n_new):
+            return None
         # Without the configuration every layer is taken for an attention layer.
         return DynamicCache(config=self._module.config)
 
@@ -227,7 +230,7 @@ class _Writer:
             self._takes_cache = False
             return
         try:
-            cache, at = self._cache(), len(tokens) // 2
+            cache, at = self._cache(len(tokens) // 2, len(tokens)), len(tokens) // 2
             if at:
                 self._cached(tokens[:at], cache)
             found = self._cached(tokens[at:], cache)
@@ -236,7 +239,7 @@ class _Writer:
             self._takes_cache = False
 
     def _next(self, tokens: Sequence[int], cache: Any) -> Any:
-        logits = self._cached(tokens, cache) if self._takes_cache else self._whole(tokens)
+        logits = self._whole(tokens) if cache is None else self._cached(tokens, cache)
         row = logits.float().log_softmax(dim=-1)
         if row.isnan().any():
             raise InputError(

@@ -156,6 +156,15 @@ def _n_positions(config: Any) -> int | None:
     return max([named, *stretched])
 
 
+def turns_positions(module: Any, n_before: int, n_after: int) -> bool:
+    """Whether rotary positions of all tokens change where a text grows from one length to another (Phi-3)."""
+    config = module.config.get_text_config()
+    rotary = getattr(config, "rope_parameters", None) or {}
+    tables = [table for table in rotary.values() if isinstance(table, dict)] or [rotary]
+    places = [t["original_max_position_embeddings"] for t in tables if t.get("rope_type") == "longrope"]
+    return any(n_before <= place < n_after for place in places)
+
+
 def device_of(module: Any) -> Any:
     """Return where the model's input belongs; parts of a dispatched model may lie elsewhere."""
     embedding = embedding_of(module)

@@ -37,11 +37,14 @@ class Text:
 def prompt_tokens(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     """Return the tokens of texts that a causal LM goes on with.
 
-    A text that spells out the first special token does not get it twice, and what a tokenizer puts
-    behind a text that is complete (T5's ``</s>``) is left out.
+    A text that spells out the first special token, or all that a tokenizer puts before a text (GLM's
+    ``[gMASK]<sop>``), does not get it twice, and what a tokenizer puts behind a text that is complete
+    (T5's ``</s>``) is left out.
     """
-    bos, n_closing = tokenizer.bos_token, _n_closing(tokenizer)
-    spelled = [bool(bos) and prompt.startswith(bos) for prompt in prompts]
+    first, n_closing = _around(tokenizer)
+    added = "".join(tokenizer.convert_ids_to_tokens(first)) if first else ""
+    openings = tuple(filter(None, (tokenizer.bos_token, added)))
+    spelled = [prompt.startswith(openings) for prompt in prompts]
     rows: list[list[int]] = [[] for _ in prompts]
     for spells in set(spelled):
         places = [i for i, s in enumerate(spelled) if s == spells]
@@ -53,24 +56,28 @@ def prompt_tokens(tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
     return rows
 
 
-def _n_closing(tokenizer: Any) -> int:
+def _around(tokenizer: Any) -> tuple[list[int], int]:
+    """Return the tokens that a tokenizer puts before a text, and how many it puts behind it."""
     whole = tokenizer("a")["input_ids"]
     bare = tokenizer("a", add_special_tokens=False)["input_ids"]
     n_around = len(whole) - len(bare)
-    first = next((n for n in range(n_around + 1) if whole[n : n + len(bare)] == bare), n_around)
-    return int(n_around - first)
+    n_first = next((n for n in range(n_around + 1) if whole[n : n + len(bare)] == bare), n_around)
+    return list(whole[:n_first]), int(n_around - n_first)
 
 
-def opening(tokenizer: Any, tokens: Sequence[int]) -> int:
-    """How many tokens at the beginning of a prompt must stay when it is cut: its ``bos`` or none."""
+def _n_opening(tokenizer: Any, tokens: Sequence[int]) -> int:
+    """How many tokens at the beginning of a prompt must stay when it is cut: its ``bos`` and the like."""
+    first, _ = _around(tokenizer)
+    if first and list(tokens[: len(first)]) == first:
+        return len(first)
     return int(len(tokens) > 0 and tokens[0] == tokenizer.bos_token_id)
 
 
 def last_part(tokenizer: Any, tokens: Sequence[int], n_kept: int) -> list[int]:
-    """The end of a prompt, ``n_kept`` tokens, which asks the question; ``bos`` stays before it."""
+    """The end of a prompt, ``n_kept`` tokens, which asks the question; ``bos`` and its like stay."""
     if len(tokens) <= n_kept:
         return list(tokens)
-    first = opening(tokenizer, tokens) if n_kept > 1 else 0
+    first = min(_n_opening(tokenizer, tokens), n_kept - 1)
     return [*tokens[:first], *tokens[len(tokens) - n_kept + first :]]
 
 

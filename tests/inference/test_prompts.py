@@ -40,6 +40,24 @@ def decoder(tmp_path_factory):
     return source.load(), tokenizer, source
 
 
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory):
+    """A decoder whose tokenizer has no ``bos``, and puts two tokens before each text, as GLM's does."""
+    from tokenizers import processors
+
+    names = ("[MASK]", "<sop>")
+    folder = write_decoder(tmp_path_factory.mktemp("opened") / "decoder", more_words=names)
+    source = ModelSource("d", "causal-lm", str(folder), max_length=120)
+    tokenizer = source.load_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": list(names)})
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="[MASK] <sop> $A",
+        pair="$A $B",
+        special_tokens=[(name, tokenizer.convert_tokens_to_ids(name)) for name in names],
+    )
+    return source.load(), tokenizer, source
+
+
 def text(n_words):
     return " ".join(f"w{7 * n % 60}" for n in range(n_words))
 
@@ -64,9 +82,17 @@ def test_a_prompt_that_spells_its_bos_is_asked_with_one(way, decoder):
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_prompt_that_is_cut_keeps_its_bos(way, decoder):
+def test_a_prompt_that_spells_all_that_its_tokenizer_puts_before_a_text_is_asked_with_it_once(way, opened):
+    spelled = answers(opened, way, f"[MASK]<sop> {text(6)}")
+    np.testing.assert_allclose(spelled, answers(opened, way, text(6)), atol=1e-6)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("opens", [1, 2])
+def test_a_prompt_that_is_cut_keeps_its_bos(way, opens, request):
+    decoder = request.getfixturevalue("decoder" if opens == 1 else "opened")
     model, tokenizer, source = decoder
-    room = len(f"{BOS} w1 w2 w3 w4 w5 w6 Sentiment:".split())
+    room = opens + len(["w1", "w2", "w3", "w4", "w5", "w6", "Sentiment:"])
     room += OPEN.max_new_tokens if way == "generation" else 0
     short = dataclasses.replace(source, max_length=room)
     cut = answers((model, tokenizer, short), way, text(40))

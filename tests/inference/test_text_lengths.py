@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from calbench.errors import InputError
-from calbench.inference import score
+from calbench.inference import generate, score
 from calbench.models import ModelSource
-from calbench.tasks import Item
+from calbench.tasks import ChoiceRequest, GenerationRequest, Item, OpenQuestion, Question
 from tests.architectures import zoo
 from tests.architectures.examination import HEAD, LABEL_WORDS, plain_model, source_of
 
@@ -56,6 +56,62 @@ def test_a_model_that_was_asked_texts_of_one_length_is_checked_anew_with_others(
     scored = score(model, tokenizer, source, request, UNLIKE)
     expected = one_by_one(source, tokenizer, request, UNLIKE)
     np.testing.assert_allclose(scored.logits, expected, atol=1e-4 * max(1, np.abs(expected).max()))
+
+
+def turning(folder):
+    """A model whose positions all turn with the 25th token."""
+    zoo.build(
+        "phi3",
+        "causal",
+        folder,
+        rope_parameters=LONGROPE,
+        original_max_position_embeddings=24,
+        eos_token_id=None,
+    )
+    return source_of("phi3", "causal", folder)
+
+
+def log_probs(model, tokens):
+    with torch.inference_mode():
+        return model(input_ids=torch.tensor([tokens]), use_cache=False).logits[0].log_softmax(-1)
+
+
+@pytest.mark.parametrize("n_words", [10, 30])  # before and behind where all positions turn
+def test_options_are_read_with_the_positions_of_their_own_length(n_words, tmp_path):
+    source = turning(tmp_path)
+    model, tokenizer = source.load(), source.load_tokenizer()
+    context = " ".join(["the", "cat", "sat", "on", "a", "mat", "and", "dog"] * 4).split()[:n_words]
+    options = ("good", " ".join(["bad"] * 20), "a long story")
+    questions = [Question(f"q{i}", " ".join([*context, w]), options, 0) for i, w in enumerate(("is", "was"))]
+    scored = score(model, tokenizer, source, ChoiceRequest("sum", "{question}"), questions)
+    plain = plain_model(source)
+    for question, row in zip(questions, scored.logits, strict=True):
+        n_context = len(tokenizer(question.text)["input_ids"])
+        for option, found in zip(options, row, strict=True):
+            ids = tokenizer(f"{question.text} {option}")["input_ids"]
+            said = log_probs(plain, ids[:-1])
+            own = sum(float(said[at - 1, ids[at]]) for at in range(n_context, len(ids)))
+            assert found == pytest.approx(own, abs=1e-3)
+
+
+def test_an_answer_that_outgrows_its_prompts_positions_is_written_with_new_ones(tmp_path):
+    source = turning(tmp_path)
+    model, tokenizer = source.load(), source.load_tokenizer()
+    prompt = " ".join(["the", "cat", "sat", "on", "a", "mat", "and", "dog"] * 3)[:70]
+    made = generate(
+        model,
+        tokenizer,
+        source,
+        GenerationRequest("{question}", max_new_tokens=12),
+        [OpenQuestion("a", prompt, ("x",))],
+    )
+    plain, ids, total = plain_model(source), tokenizer(prompt)["input_ids"], 0.0
+    assert len(ids) < 24 < len(ids) + 12
+    for _ in range(12):
+        said = log_probs(plain, ids)[-1]
+        ids.append(int(said.argmax()))
+        total += float(said.max())
+    assert made.predictions.confidences[0] == pytest.approx(np.exp(total / 12), abs=1e-5)
 
 
 @pytest.mark.parametrize(
