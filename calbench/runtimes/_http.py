@@ -211,7 +211,7 @@ class Client:
         if value is None:
             said = f"{where} sends no JSON but {_gist(text)!r}; is this the API's address?"
             return ServerError(self._hidden(said))
-        if isinstance(value, dict) and value.get("error"):
+        if isinstance(value, dict) and (value.get("error") or value.get("object") == "error"):
             said = f"{where} answers {status} with an error: {_message(value)}"
             return RefusedError(self._hidden(said), status)
         return None

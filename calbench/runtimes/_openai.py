@@ -109,6 +109,8 @@ def _choice(answer: Any) -> dict[str, Any]:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
         raise ServerError("the server's answer holds no choices")
+    if len(choices) > 1:
+        raise ServerError(f"one prompt was sent, and the answer holds {len(choices)} choices")
     return choices[0]
 
 

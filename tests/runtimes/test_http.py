@@ -39,6 +39,7 @@ def client(serve):
         ((302, "", {"location": "http://evil.example/v1"}), r"redirects to http://evil\.example/v1"),
         ((200, "<html>login</html>", {}), "sends no JSON"),
         ((200, '{"error": {"message": "out of memory"}}', {}), "with an error: out of memory"),
+        ((200, '{"object": "error", "message": "out of memory"}', {}), "with an error: out of memory"),
         ((404, '{"detail": "no such model"}', {}), "answers 404: no such model"),
         ((503, "busy", {}), r"answers 503: busy \(asked 3 times\)"),
     ],

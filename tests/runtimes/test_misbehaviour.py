@@ -95,6 +95,8 @@ def with_log_prob(number):
         ),
         (lambda value: {**value, "usage": {"prompt_tokens": 2}}, "tokens were sent, and the answer is to 2"),
         (lambda value: {**value, "choices": [None]}, "holds no choices"),
+        (lambda value: {**value, "choices": []}, "holds no choices"),
+        (lambda value: {**value, "choices": value["choices"] * 2}, "answer holds 2 choices"),
         (with_choice(prompt_logprobs=[None, [1.0], [2.0], [3.0]]), "another shape than is documented"),
         (with_choice(prompt_logprobs="many"), "prompt_logprobs has none entries"),
         (with_log_prob("-1.5"), "is '-1.5', which is none"),
