@@ -190,7 +190,7 @@ def test_a_candidate_that_cannot_be_read_is_refused_before_the_reference_is_aske
 
 
 def test_a_head_with_more_outputs_than_the_file_has_labels_is_told_a_line_that_works(team):
-    with pytest.raises(InputError, match="--classes x,y,unused-0"):
+    with pytest.raises(InputError, match=r"classes=\['x', 'y', 'unused-0'\]"):
         mapped(["x", "y"], ["LABEL_0", "LABEL_1", "LABEL_2"], place="f")
     assert mapped(["x", "y"], ["x", "y", "unused-0"], place="f") == {"x": "x", "y": "y"}
 

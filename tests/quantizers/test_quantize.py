@@ -194,7 +194,7 @@ def test_one_layer_left_float_is_found(encoder, probe):
             model.bert.encoder.layer[1].output.dense = source.load().bert.encoder.layer[1].output.dense
             return model
 
-    forgetful = Forgetful("forgetful", (), (), "nf4", "float32", double_quant=False)
+    forgetful = Forgetful("forgetful", code="nf4")
     with pytest.raises(QuantizationError, match=r"1 of 18 layers are still float: bert\.encoder\.layer\.1"):
         quantize(forgetful, encoder, probe=probe)
 
@@ -209,7 +209,7 @@ def test_quantized_weights_that_do_not_reach_the_output_are_refused(encoder, pro
             model.forward = original.forward
             return model
 
-    detached = Detached("detached", (), (), "nf4", "float32", double_quant=False)
+    detached = Detached("detached", code="nf4")
     with pytest.raises(QuantizationError, match="quantization had no effect"):
         quantize(detached, encoder, probe=probe)
 
@@ -280,6 +280,6 @@ def test_a_quantizer_that_writes_into_the_weights_it_was_given_is_compared_with_
             given.copy_(new.dequantize())
             return new
 
-    in_place = InPlace("in-place", (), (), "none", "e4m3fn", "channel")
+    in_place = InPlace("in-place", dtype="e4m3fn")
     proof = quantize(in_place, encoder, probe=probe).report.proof
     assert proof == quantize(get("fp8-e4m3"), encoder, probe=probe).report.proof

@@ -17,6 +17,7 @@ import pytest
 from calbench import models, tasks
 from calbench.inference import _scoring as scoring
 from calbench.models import ModelSource
+from calbench.quantizers import _availability
 from calbench.runs import Profile, Runner
 from calbench.store import ShardFolder, Store, key_of
 from calbench.tasks import Generation, MultipleChoice, OpenQuestion, Question
@@ -222,4 +223,5 @@ class TestKeys:
                 yield SimpleNamespace(name=name, version="99") if name == package else distribution
 
         monkeypatch.setattr(metadata, "distributions", another)
+        monkeypatch.setattr(_availability, "_found", _availability._found.__wrapped__)  # another process
         assert key("bnb-nf4") != before
