@@ -66,7 +66,7 @@ def wanted(
     return Wanted(runner, model_id, task_id, chosen)
 
 
-def divided(rows: Iterable[Compressed | MissingRow]) -> tuple[list[Compressed], list[MissingRow]]:
+def divided(rows: Sequence[Compressed | MissingRow]) -> tuple[list[Compressed], list[MissingRow]]:
     """Divide what was measured from what could not be.
 
     Raises
@@ -74,11 +74,10 @@ def divided(rows: Iterable[Compressed | MissingRow]) -> tuple[list[Compressed], 
     InputError
         Nothing was measured; the message holds every reason.
     """
-    from calbench.studies import Compressed
+    from calbench.studies import Compressed, MissingRow
 
-    found, missing = list[Compressed](), list["MissingRow"]()
-    for row in rows:
-        (found if isinstance(row, Compressed) else missing).append(row)  # type: ignore[arg-type]
+    found = [row for row in rows if isinstance(row, Compressed)]
+    missing = [row for row in rows if isinstance(row, MissingRow)]
     if not found:
         raise InputError(
             "; ".join(f"{row.quantizer}: {row.reason.removeprefix(f'{row.quantizer}: ')}" for row in missing)

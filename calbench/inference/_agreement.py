@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from typing import Any, Literal
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from calbench.errors import InputError
 
@@ -23,7 +23,7 @@ Grouping = Literal["padded", "equal lengths", "one by one"]
 FLOAT32_TOLERANCE = 1e-4
 COARSE_TOLERANCE = 0.05
 
-_causal: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_causal: WeakSet[Any] = WeakSet()
 _settled: WeakKeyDictionary[Any, list[_Settled]] = WeakKeyDictionary()
 # By configuration: how a model was read in float32, where differences show that 16 bits would hide.
 _of_reference: dict[str, list[_Settled]] = {}
@@ -198,4 +198,4 @@ def check_causal(module: Any, tokens: Sequence[int], device: Any) -> None:
             f"{type(module).__name__} is no causal language model here: what it says after a token depends"
             " on the tokens that follow; if it can be one, set is_decoder in the model's config.json"
         )
-    _causal[module] = True
+    _causal.add(module)
