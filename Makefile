@@ -11,10 +11,11 @@ PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.1
 
 install: $(VENV)/.installed
 
+# --no-compile: Python compiles what it imports, which is a small part of what is installed.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[all,dev]'
 	touch $@
 
 setup: install
@@ -80,7 +81,7 @@ check: install
 
 # The documentation's site, in site/; a link that leads nowhere or a name that is gone is an error.
 docs: install
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
 # The peers that numbers are compared with want environments of their own, one of them Python 3.12.
@@ -92,13 +93,13 @@ test-oracles: oracles
 
 $(ORACLES)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(ORACLES)
-	$(ORACLES)/bin/python -m pip install --quiet --constraint constraints.txt torch
-	$(ORACLES)/bin/python -m pip install --quiet --constraint constraints.txt --editable '.[oracles]' hypothesis
+	$(ORACLES)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt torch
+	$(ORACLES)/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[oracles]' hypothesis
 	touch $@
 
 $(ORACLES)-3.12/.installed: pyproject.toml constraints.txt
 	$(PYTHON312) -m venv $(ORACLES)-3.12
-	$(ORACLES)-3.12/bin/python -m pip install --quiet --constraint constraints.txt --editable . dirichletcal hypothesis
+	$(ORACLES)-3.12/bin/python -m pip install --quiet --no-compile --constraint constraints.txt --editable . dirichletcal hypothesis
 	touch $@
 
 # What would be published: built, checked, installed into an empty environment and used there.

@@ -42,6 +42,9 @@ class KeptModels:
             self._kept[place] = found
         return self._kept[place]
 
+    def __contains__(self, model: QuantizedModel) -> bool:
+        return any(kept is model for kept in self._kept.values())
+
     def let_go(self) -> None:
         """Free the memory; what is wanted again is loaded again."""
         self._kept.clear()

@@ -204,8 +204,9 @@ class Runner:
                     with nullcontext() if name == task else suppress(Exception):
                         if self.store.get(self.identity(model, quantizer, name, span=span)) is None:
                             self._score(source, quantizer, name, quantized, runtime, span)
-            del quantized, runtime
-            gc.collect()
+            if quantized not in self.kept:
+                del quantized, runtime
+                gc.collect()  # half a second in a large process
 
     def _served(self, model: str, quantizer: str) -> ServedBuild | None:
         place = model, quantizer

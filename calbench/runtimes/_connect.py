@@ -54,10 +54,11 @@ class Connection:
 
     def runtime(self, source: ModelSource) -> ServedRuntime:
         """Return the runtime; raises :class:`InputError` if the self-test refuses the server."""
-        require(self.test, str(self.test.facts["address"]))
+        where = str(self.test.facts["address"])
+        require(self.test, where)
         told = {"self_test": self.test.to_dict()}
         return ServedRuntime(
-            self.server.name, self._prepare(source), self.n_at_once, told, self.check_unchanged
+            self.server.name, self._prepare(source), self.n_at_once, told, self.check_unchanged, where
         )
 
     def check_unchanged(self) -> None:

@@ -78,6 +78,8 @@ class Prepared:
         Asks one input: log-probabilities, one per option or class.
     n_truncated, engine
         As in :class:`calbench.inference.Scored`.
+    where
+        The address that an error names.
     """
 
     inputs: Sequence[Hashable]
@@ -87,3 +89,4 @@ class Prepared:
     ask: Callable[[Any], Sequence[float]]
     n_truncated: int
     engine: str
+    where: str = ""

@@ -127,8 +127,10 @@ def _answers(
                 answer = future.result()
             _check(answer)
         except (ServerError, InputError) as error:
+            where = prepared.where
+            told = str(error) if where in str(error) else f"{where}: {error}"
             raise (InputError if isinstance(error, InputError) else ServerError)(
-                f"item {items[row].id!r}: {error} (what was finished is kept: the same command goes on there)"
+                f"item {items[row].id!r}: {told} (what was finished is kept: the same command goes on there)"
             ) from error
         values[place, : len(answer)] = answer
     return values

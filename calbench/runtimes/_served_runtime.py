@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from calbench.inference import Request, Scored, Shards
@@ -31,6 +31,8 @@ class ServedRuntime:
         What to note in a record, such as the self-test.
     check_unchanged
         Raises if somebody else answers now.
+    where
+        The address that an error names.
     """
 
     name: str
@@ -38,6 +40,7 @@ class ServedRuntime:
     n_at_once: int = 4
     told: Mapping[str, Any] = field(default_factory=dict)
     check_unchanged: Callable[[], None] = lambda: None
+    where: str = ""
 
     def score(
         self,
@@ -49,7 +52,7 @@ class ServedRuntime:
     ) -> Scored:
         """Ask every item that no finished part answers."""
         with as_documented(self.name):
-            prepared = self.prepare(request, items)
+            prepared = replace(self.prepare(request, items), where=self.where)
         return ask_all(
             prepared,
             items,

@@ -58,3 +58,11 @@ def test_what_is_let_go_is_loaded_again(get):
     get("m", "full")
     get.kept.let_go()
     assert get("m", "full") == ["m full"]
+
+
+def test_what_is_kept_can_be_told_from_what_is_not():
+    kept = KeptModels()
+    small, large = (SimpleNamespace(report=SimpleNamespace(working_bytes=n)) for n in (1, MOST_KEPT + 1))
+    for name, model in (("small", small), ("large", large)):
+        kept.get(name, "full", lambda model=model: model, is_reference=True)
+        assert (model in kept) == (model is small)

@@ -90,6 +90,6 @@ def test_a_server_whose_context_is_smaller_than_it_says_refuses_the_item(score):
 def test_an_item_that_is_not_answered_is_named_and_nothing_of_it_is_kept(score, answer, reason):
     error, kept = score(words("w1 w2", "w3"), instead=lambda path, body: answer)
     assert isinstance(error, ServerError)
-    assert "item 'i00'" in str(error)
+    assert re.match(r"item 'i00': http://127\.0\.0\.1:\d+/v1", str(error))
     assert re.search(reason, str(error))
     assert not kept

@@ -151,10 +151,10 @@ def test_the_documentation_leads_from_the_embedded_model_to_a_verdict(smollm2, t
         for port in ports.values():
             wait_until_healthy(port)
         done = run(CALBENCH, shlex.split(doctor)[1:], tmp_path)
-    assert done.returncode == 0, done.stdout + done.stderr
-    # What asks 160 items of two servers asks nothing here; the suite above asks them.
-    listed = run(CALBENCH, ["list", "models", "--json"], tmp_path)
-    assert shlex.split(check)[2] in json.loads(listed.stdout)["models"], listed.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
+        done = run(CALBENCH, shlex.split(check)[1:], tmp_path)
+    assert done.returncode in (0, 1, 3), done.stdout + done.stderr  # kept, lost or undecided
+    assert re.search(r"^(kept|LOST|undecided): q4_0", done.stdout, re.MULTILINE), done.stdout + done.stderr
 
 
 def wait_until_healthy(port):
