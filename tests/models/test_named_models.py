@@ -178,6 +178,51 @@ def test_an_adapter_is_merged_into_the_base_that_it_names(adapter, tmp_path, mon
     assert source.resolve().load_tokenizer() is not None
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:peft")  # when it is trained
+@pytest.mark.parametrize("targets", [["embed_tokens", "q_proj"], ["lm_head", "q_proj"]])
+def test_an_adapter_of_one_of_two_tied_weights_leaves_the_other_as_it_was(
+    targets, tiny_decoder, tmp_path, monkeypatch
+):
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
+    with quiet():
+        base = AutoModelForCausalLM.from_pretrained(tiny_decoder)
+        assert base.lm_head.weight is base.model.embed_tokens.weight
+        settings = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=targets, init_lora_weights=False)
+        tuned = get_peft_model(base, settings).eval()
+        tuned.save_pretrained(tmp_path / "adapter")
+    loaded = models.get(str(tmp_path / "adapter")).resolve().load()
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, tuned(ids).logits, rtol=1e-5, atol=1e-4)
+
+
+def test_an_adapter_that_cannot_be_merged_is_refused(tiny_decoder, tmp_path, monkeypatch):
+    from peft import PromptTuningConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
+    with quiet():
+        settings = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
+        tuned = get_peft_model(AutoModelForCausalLM.from_pretrained(tiny_decoder), settings)
+        tuned.save_pretrained(tmp_path / "adapter")
+    with pytest.raises(InputError, match="PROMPT_TUNING learns no weights that could be merged; train LoRA"):
+        models.get(str(tmp_path / "adapter")).resolve()
+
+
+def test_a_merged_adapter_that_answers_otherwise_is_refused(adapter, tmp_path, monkeypatch):
+    from peft import PeftModel
+
+    folder, _ = adapter
+    monkeypatch.setenv("CALBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(PeftModel, "merge_and_unload", lambda tuned: tuned.unload(), raising=False)
+    with pytest.raises(InputError, match="answers otherwise once it is merged"):
+        models.get(str(folder)).resolve()
+
+
 def test_an_adapter_whose_base_is_missing_says_so(adapter):
     folder, _ = adapter
     file = folder / "adapter_config.json"
