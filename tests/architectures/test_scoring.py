@@ -46,7 +46,7 @@ REFUSED = {
 # What cannot be built at such sizes without packages for pictures, or does not read text alone.
 ABSENT = {
     "causal": {"blt", "dots3_note", "gemma3n", "gemma4_assistant", "gemma4_unified_assistant"}
-    | {"musicgen", "musicgen_melody", "qwen4_exp", "qwen4_exp_text"},
+    | {"musicgen", "musicgen_melody"},
     "head": {"layoutlmv2", "t5gemma2"},
 }
 
