@@ -179,7 +179,7 @@ class _Setting:
             raise ModelLoadingForbiddenError(
                 f"there is no stored record of the arm {arm.id!r} of {self.model} on {self.task_name} (key"
                 f" {key_of(identity)}), and this is a replay,"
-                " which uses stored records alone; run it once without"
+                " which uses stored records alone; run it once without replay"
             )
         quantizers.get(self.quantizer).check_available()
         with store.computing():

@@ -28,7 +28,10 @@ def rank(
     from calbench import report
     from calbench.errors import InputError
 
-    tables = report.read_results(results).get("rankings") or {}
+    found = report.read_results(results)
+    tables = found.get("rankings") or {}
+    if not found["cells"]:
+        raise InputError(f"{results}: holds no cells: nothing was measured; see what failed in that run")
     if not tables:
         raise InputError(
             f"{results}: holds no rankings; they need two calibrators or two quantizers in the same cells,"

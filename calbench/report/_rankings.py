@@ -84,7 +84,7 @@ def _table(
         }
         if any(len(found) < len(order) for found in entries.values()):
             continue
-        tasks = [(found["model"], found["task"]) for found in (kept[against][cell] for cell in order)]
+        tasks = [kept[against][cell]["task"] for cell in order]
         table["metrics"][metric] = _ranked(metric, entries, against, tasks, same)
     return table
 
@@ -140,7 +140,8 @@ def _over_tasks(
 ) -> OverTasks | None:
     r"""Return the mean difference over tasks with the interval that takes tasks as drawn at random.
 
-    :math:`\bar d \pm t_{k-1} s / \sqrt{k}` over the k tasks' mean differences; None for fewer than two.
+    :math:`\bar d \pm t_{k-1} s / \sqrt{k}` over the k tasks' mean differences; None for fewer than two. Models
+    that are asked one task share its items, and so count together.
     """
     grouped: dict[Hashable, list[float]] = defaultdict(list)
     for task, a, b in zip(tasks, own, theirs, strict=True):

@@ -85,7 +85,7 @@ class ServedBuild:
             if not kept.is_file():
                 raise ModelLoadingForbiddenError(
                     f"{self.address} was never asked from this store, and this is a replay,"
-                    " which uses stored records alone; run it once without"
+                    " which uses stored records alone; run it once without replay"
                 )
             facts: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
             return facts

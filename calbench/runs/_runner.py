@@ -164,7 +164,7 @@ class Runner:
                 raise ModelLoadingForbiddenError(
                     f"there is no stored record of {model} with {quantizer} on {task} (key"
                     f" {key_of(identity)}){near and f': {near}'}. This is a replay, which uses stored records"
-                    " alone; run it once without"
+                    " alone; run it once without replay"
                 )
             self._compute(model, quantizer, task, span)
             found = self.store.get(identity)

@@ -64,6 +64,11 @@ def test_the_interval_over_tasks_is_students(rows):
     assert across["interval"] == pytest.approx(expected)
 
 
+def test_models_that_are_asked_one_task_count_as_one_of_it(rows):
+    twice = [each | {"model": model} for each in rows for model in ("one", "other")]
+    assert by_id(rankings(twice)["calibrators"])["worse"]["over_tasks"]["df"] == 2
+
+
 def test_one_task_gives_no_interval_over_tasks(rows):
     one = [each for each in rows if each["task"] == "a"]
     assert by_id(rankings(one)["calibrators"])["worse"]["over_tasks"] is None
