@@ -140,8 +140,8 @@ def _over_tasks(
 ) -> OverTasks | None:
     r"""Return the mean difference over tasks with the interval that takes tasks as drawn at random.
 
-    :math:`\bar d \pm t_{k-1} s / \sqrt{k}` over the k tasks' mean differences; None for fewer than two. Models
-    that are asked one task share its items, and so count together.
+    :math:`\bar d \pm t_{k-1} s / \sqrt{k}` over the k tasks' mean differences; None for fewer than two.
+    Models that are asked one task share its items, and so count together.
     """
     grouped: dict[Hashable, list[float]] = defaultdict(list)
     for task, a, b in zip(tasks, own, theirs, strict=True):
