@@ -20,8 +20,8 @@ def rank(
 ) -> None:
     """Print which calibrators and which quantizers are best over all cells of a run.
 
-    By NLL and Brier score, on the same items for all; with rank intervals, wins, ties and losses, and the
-    mean difference over tasks.
+    By NLL and Brier score, on the same items for all; with rank intervals, wins, ties and losses, what became
+    of the gates, and the mean difference over tasks.
 
     Example: calbench rank report/results.json
     """

@@ -203,6 +203,14 @@ class Counts(TypedDict):
     losses: int
 
 
+class GateCounts(TypedDict):
+    """What became of all gates of an entry, accepted failures among the lost ones."""
+
+    kept: int
+    lost: int
+    undecided: int
+
+
 class OverTasks(TypedDict):
     """A mean difference over tasks, with the interval that takes tasks as drawn at random."""
 
@@ -221,6 +229,7 @@ class RankingRow(Counts):
     first: float
     over_tasks: OverTasks | None
     matrix: dict[str, Counts]
+    gates: NotRequired[GateCounts]
     ece: float
     accuracy: float
 

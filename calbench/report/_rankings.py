@@ -7,15 +7,15 @@ of the profile: gates that stop early would bias ranks). An entry that lacks a c
 from __future__ import annotations
 
 import math
-from collections import defaultdict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
 from scipy.special import stdtrit
 
 from calbench.metrics import get
 from calbench.registry import Spec
-from calbench.report._format import Counts, OverTasks, Ranked, Ranking, RankingRow, Row
+from calbench.report._format import Counts, GateCounts, OverTasks, Ranked, Ranking, RankingRow, Row
 from calbench.report._ranks import entry_of
 from calbench.statistics import Resampled, rank_intervals
 
@@ -76,6 +76,7 @@ def _table(
     if len(kept) < 2:
         return table
     order = sorted(wanted, key=str)
+    gates = {name: _gates(row for row in rows if name_of(row) == name) for name in kept}
     same = {name: [found[cell]["ranked"] for cell in order] for name, found in kept.items()}
     for metric in METRICS:
         entries = {
@@ -85,8 +86,13 @@ def _table(
         if any(len(found) < len(order) for found in entries.values()):
             continue
         tasks = [kept[against][cell]["task"] for cell in order]
-        table["metrics"][metric] = _ranked(metric, entries, against, tasks, same)
+        table["metrics"][metric] = _ranked(metric, entries, against, tasks, same, gates)
     return table
+
+
+def _gates(rows: Iterable[Row]) -> GateCounts:
+    found = Counter(gate["outcome"] for row in rows for gate in row["gates"])
+    return {"kept": found["pass"], "lost": found["fail"], "undecided": found["inconclusive"]}
 
 
 def _ranked(
@@ -95,6 +101,7 @@ def _ranked(
     against: str,
     tasks: Sequence[Hashable],
     same: Mapping[str, Sequence[Ranked]],
+    gates: Mapping[str, GateCounts],
 ) -> list[RankingRow]:
     """Return one row an entry, the best first."""
     means = {
@@ -119,6 +126,7 @@ def _ranked(
             **_outcomes(found, entries[against]),
             "over_tasks": _over_tasks(found, entries[against], tasks),
             "matrix": {other: _outcomes(found, entries[other]) for other in entries if other != name},
+            "gates": gates[name],
             "ece": math.fsum(each["value"] for each in same[name]) / len(found),
             "accuracy": math.fsum(each["more"]["accuracy"]["value"] for each in same[name]) / len(found),
         }
@@ -178,6 +186,7 @@ def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
                     "first": f"{row['first']:.0%}",
                     f"mean {metric.upper()}": f"{row['value']:.4f}",
                     f"win / tie / loss against {against}": f"{row['wins']} / {row['ties']} / {row['losses']}",
+                    "gates kept / lost / undecided": _counted(row),
                     "Δ over tasks": "" if row["id"] == table["against"] else _across(row["over_tasks"]),
                     "ECE": f"{row['ece']:.4f}",
                     "accuracy": f"{row['accuracy']:.3f}",
@@ -193,6 +202,11 @@ def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
 
 def _cells(n: int) -> str:
     return f"{n} cell{'s' * (n != 1)}"
+
+
+def _counted(row: RankingRow) -> str:
+    found = row.get("gates")
+    return f"{found['kept']} / {found['lost']} / {found['undecided']}" if found else ""
 
 
 def _across(found: OverTasks | None) -> str:

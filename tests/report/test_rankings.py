@@ -69,6 +69,17 @@ def test_models_that_are_asked_one_task_count_as_one_of_it(rows):
     assert by_id(rankings(twice)["calibrators"])["worse"]["over_tasks"]["df"] == 2
 
 
+def test_what_became_of_the_gates_stands_beside_a_rank(rows):
+    gates = [{"outcome": outcome} for outcome in ("pass", "pass", "fail", "inconclusive")]
+    judged = [each | {"gates": gates} for each in rows if each["calibrator"] != "better"]
+    judged += [each | {"gates": []} for each in rows if each["calibrator"] == "better"]
+    tables = rankings(judged)
+    found = by_id(tables["calibrators"])
+    assert found["worse"]["gates"] == {"kept": 6, "lost": 3, "undecided": 3}
+    assert found["better"]["gates"] == {"kept": 0, "lost": 0, "undecided": 0}
+    assert "6 / 3 / 3" in rankings_markdown(tables)
+
+
 def test_one_task_gives_no_interval_over_tasks(rows):
     one = [each for each in rows if each["task"] == "a"]
     assert by_id(rankings(one)["calibrators"])["worse"]["over_tasks"] is None

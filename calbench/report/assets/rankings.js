@@ -17,11 +17,12 @@ function rankingParts(kind, cells, arm) {
 
 function rankingTable(key, ranking, measured) {
   const ranked = ranking.metrics[measured];
-  const headings = [key, "rank", `mean ${measured}`, `win / tie / loss against ${ranking.against}`, "ece", "accuracy"];
+  const headings = [key, "rank", `mean ${measured}`, `win / tie / loss against ${ranking.against}`, "gates kept / lost / undecided", "ece", "accuracy"];
   const rows = ranked.map((r) => [
     element("button", { type: "button", class: "link", onclick: () => { $(`filter-${key}`).value = r.id; show("leaderboard", true); } }, r.id),
     element("span", { class: "rank" }, `${r.rank} (${r.interval[0]}–${r.interval[1]})`, rankBar(r, ranked.length)), digits(r.value),
-    r.id === ranking.against ? "–" : `${r.wins} / ${r.ties} / ${r.losses}`, digits(r.ece), digits(r.accuracy, 3),
+    r.id === ranking.against ? "–" : `${r.wins} / ${r.ties} / ${r.losses}`,
+    r.gates ? `${r.gates.kept} / ${r.gates.lost} / ${r.gates.undecided}` : "", digits(r.ece), digits(r.accuracy, 3),
   ]);
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": `Ranking of ${key}s` }, table(headings, rows, { class: "ranking" }));
 }
