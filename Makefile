@@ -7,7 +7,7 @@ ORACLES := $(VENV)-oracles
 # dirichletcal needs it; where there is none its comparison is skipped, and says so.
 PYTHON312 ?= $(firstword $(wildcard /usr/bin/python3.12 /usr/local/bin/python3.12 $(HOME)/.pyenv/versions/3.12*/bin/python3.12))
 
-.PHONY: install setup suites suites-adaptation readme test test-gpu jevcompat quick slow architectures fuzz check docs oracles test-oracles train-embedded dist clean
+.PHONY: install tools setup suites suites-adaptation readme test test-gpu jevcompat quick slow architectures fuzz check docs oracles test-oracles train-embedded dist clean
 
 install: $(VENV)/.installed
 
@@ -15,7 +15,14 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[all]'
+	touch $@
+
+# What the tests and checks need besides.
+tools: $(VENV)/.tools
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 setup: install
@@ -31,7 +38,7 @@ suites-adaptation: setup
 readme: suites
 	$(BIN)/python scripts/update_readme.py $(REPORT)/results.json
 
-test: setup check jevcompat
+test: setup tools check jevcompat
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -ra
 	$(BIN)/pytest suites --calbench-profile quick --calbench-baseline baselines
 
@@ -44,7 +51,7 @@ $(VENV)-jevcompat/.installed: constraints.txt
 	touch $@
 
 # While working: lint, types, layers, and the tests that need no torch, model, browser or further process.
-quick: install
+quick: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,24 +59,24 @@ quick: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m 'not torch and not embedded and not browser and not processes and not slow' tests
 
 # New random examples for the property tests; what one finds becomes an explicit example of its test.
-fuzz: install
+fuzz: tools
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m hypothesis --hypothesis-profile fuzz tests
 
 # Tests that take minutes: served suites against llama.cpp's servers, and the like.
-slow: setup
+slow: setup tools
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests --ignore=tests/architectures
 
 # Every type of transformers against transformers itself, and the slow tests. It takes long, and goes on where it was stopped.
-architectures: install
+architectures: tools
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/sweep_architectures.py architectures.jsonl
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow tests/architectures
 
 # On a machine with a GPU: doctor, every format on the embedded models against the CPU, memory, throughput.
-test-gpu: setup
+test-gpu: setup tools
 	-$(BIN)/calbench doctor
 	$(BIN)/pytest tests/gpu -rs
 
-check: install
+check: tools
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -80,7 +87,7 @@ check: install
 	$(BIN)/python scripts/update_reference.py --check
 
 # The documentation's site, in site/; a link that leads nowhere or a name that is gone is an error.
-docs: install
+docs: tools
 	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
 
@@ -103,7 +110,7 @@ $(ORACLES)-3.12/.installed: pyproject.toml constraints.txt
 	touch $@
 
 # What would be published: built, checked, installed into an empty environment and used there.
-dist: install
+dist: tools
 	rm -rf dist
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt build twine
 	$(BIN)/python -m build
