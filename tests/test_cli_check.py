@@ -195,6 +195,11 @@ def test_a_head_with_more_outputs_than_the_file_has_labels_is_told_a_line_that_w
     assert mapped(["x", "y"], ["x", "y", "unused-0"], place="f") == {"x": "x", "y": "y"}
 
 
+def test_a_file_with_more_labels_than_the_head_has_outputs_is_told_so():
+    with pytest.raises(InputError, match="has the 3 labels 'x', 'y', 'z', and the model tells 2 apart"):
+        mapped(["x", "y", "z"], ["x", "y"], place="f")
+
+
 def test_labels_meet_outputs_by_name_or_number():
     assert mapped([" Yes", "no"], ["no", "yes"], place="f") == {" Yes": "yes", "no": "no"}
     with pytest.raises(InputError, match="which is which"):

@@ -92,6 +92,11 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
         return {word: by_name[word.strip().casefold()] for word in words}
     if all(word.isdecimal() and int(word) < len(outputs) for word in words):
         return {word: outputs[int(word)] for word in words}
+    if len(words) > len(outputs):
+        raise InputError(
+            f"{place}: has the {len(words)} labels {_listed(words)}, and the model tells {len(outputs)} apart"
+            f" ({_listed(outputs)}); take the rows of the others out, or name a model that knows them all"
+        )
     names = [*words, *(f"unused-{n}" for n in range(len(outputs) - len(words)))]
     strange = [word for word in words if word.strip().casefold() not in by_name]
     raise InputError(
