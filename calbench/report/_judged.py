@@ -80,6 +80,8 @@ class Judged:
             return metric if candidate in ("transferred", "candidate") else f"{metric} of {candidate}"
         if (candidate, reference) in _PAIRS[:2]:
             return metric
+        if not reference:  # a contrast of several arms
+            return f"{metric} of {candidate}"
         of = "" if candidate == "transferred" else f" of {candidate}"
         return f"{metric}{of} against {reference}"
 

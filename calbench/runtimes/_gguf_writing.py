@@ -6,6 +6,7 @@ a row order is taken only if it makes the source's own tensor equal, bit for bit
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +50,14 @@ def write_gguf(source: ModelSource, module: nn.Module, target: Path) -> None:
     header = read_header(template)
     reader = gguf.GGUFReader(template)
     writer = gguf.GGUFWriter(target, header.architecture)
+    own = ("general.architecture", "general.file_type")
     for field in reader.fields.values():
-        if not field.name.startswith("GGUF.") and field.name != "general.architecture":
+        if not field.name.startswith("GGUF.") and field.name not in own:
             kind = field.types[0]
             inner = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), kind, inner)
     names = _names(gguf, header.architecture, source)
-    tensors = _Tensors(source, module)
+    tensors, types = _Tensors(source, module), Counter[str]()
     for tensor in reader.tensors:
         if tensor.name not in names:
             raise InputError(f"{template}: nothing in {source.id} is llama.cpp's {tensor.name}")
@@ -64,10 +66,25 @@ def write_gguf(source: ModelSource, module: nn.Module, target: Path) -> None:
         values, type_name = tensors.current(names[tensor.name])
         kind = None if type_name is None else gguf.GGMLQuantizationType[type_name]
         writer.add_tensor(tensor.name, np.ascontiguousarray(values[order]), raw_dtype=kind)
+        types.update([] if type_name is None else [type_name])
+    if (file_type := _file_type(gguf, types)) is not None:
+        writer.add_file_type(file_type)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+def _file_type(gguf: Any, types: Counter[str]) -> int | None:
+    """Return llama.cpp's number for a file whose quantized tensors have these types; None if it has none."""
+    if not types:
+        return int(gguf.LlamaFileType.ALL_F32)
+    most = types.most_common(1)[0][0]
+    mixed = ("_M", "_S") if len(types) > 1 else ("_S", "_M")
+    names = [f"MOSTLY_{most}{end}" for end in ("", *mixed, "_MOE")]
+    known = (gguf.LlamaFileType[name] for name in names if name in gguf.LlamaFileType.__members__)
+    found = next(known, None)
+    return None if found is None else int(found)
 
 
 class _Tensors:

@@ -30,6 +30,7 @@ GATE = {
         ({"limit": "at_most", "delta": 0.2, "margin": 0.1}, "ece 0.2 > 0.1"),
         ({"limit": "at_least", "metric": "accuracy", "delta": 0.5, "margin": 0.6}, "accuracy 0.5 < 0.6"),
         ({"relative": True, "limit": "max_relative_increase", "margin": 0.1}, "ece +46.1% > +10%"),
+        ({"metric": "nll", "candidate": "regret", "reference": ""}, "nll of regret +0.461 > +0.02"),
         ({"reference": "baseline"}, "ece against baseline +0.461 > +0.02"),
         (
             {"candidate": "qlora", "reference": "tuned-ptq"},

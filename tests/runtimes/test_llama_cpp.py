@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from calbench.runtimes import (
     serving,
     write_gguf,
 )
+from calbench.runtimes._gguf_writing import _file_type
 from calbench.runtimes._tokens import Tokenised
 
 pytestmark = pytest.mark.embedded
@@ -118,6 +120,29 @@ def test_a_server_asked_at_its_address_says_what_the_runtime_says(smollm2, llama
     with connected(llama.client.address, key=llama.client.key) as found:
         theirs = found.runtime(smollm2).score(request, items, **ask)
     assert np.abs(ours.logits - theirs.logits).max() <= 1e-3 + 2 * found.test.noise
+
+
+@pytest.mark.parametrize(
+    ("types", "named"),
+    [
+        ({}, "ALL_F32"),
+        ({"Q4_0": 14}, "MOSTLY_Q4_0"),
+        ({"Q4_K": 14}, "MOSTLY_Q4_K_S"),
+        ({"Q4_K": 12, "Q6_K": 2}, "MOSTLY_Q4_K_M"),
+        ({"MXFP4": 14}, "MOSTLY_MXFP4_MOE"),
+    ],
+)
+def test_a_written_file_says_of_which_type_it_is(types, named):
+    import gguf
+
+    assert _file_type(gguf, Counter(types)) == gguf.LlamaFileType[named]
+
+
+def test_a_float_file_does_not_keep_the_type_of_the_one_it_was_decoded_from(float_file):
+    import gguf
+
+    fields = gguf.GGUFReader(float_file).fields
+    assert fields["general.file_type"].contents() == gguf.LlamaFileType.ALL_F32
 
 
 def test_a_model_that_comes_from_no_gguf_file_is_refused(tiny_decoder, tmp_path):
