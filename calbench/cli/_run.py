@@ -57,7 +57,7 @@ def run(
         float | None,
         typer.Option(
             envvar="CALBENCH_MAX_AGE",
-            help="Days after which servers that tell no build are asked anew; never, if left out.",
+            help="Days after which servers are asked anew; never, if left out.",
         ),
     ] = None,
     dry_run: Annotated[

@@ -77,7 +77,7 @@ class ServedBuild:
 
         Notes
         -----
-        A server that tells no build may be another one tomorrow. With a largest age, see
+        No server tells a hash of its weights, so that it may have others tomorrow. With a largest age, see
         :func:`calbench.runtimes.forget_after`, it is asked anew when what it said is older.
         """
         kept = self.store.root / "served" / f"{key_of({'address': str(self.address)})}.json"
@@ -92,7 +92,7 @@ class ServedBuild:
         if self._facts is not None:
             return self._facts
         facts = dict(self._tested().test.facts)
-        if facts.get("build") is None and (oldest := oldest_answer()) is not None:
+        if (oldest := oldest_answer()) is not None:
             known = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {}
             since = known.get("since", "")
             facts["since"] = since if since >= oldest else datetime.now(timezone.utc).isoformat()

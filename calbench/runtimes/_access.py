@@ -48,7 +48,7 @@ def allow(hosts: Collection[str]) -> None:
 
 
 def forget_after(days: float) -> None:
-    """Ask servers that tell no build anew, in this run, if what they said is older than so many days."""
+    """Ask servers anew, in this run, if what they said is older than so many days."""
     if not days > 0:
         raise InputError(f"the largest age is {days:g} days; give more than 0")
     os.environ[MAX_AGE] = f"{days:g}"

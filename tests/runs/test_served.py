@@ -102,8 +102,9 @@ def test_a_changed_build_is_another_record(serve, model, tmp_path):  # noqa: F81
     assert bench(tmp_path).record("m", "bf16", "served-t").key != first
 
 
-def test_a_server_that_tells_no_build_is_asked_anew_after_a_while(serve, model, tmp_path, monkeypatch):  # noqa: F811
-    address, _ = serve(version=None)
+@pytest.mark.parametrize("version", [None, "0.11.0"])  # of the server, and never of its weights
+def test_a_server_is_asked_anew_after_a_while(version, serve, model, tmp_path, monkeypatch):  # noqa: F811
+    address, _ = serve(version=version)
     model(bf16=address)
 
     def key():
