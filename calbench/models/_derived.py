@@ -109,7 +109,7 @@ def _answer(module: Any) -> torch.Tensor:
 
 
 def _untie(tuned: Any) -> None:
-    """Give the head weights of its own where an adapter changes them, or the embeddings, but not both."""
+    """Give the head weights of its own where an adapter changes it, or the embeddings that share them."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from torch import nn
 
