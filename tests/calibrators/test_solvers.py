@@ -90,15 +90,10 @@ def test_newton_steps_tell_the_next_what_they_saw(log_probs, monkeypatch):
     assert told < 0.8 * n_products(problem, monkeypatch)
 
 
-def test_logits_far_from_0_cost_about_as_much(monkeypatch):
-    near, far = (n_products(full_matrix(2000, 12, offset=x), monkeypatch) for x in (0.0, 1000.0))
-    # 13 and 19; 28 where the moments are taken about 0
-    assert far < 1.8 * near
-
-
 @pytest.mark.parametrize("log_probs", [False, True])
-def test_the_approximate_inverse_is_that_of_one_covariance_about_each_class_mean(log_probs):
-    k, problem = 4, full_matrix(200, 4, log_probs=log_probs)
+@pytest.mark.parametrize("offset", [0.0, 1000.0])  # where moments about 0 would drown in single precision
+def test_the_approximate_inverse_is_that_of_one_covariance_about_each_class_mean(log_probs, offset):
+    k, problem = 4, full_matrix(200, 4, offset=offset, log_probs=log_probs)
     problem.evaluate(problem.centre / 2)
     doubt, x = problem.loss.weights(), problem.inputs
     share = doubt.mean(axis=0)
