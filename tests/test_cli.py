@@ -311,6 +311,16 @@ def test_a_narrow_terminal_folds_values_and_cuts_no_name(monkeypatch, capsys):
     assert cut == name
 
 
+def test_a_table_in_a_file_folds_no_line(monkeypatch, capsys):
+    from calbench.cli._output import table
+
+    monkeypatch.delenv("COLUMNS", raising=False)
+    row = ["q4_0", "undecided", *["+0.003 [-0.012, +0.021]"] * 3]
+    table("", ["build", "verdict", "Δ ece_shared_bins", "Δ brier", "Δ accuracy"], [row])
+    found = [line for line in capsys.readouterr().out.splitlines() if "q4_0" in line]
+    assert [cell.strip() for cell in found[0].split("│")[1:-1]] == row
+
+
 def test_a_table_for_a_pull_request_says_how_many_items_would_decide(run, tmp_path):
     for name, scale in (("fp32", 1.0), ("int4", 1.05)):
         Predictions(range(60), scale * TRUE[:60], LABELS[:60]).write(tmp_path / f"{name}.parquet")

@@ -9,14 +9,15 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from calbench import models, tasks
+from calbench import Predictions, compare, models, tasks
 from calbench.cli import main
 from calbench.errors import InputError
-from calbench.studies import recommended
+from calbench.studies import Compressed, recommended
 from calbench.tasks._own_data import mapped
 
 N = 900
@@ -101,6 +102,20 @@ def test_a_check_of_lost_calibration_exits_with_1(team, capsys):
         capsys, *CHECK, "--quantizers", "bnb-int8", "--max-increase", "ece=-0.3", "--calibrator", "identity"
     )
     assert (code, "LOST: bnb-int8" in out) == (1, True)
+
+
+def test_a_build_that_tells_no_size_has_no_column_for_it_and_what_is_open_a_remedy(capsys):
+    from calbench.cli._compression import reasons, show
+
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(200, 2)), rng.integers(0, 2, 200)
+    comparison = compare(*(Predictions(range(200), x * logits, labels) for x in (1, 1.001)), n_resamples=50)
+    served = Compressed("q4_0", comparison, (comparison.decide("ece", max_increase=1e-9),))
+    show([served], [])
+    assert "bits" not in capsys.readouterr().out
+    show([replace(served, effective_bits=4.5)], [])
+    assert "bits" in capsys.readouterr().out
+    assert reasons(served)[0].endswith("; no number of items in reach; choose another limit")
 
 
 def test_a_recommendation_names_the_smallest_that_keeps(team, capsys):

@@ -58,7 +58,11 @@ def verdict_lines(gates: Sequence[Judged], options: Options, *, all_of_them: boo
         lines += named if all_of_them else shortened(named, _MAX_UNDECIDED, f"? and {{}} more, {where}")
         lines += _all_undecided(still)
     if len(gates) <= _MAX_PASSED or all_of_them:
-        lines += [Line(f"passed {each.said()}") for each in gates if each.outcome == "pass"]
+        lines += [
+            Line(f"passed {printable(each.subject)}: {each.within()}, n = {each.gate['n']:,}")
+            for each in gates
+            if each.outcome == "pass"
+        ]
     return [*lines, Line(_by_chance(gates, options))]
 
 

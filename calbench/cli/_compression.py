@@ -146,10 +146,12 @@ def show(found: Sequence[Compressed], missing: Sequence[MissingRow]) -> None:
             for one in found
         ]
         first = found[0].comparison
+        columns = ["build", "verdict", "bits", "MiB", *(f"Δ {metric}" for metric in metrics)]
+        shown = [i for i in range(len(columns)) if any(row[i] for row in rows)]  # a server tells no size
         table(
             f"change against the reference, {first.n_test:,} items, {first.level:.0%} intervals",
-            ["build", "verdict", "bits", "MiB", *(f"Δ {metric}" for metric in metrics)],
-            rows,
+            [columns[i] for i in shown],
+            [[row[i] for i in shown] for row in rows],
         )
     for one in missing:
         say(f"{'skipped' if one.skipped else 'refused'}: {one.quantizer}: {one.reason}")
@@ -157,11 +159,13 @@ def show(found: Sequence[Compressed], missing: Sequence[MissingRow]) -> None:
 
 def reasons(one: Compressed) -> list[str]:
     """Say of each gate of a build that did not pass why, and what would decide it."""
+    from calbench.report import Judged
+
+    gates = (decision.to_plain(test="") for decision in one.decisions if decision.outcome != "pass")
     return [
-        f"{one.name}: {decision.why}"
-        + (f"; about {decision.items_needed:,} items would decide it" if decision.items_needed else "")
-        for decision in one.decisions
-        if decision.outcome != "pass"
+        f"{one.name}: {gate['why']}"
+        + (f"; {Judged('', '', gate).remedy()}" if gate["outcome"] == "inconclusive" else "")
+        for gate in gates
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,9 @@ import typer
 
 from calbench.errors import InputError
 from calbench.escaping import plain_json, printable
+
+# Of a table that goes into a file or a pipe, whose lines nothing has to fold.
+_WIDTH = 200
 
 
 def plain(estimate: Any) -> dict[str, Any]:
@@ -43,7 +48,8 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         )
     for row in rows:
         shown.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(shown)
+    folds = sys.stdout.isatty() or "COLUMNS" in os.environ
+    Console(width=None if folds else _WIDTH).print(shown)
 
 
 def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -66,11 +66,16 @@ class Judged:
 
     def figure(self) -> str:
         """Return what was measured and, in ASCII, how it lies to what was allowed."""
-        value, limit = self.number(self.gate["delta"]), self.number(self.limit)
         if self.outcome == "inconclusive":
-            return f"{self.what()} {value} in {self.interval()}, limit {limit}"
+            return self.within()
+        value, limit = self.number(self.gate["delta"]), self.number(self.limit)
         is_above = (self.outcome == "fail") != (self.gate["limit"] in _HIGHER_IS_BETTER)
         return f"{self.what()} {value} {'>' if is_above else '<'} {limit}"
+
+    def within(self) -> str:
+        """Return what was measured with its interval, and what was allowed."""
+        value, limit = self.number(self.gate["delta"]), self.number(self.limit)
+        return f"{self.what()} {value} in {self.interval()}, limit {limit}"
 
     def what(self) -> str:
         """Return the metric, and the arms where they are not the usual two."""

@@ -54,7 +54,7 @@ def test_ctrl_c_prints_what_is_done(pytester, workers):
                 os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
     assert "gates: 1 passed, 1 failed, 1 inconclusive" in out
-    assert "passed test_same: ece +0 < +0.02" in out
+    assert "passed test_same: ece +0 in " in out
 
 
 def test_loadgroup_gives_a_models_cells_to_one_worker(project, pytester):
