@@ -108,7 +108,7 @@ def snapshot(measured: Measured, *, suite: str, profile: str, metrics: Iterable[
             name: {"value": round(evaluate(name, items), 6), "fingerprint": get(name).fingerprint}
             for name in sorted({*METRICS, *metrics})
         },
-        scoring=_scoring(measured.candidate),
+        scoring=dict(sorted(_scoring(measured.candidate).items())),
         settings={"profile": profile, "seed": measured.seed},
         records={"reference": measured.reference.key, "candidate": measured.candidate.key},
         identity=dict(sorted(_flat(measured.candidate.identity))),
