@@ -9,6 +9,7 @@ import os
 import re
 import runpy
 import sys
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def _sees_cuda() -> bool:
     return torch.cuda.is_available()
 
 
+@cache
 def _built_for_gpus() -> bool:
     """Whether the installed torch, which is not imported, was built with CUDA or ROCm."""
     found = find_spec("torch")

@@ -39,6 +39,13 @@ def cell_looks(runner: Runner, cell: Cell, folds: int = 1) -> tuple[CellLook, ..
     lie in clusters is looked at once. How many items were planned
     is kept in the store: who asks more in a later run spends from what was kept for that.
     """
+    key = (cell.model, cell.quantizer, cell.task, folds)
+    if key not in runner.looks:
+        runner.looks[key] = _planned(runner, cell, folds)
+    return runner.looks[key]
+
+
+def _planned(runner: Runner, cell: Cell, folds: int) -> tuple[CellLook, ...]:
     source = runner.source(cell.model).model
     evaluation = tasks.get(cell.task).partition.evaluation
     n_items = len(evaluation)

@@ -81,6 +81,8 @@ class Runner:
     replay: bool = False
     most_items: int | None = None
     kept: KeptModels = field(default_factory=KeptModels, repr=False)
+    # By model, quantizer, task and folds: runs/_looks.py plans them, alike for all calibrators.
+    looks: dict[tuple[str, str, str, int], tuple[Any, ...]] = field(default_factory=dict, repr=False)
     _builds: dict[tuple[str, str], ServedBuild | None] = field(default_factory=dict, repr=False)
     _sources: dict[str, OpenedModel] = field(default_factory=dict, repr=False)
     _records: dict[tuple[str, str, str, Part | None], StoredPredictions | CalbenchError] = field(

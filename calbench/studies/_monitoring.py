@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2, fisher_exact, ks_2samp
 
 from calbench.errors import InputError
 from calbench.gates import MARGIN, SEED, Contrast, Decision, Requirement
@@ -202,6 +201,8 @@ def monitor(
 
 def confidence_drift(baseline: Float64, sample: Float64, *, level: float = 0.99) -> Drift:
     """Compare two sets of confidences ``(n,)`` and ``(m,)`` as distributions."""
+    from scipy.stats import chi2, ks_2samp  # a quarter of a second, which every run of pytest would pay
+
     test = ks_2samp(sample, baseline, method="asymp")  # the exact one fails on ties
     edges = np.unique(np.quantile(baseline, np.linspace(0, 1, N_PSI_BINS + 1)[1:-1]))
     n_bins = len(edges) + 1
@@ -215,6 +216,8 @@ def confidence_drift(baseline: Float64, sample: Float64, *, level: float = 0.99)
 
 def sure_mistakes(baseline: AnyRecord, sample: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
     """Compare how often the two are wrong with at least that confidence, and name the new cases."""
+    from scipy.stats import fisher_exact
+
     wrong = [~record.correct & (record.confidences >= threshold) for record in (sample, baseline)]
     counts = [int(rows.sum()) for rows in wrong]
     sizes = [len(sample), len(baseline)]
