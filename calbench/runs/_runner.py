@@ -373,7 +373,7 @@ class Runner:
 
     def narrowed(self, profile: Profile) -> Runner:
         """Return a runner that asks as much as another profile says, of what it is asked about alone."""
-        return replace(self, profile=profile, planned=(), _records={}, _splits={})
+        return replace(self, profile=profile, planned=(), looks={}, _records={}, _splits={})
 
     def source(self, model: str) -> OpenedModel:
         """Return a model's resolved source, opened once."""
