@@ -171,17 +171,29 @@ def resampled_bounds(
     more shows how large the bias may be; models that move together share theirs. ``widening`` is for
     resamples of few clusters.
     """
-    (a, a_values), (b, b_values) = candidate, (factor * reference[0], factor * reference[1])
+    theirs = np.array([factor * reference[0]]), factor * reference[1][None]
+    low, high = resampled_bounds_of_many(candidate, theirs, level=level, widening=widening)
+    return float(low[0]), float(high[0])
+
+
+def resampled_bounds_of_many(
+    candidate: tuple[float, Float64],
+    references: tuple[Float64, Float64],
+    *,
+    level: float = 0.95,
+    widening: float = 1.0,
+) -> tuple[Float64, Float64]:
+    """Return :func:`resampled_bounds` against many: values ``(k,)``, on resamples ``(k, n_resamples)``."""
+    (a, a_values), (b, b_values) = candidate, references
     differences = a_values - b_values
-    spread = max(a_values.std(), b_values.std())
-    apart = min(1.0, float(differences.std() / spread)) if spread > 0 else 0.0
-    allowances = [
-        _BIAS_PER_BOOTSTRAP_BIAS * apart * max(float(values.mean()) - value, 0.0)
-        for value, values in ((a, a_values), (b, b_values))
-    ]
+    spread, deviation = np.maximum(a_values.std(), b_values.std(axis=1)), differences.std(axis=1)
+    apart = np.minimum(np.divide(deviation, spread, out=np.zeros_like(spread), where=spread > 0), 1.0)
+    allowed = _BIAS_PER_BOOTSTRAP_BIAS * apart
+    below = allowed * np.maximum(a_values.mean() - a, 0.0)
+    above = allowed * np.maximum(b_values.mean(axis=1) - b, 0.0)
     tail = (1 - level) / 2
-    low, high = np.quantile(differences, [tail, 1 - tail]) - differences.mean()
-    return float(a - b - allowances[0] + widening * low), float(a - b + allowances[1] + widening * high)
+    low, high = np.quantile(differences, [tail, 1 - tail], axis=1) - differences.mean(axis=1)
+    return a - b - below + widening * low, a - b + above + widening * high
 
 
 def ratio_bounds(bounds_at: Callable[[float], Bounds]) -> Bounds:

@@ -22,7 +22,12 @@ from calbench.metrics import (
     unweighted,
 )
 from calbench.records import Float64
-from calbench.statistics._bounds import absolute_sum_bounds, ratio_bounds, resampled_bounds
+from calbench.statistics._bounds import (
+    absolute_sum_bounds,
+    ratio_bounds,
+    resampled_bounds,
+    resampled_bounds_of_many,
+)
 from calbench.statistics._design import Design
 from calbench.statistics._interval_formulas import (
     bca_interval,
@@ -261,6 +266,21 @@ def difference_bounds(
         seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design)
     )
     return max(low, -factor), min(high, 1.0)
+
+
+def bounds_against(
+    candidate: Resampled, references: Sequence[Resampled], *, level: float = 0.95
+) -> tuple[Float64, Float64]:
+    """Return :func:`difference_bounds` against each of many references, ``(k,)`` and ``(k,)``."""
+    everyone = [candidate, *references]
+    drawn = all(one.sums is None and one.pairs is None for one in everyone) and candidate.n_items > 1
+    if not references or not candidate.metric.biased or candidate.design.too_few or not drawn:
+        found = [difference_bounds(candidate, reference, level=level) for reference in references]
+        low, high = np.array(found).reshape(-1, 2).T
+        return low, high
+    theirs = np.array([one.value for one in references]), np.stack([one.values for one in references])
+    wide = widening(candidate.design, level)
+    return resampled_bounds_of_many((candidate.value, candidate.values), theirs, level=level, widening=wide)
 
 
 def _exact_bounds(

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -14,7 +12,12 @@ from calbench.records import Float64
 from calbench.statistics._alarms import RESAMPLES_IN_TAIL, normal_tail
 from calbench.statistics._contrasts import SMALLEST_P, smallest_p
 from calbench.statistics._interval_formulas import check_level
-from calbench.statistics._intervals import Resampled, check_paired, difference_bounds
+from calbench.statistics._intervals import (
+    Resampled,
+    bounds_against,
+    check_paired,
+    difference_bounds,
+)
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,14 @@ def p_value(candidate: Resampled, reference: Resampled) -> float:
 def _clear_places(entries: Sequence[Resampled], sign: int, level: float) -> tuple[Float64, Float64]:
     """Return the best and the worst rank that the bounds of all pairs leave to each entry."""
     better = np.zeros((len(entries), len(entries)), dtype=bool)
-    for i, j in combinations(range(len(entries)), 2):
-        values = entries[i].value, entries[j].value
-        if math.isnan(values[0]) or math.isnan(values[1]):
-            better[i, j], better[j, i] = math.isnan(values[1]), math.isnan(values[0])
-            continue
-        low, high = sorted(sign * b for b in difference_bounds(entries[i], entries[j], level=level))
-        better[i, j], better[j, i] = high < 0, low > 0
+    for i, entry in enumerate(entries):
+        ends = bounds_against(entry, entries[i + 1 :], level=level)
+        low, high = np.sort(sign * np.stack(ends), axis=0)
+        better[i, i + 1 :], better[i + 1 :, i] = high < 0, low > 0
+    undefined = np.isnan([entry.value for entry in entries])
+    either = undefined[:, None] | undefined
+    np.fill_diagonal(either, val=False)
+    better[either] = np.broadcast_to(undefined, either.shape)[either]
     return 1.0 + better.sum(axis=0), float(len(entries)) - better.sum(axis=1)
 
 

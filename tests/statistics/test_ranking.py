@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.metrics import Outcomes
+from calbench.metrics import Outcomes, get
 from calbench.statistics import (
     Rank,
     Resamples,
@@ -15,6 +15,7 @@ from calbench.statistics import (
     resample,
     resamples_for,
 )
+from calbench.statistics._intervals import Resampled, difference_bounds
 
 BRIER = "brier_toplabel"
 
@@ -120,3 +121,21 @@ def test_what_cannot_be_ranked_is_refused(board):
         rank_intervals({})
     with pytest.raises(InputError, match="neither way is better"):
         rank_intervals(board([0.1, 0.2], metric="overconfidence_gap"))
+
+
+def test_ranks_of_many_values_are_those_of_the_bounds_of_each_pair():
+    rng = np.random.default_rng(0)
+    values = rng.uniform(0, 0.3, 12)
+    drawn = np.abs(values[:, None] + rng.normal(0, 0.03, (12, 300)) + rng.normal(0, 0.03, (1, 300)))
+    values[[3, 7]] = drawn[[3, 7]] = np.nan
+    entries = {str(i): Resampled.of_values(get("ece"), value, drawn[i], 50) for i, value in enumerate(values)}
+    defined = [name for name in entries if name not in "37"]
+    ranks = rank_intervals(entries)
+    for name in defined:
+        others = [entries[other] for other in defined if other != name]
+        bounds = np.array([difference_bounds(entries[name], other) for other in others])
+        best = 1 + (bounds[:, 0] > 0).sum()
+        worst = len(defined) - (bounds[:, 1] < 0).sum()
+        rank = ranks[name].rank
+        assert ranks[name].interval == (min(best, rank), max(worst, rank))
+    assert [ranks[name].interval for name in "37"] == [(11, 11), (11, 11)]
