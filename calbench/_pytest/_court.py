@@ -75,6 +75,7 @@ class TestCourt:
             gate["p_value"] = comparison.p_value(decision)
             return  # whether it stays a failure is known when all gates are
         if not gate["accepted"]:
+            self.log.by_gate = True
             pytest.fail(explanation, pytrace=False)
 
 

@@ -39,6 +39,8 @@ class TestLog:
         Whether the test required anything, or looked at the numbers.
     whole
         Whether the run took all of the test's cells.
+    by_gate
+        Whether a gate ended the test.
     """
 
     __test__ = False  # no test class, whatever its name says
@@ -52,6 +54,7 @@ class TestLog:
     accepted: list[tuple[str, str]] = field(default_factory=list)
     asked: bool = False
     whole: bool = False
+    by_gate: bool = False
 
     def gates(self) -> Iterator[Gate]:
         """Return every gate of the test."""
@@ -89,7 +92,7 @@ def log_of(report: object) -> TestLog | None:
 def by_a_gate(report: object) -> bool:
     """Whether a test that failed did so because of a gate, and not of an error."""
     log = log_of(report)
-    return log is not None and any(g["outcome"] != "pass" and not g["accepted"] for g in log.gates())
+    return log is not None and log.by_gate
 
 
 def is_undecided(plain: Mapping[str, Any]) -> bool:

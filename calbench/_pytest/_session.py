@@ -309,6 +309,7 @@ class Session:
         if isinstance(error, BackendUnavailableError):
             pytest.skip(str(error))
         if isinstance(error, GateFailedError):
+            fixture.log.by_gate = True
             pytest.fail(str(error), pytrace=False)
         if error is not None:
             problem = f"{fixture.subject}: {type(error).__name__}: {error}"

@@ -133,11 +133,11 @@ class Summary:
             *(_counts.Line(note, is_warning=True) for note in (*self._baseline_notes, *self._gone_lines())),
             *_counts.unasked_lines(sum(log.unasked for log in logs)),
         ]
-        n_broken = sum(report.failed and not by_a_gate(report) for report in reports)
-        if not (rows or arms or notes or n_broken):
+        errors = [_said(report) for report in reports if report.failed and not by_a_gate(report)]
+        if not (rows or arms or notes or errors):
             return
         reporter.ensure_newline()
-        reporter.section(f"calbench: {_counts.headline(gates, self._options, n_broken=n_broken)}")
+        reporter.section(f"calbench: {_counts.headline(gates, self._options, n_broken=len(errors))}")
         for line in notes:
             reporter.write_line(self._encodable(line.text), yellow=line.is_warning)
         if self._options.report:
@@ -145,7 +145,7 @@ class Summary:
                 "comparisons": comparisons,
                 "variants": arms,
                 "rankings": rankings(measured),
-                "n_broken": n_broken,
+                "errors": errors,
             }
             reporter.write_line(self._write_report(self._options.report, rows, more))
         if isinstance(self._store, Store) and (note := keep_limit(self._store, used_since=self._started)):
@@ -194,6 +194,13 @@ class Summary:
 
 def _logs(reports: Sequence[pytest.TestReport]) -> list[TestLog]:
     return [log for report in reports if (log := log_of(report)) is not None]
+
+
+def _said(report: pytest.TestReport) -> str:
+    """Return a failed test's id and the first line of its error."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    said = (crash.message if crash else report.longreprtext).strip() or "no message"
+    return f"{report.nodeid}: {said.splitlines()[0]}"
 
 
 def _shown(folder: Path) -> str:

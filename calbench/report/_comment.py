@@ -22,7 +22,7 @@ def comment(
     rows: Sequence[Row],
     *,
     comparisons: Sequence[ComparisonRow] = (),
-    n_broken: int = 0,
+    errors: Sequence[str] = (),
     limit: int = MAX_BYTES,
 ) -> str:
     """Return the verdict, what failed, stays open, moved against the baseline, and is accepted.
@@ -33,14 +33,17 @@ def comment(
         As :func:`calbench.report.merge` returns them.
     comparisons
         Of arrays and records, with their gates, as a document has them.
-    n_broken
-        How many tests failed by an error, so that nothing could be asked of them.
+    errors
+        Tests that failed by an error and not by a gate, each with what it said.
     limit
         Of bytes; what does not fit is counted.
     """
     gates = judged(rows, comparisons=comparisons)
     for n_shown in (8, 6, 4, 3, 2, 1, 0):
-        text = "\n".join([*_head(rows, gates, n_broken), *_body(gates, n_shown)]) + "\n"
+        text = (
+            "\n".join([*_head(rows, gates, len(errors)), *_errors(errors, n_shown), *_body(gates, n_shown)])
+            + "\n"
+        )
         if len(text.encode()) <= limit:
             break
     return text
@@ -72,6 +75,15 @@ def _head(rows: Sequence[Row], gates: Sequence[Judged], n_broken: int) -> Iterat
         + (f" In {hurt} cells the transferred calibrator makes ECE worse than none." if hurt else "")
     )
     yield ""
+
+
+def _errors(errors: Sequence[str], n_shown: int) -> Iterator[str]:
+    if errors:
+        yield from ("**Failed by an error**", "")
+        yield from (f"- {_short(error)}" for error in errors[:n_shown])
+        if len(errors) > n_shown:
+            yield f"- {len(errors) - n_shown:,} more"
+        yield ""
 
 
 def _body(gates: Sequence[Judged], n_shown: int) -> Iterator[str]:

@@ -41,7 +41,7 @@ def write(
     others = [*document.get("comparisons", ()), *as_comparisons(variants)]
     texts = {
         "leaderboard.md": markdown(rows) + rankings_markdown(document.get("rankings", {})),
-        "comment.md": comment(rows, comparisons=others, n_broken=document.get("n_broken", 0)),
+        "comment.md": comment(rows, comparisons=others, errors=document.get("errors", ())),
         "leaderboard.csv": csv_table(rows),
         "report.html": html_page(document, title=title),
         **({"arms.md": arms_markdown(variants)} if variants else {}),

@@ -264,12 +264,12 @@ class Described(TypedDict):
 
 
 class FurtherResults(TypedDict, total=False):
-    """What not every document has; ``n_broken`` tests failed by an error."""
+    """What not every document has; ``errors`` of tests that no gate failed."""
 
     comparisons: list[ComparisonRow]
     variants: list[VariantsRow]
     rankings: dict[str, Ranking]
-    n_broken: Count
+    errors: list[str]
 
 
 class Results(FurtherResults):

@@ -166,7 +166,7 @@ def combined(documents: Iterable[Results]) -> Results:
         "metrics": metrics,
         "cells": merge(cells.values()),
         "comparisons": comparisons,
-        "n_broken": sum(document.get("n_broken", 0) for document in given),
+        "errors": [error for document in given for error in document.get("errors", ())],
         "confidence_pairs": _union(document["confidence_pairs"] for document in given),
         "records": _union(document["records"] for document in given),
     }

@@ -80,6 +80,15 @@ def test_a_test_that_breaks_is_not_counted_among_gates_that_hold(arrays):
     assert "calbench: 1 test FAILED by an error" in section(result)[0]
 
 
+def test_an_error_after_an_open_gate_is_an_error(arrays):
+    suite = ARRAYS.replace(
+        "def test_broken", "    calbench.compare(fp32, same, labels[1:])\n\ndef test_broken"
+    )
+    result = arrays("--tb=no", "-k", "surer", suite=suite)
+    assert "calbench: 1 test FAILED by an error" in section(result)[0]
+    assert "0 failed, 1 inconclusive" in section(result)[1]
+
+
 def test_tables_are_printed_with_v_only(project):
     project("-k", "coin").stdout.no_fnmatch_line("*tiny on coin*")
     project("-k", "coin", "-v").stdout.fnmatch_lines(["*tiny on coin*"])

@@ -176,11 +176,12 @@ def test_arms_that_cells_share_stand_in_the_page_once():
 
 
 def test_a_run_whose_tests_failed_by_an_error_does_not_say_that_no_gate_was_asked():
-    text = comment([], n_broken=3)
+    text = comment([], errors=[f"test_{i}: InputError: no such file" for i in range(3)])
     assert "❌ 3 tests failed by an error" in text
+    assert "- test_1: InputError: no such file" in text
     assert "no gate was asked" not in text
 
 
 def test_a_report_of_a_run_with_errors_says_so_in_its_comment(tmp_path):
-    write(tmp_path, document([row(outcome="fail")]) | {"n_broken": 1})
+    write(tmp_path, document([row(outcome="fail")]) | {"errors": ["test_it: InputError: no"]})
     assert "❌ 1 test failed by an error, 1 of 1 gates failed" in (tmp_path / "comment.md").read_text()
