@@ -116,6 +116,14 @@ def raises_key_error(self, logits, labels, *, context):
         breaks("returned no probabilities", fit=fits(lambda z: np.where(z > 2, np.nan, softmax(z)))),
         breaks("off from 1", fit=fits(lambda z: softmax(z) * 0.9995)),
         breaks("returned shape", fit=fits(lambda z: softmax(z[:-1]))),
+        breaks(
+            "option that an item does not have",
+            fit=fits(lambda z: softmax(z - np.mean(z, axis=1, keepdims=True))),
+        ),
+        breaks(
+            "that an item does not have .* ZeroDivision",
+            fit=fits(lambda z: softmax(z) if np.isfinite(z).all() else 1 / 0),
+        ),
         breaks("depend on the other items", fit=fits(lambda z: softmax(z / (1 + z.std())))),
         breaks("two results|depend on the other", fit=fits(Learning())),
         breaks("draw random numbers from context.rng", fit=draws_its_own_numbers),

@@ -37,7 +37,8 @@ def check_calibrator(
     declares ``preserves_prediction`` does; what can be saved comes back bit for bit from strict
     JSON; ``n_parameters``, ``size_bytes``, ``warnings`` and ``needs`` are well formed. On data that
     cannot be fitted well (one class, a handful of items, NaN) there is a :class:`CalbenchError` or
-    valid probabilities, and never another exception. One that has ``fit_confidences`` is fitted on
+    valid probabilities, and never another exception. An option that an item does not have (``-inf``) gets
+    no probability, or such items are refused. One that has ``fit_confidences`` is fitted on
     confidences too: they are mapped one by one into [0, 1], nearer to how often answers are right, and
     come back from JSON as well.
 
@@ -75,6 +76,7 @@ def check_calibrator(
         _check_round_trip(fitted, calibrator, name, test_logits, probs)
         _check_numbers(fitted, name)
         _check_hard_cases(method, name, k, seed)
+    _check_absent_options(method, name, max(3, *n_classes), seed)
     if hasattr(method, "fit_confidences"):
         _check_confidences(method, calibrator, name, n_samples, seed)
 
@@ -268,6 +270,38 @@ def _require_round_trip(fitted: Any, calibrator: Any, name: str, is_the_same: Ca
         is_the_same(restored),
         name,
         "a fit restored from to_dict() gives other probabilities; keep every bit (floats survive JSON)",
+    )
+
+
+def _check_absent_options(method: Calibrator, name: str, k: int, seed: int) -> None:
+    """Every third item lacks its last option, as questions with fewer choices than others do."""
+    absent = np.zeros((300, k), dtype=bool)
+    absent[::3, -1] = True
+    sides = []
+    for more in (3, 4):
+        logits, labels = _data(300, k, seed + more)
+        kept = absent & (labels[:, None] != np.arange(k))
+        sides.append((np.where(kept, -np.inf, logits), labels, kept))
+    (logits, labels, _), (test_logits, _, kept) = sides
+    try:
+        probs = _fit(method, logits, labels, seed)(test_logits)
+    except CalbenchError as error:
+        if "probs" not in str(error):
+            return
+        raise AssertionError(
+            f"{name}: with -inf for an option that an item does not have: {error}"
+        ) from error
+    except Exception as error:
+        raise AssertionError(
+            f"{name}: with -inf for an option that an item does not have it raised"
+            f" {type(error).__name__}: {error}; give that option no probability, or raise"
+            " calbench.errors.InputError"
+        ) from error
+    good = np.isfinite(probs).all() and np.abs(probs.sum(axis=1) - 1).max() < 1e-6 and not probs[kept].any()
+    _require(
+        good,
+        name,
+        "an option that an item does not have (-inf) must get probability 0, and the others sum to 1",
     )
 
 
