@@ -97,6 +97,31 @@ def test_a_check_judges_and_leaves_a_suite_that_notices_spoilt_weights(team, cap
     assert "test_nothing_is_worse_than_what_was_accepted" in red.stdout
 
 
+def test_a_suite_that_is_there_is_refused_before_a_model_is_asked(team, capsys):
+    (team / "ci").mkdir()
+    (team / "ci" / "pytest.ini").write_text("[pytest]\n")
+    code, out, err = run(capsys, *CHECK, "--write-suite", "ci")
+    assert (code, out) == (2, "")
+    assert "ci: pytest.ini would be overwritten; delete them" in " ".join(err.split())
+
+
+def test_what_git_lfs_left_in_the_place_of_weights_is_named(team, capsys):
+    note = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+    (team / "my-bert" / "model.safetensors").write_text(note)
+    code, _, err = run(capsys, *CHECK)
+    assert (code, "model.safetensors: is what Git LFS leaves in the place" in " ".join(err.split())) == (
+        2,
+        True,
+    )
+
+
+def test_a_label_that_no_output_has_is_shown_with_its_row(team, capsys):
+    table = (team / "tickets.csv").read_text().rstrip("\n")
+    (team / "tickets.csv").write_text(f"{table}\n1,odd,strange\n")
+    code, _, err = run(capsys, *CHECK)
+    assert (code, "'strange' first in row 901" in " ".join(err.split())) == (2, True)
+
+
 def test_a_check_of_lost_calibration_exits_with_1(team, capsys):
     code, out, _ = run(
         capsys, *CHECK, "--quantizers", "bnb-int8", "--max-increase", "ece=-0.3", "--calibrator", "identity"

@@ -92,10 +92,13 @@ def check(
     Example: calbench check ./my-bert tickets.csv --text body --label category --write-suite ci
     """
     from calbench import devices
+    from calbench.cli._written_suite import check_free, write
     from calbench.runs import reference_of
     from calbench.studies import at_chance
 
     devices.choose(device)
+    if write_suite is not None:
+        check_free(write_suite)
     limits = limits_of(max_increase or ())
     named = _named(model, data, text, label, classes, reference, quantizers)
     task = _in_turns(named, chat, multiturn)
@@ -124,8 +127,6 @@ def check(
             for line in reasons(one):
                 typer.echo(f"  {line}")
     if write_suite is not None:
-        from calbench.cli._written_suite import write
-
         builds = [one.name for one in found]
         written = write(write_suite, named.tables, builds, limits, calibrator, asked, store=store)
         say(f"written: {', '.join(written)}; run it with: cd {write_suite} && pytest")

@@ -36,7 +36,10 @@ testpaths = suites
 calbench_profile = {profile}
 calbench_baseline = baselines
 calbench_report = report
+# What is inconclusive passes; this would make it fail:
+# calbench_inconclusive = fail
 """
+_SUITE = "suites/test_compression.py"
 _IGNORED = "report/\n.pytest_cache/\n__pycache__/\n"
 _WORKFLOW = """name: calibration
 on: [pull_request]
@@ -49,6 +52,8 @@ jobs:
       pull-requests: write
     steps:
       - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683 # v4.2.2
+        with:
+          lfs: true
       - uses: calbench/calbench@main
         with:
           folder: {folder}
@@ -82,15 +87,14 @@ def write(
     Raises
     ------
     InputError
-        A file is there already, or the baseline cannot be made.
+        A file is there already (see :func:`check_free`), or the baseline cannot be made.
     """
-    root = _repository(folder)
-    own_name = "" if root == folder.resolve() else f"-{folder.resolve().name}"
-    workflow = os.path.relpath(root / f".github/workflows/calibration{own_name}.yml", folder)
+    check_free(folder)
+    root, workflow = _repository(folder), _workflow_in(folder)
     files = {
         "calbench.toml": toml(tables, folder),
         "pytest.ini": _PYTEST.format(profile=asked.runner.profile.name),
-        "suites/test_compression.py": _TEST.format(
+        _SUITE: _TEST.format(
             model=asked.model,
             task=json.dumps(asked.task, ensure_ascii=False),
             quantizers=",".join(builds),
@@ -102,12 +106,6 @@ def write(
         ),
         workflow: _WORKFLOW.format(folder=os.path.relpath(folder, root)),
     }
-    present = [name for name in files if (folder / name).exists()]
-    if present:
-        raise InputError(
-            f"{folder}: {', '.join(present)} would be overwritten; name another folder, such as"
-            f" {folder / 'calibration'}: the workflow goes to the root of the repository all the same"
-        )
     if not (folder / ".gitignore").exists():
         files[".gitignore"] = _IGNORED
     for name, text in files.items():
@@ -120,6 +118,24 @@ def write(
     settings = files["pytest.ini"].replace("calbench_baseline = baselines\n", "")
     (folder / "pytest.ini").write_text(settings, encoding="utf-8")
     return list(files)
+
+
+def check_free(folder: Path) -> None:
+    """Raise :class:`InputError` if a file of a suite that was written before is there."""
+    names = ("calbench.toml", "pytest.ini", _SUITE, _workflow_in(folder))
+    present = [name for name in names if (folder / name).exists()]
+    if present:
+        raise InputError(
+            f"{folder}: {', '.join(present)} would be overwritten; delete them to write the suite anew, or"
+            f" name another folder, such as {folder / 'calibration'}: the workflow goes to the root of the"
+            " repository all the same"
+        )
+
+
+def _workflow_in(folder: Path) -> str:
+    root = _repository(folder)
+    own_name = "" if root == folder.resolve() else f"-{folder.resolve().name}"
+    return os.path.relpath(root / f".github/workflows/calibration{own_name}.yml", folder)
 
 
 def _repository(folder: Path) -> Path:

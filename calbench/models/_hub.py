@@ -36,7 +36,9 @@ def download(hub_id: str, revision: str | None, patterns: Iterable[str] = _FILES
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=list(patterns)))
     except HFValidationError:
-        raise InputError(f"{hub_id!r} is neither a folder here nor a hub id") from None
+        raise InputError(
+            f"{hub_id!r} is neither a folder here ({Path(hub_id).absolute()}) nor a hub id"
+        ) from None
     except LocalEntryNotFoundError as error:
         raise SetupRequiredError(
             f"{hub_id!r} is not in the hub's cache and the hub cannot be reached;"

@@ -25,6 +25,7 @@ from calbench.models._whole_files import (
     check_used,
     quantization_settings,
     quantized_tensors,
+    refuse_pointers,
     settings_in,
 )
 
@@ -280,6 +281,7 @@ class ModelSource:
         except ImportError as error:
             raise BackendUnavailableError(f"the {what} of {self.id!r} needs a package: {error}") from error
         except Exception as error:  # of transformers, safetensors, tokenizers or huggingface_hub
+            refuse_pointers(Path(self.location))
             raise InputError(
                 f"the {what} of {self.id!r} in {self.location} cannot be loaded"
                 f" ({type(error).__name__}: {shorten(str(error), 400)}); make sure that its files are whole,"

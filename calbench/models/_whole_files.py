@@ -6,12 +6,14 @@ import json
 import re
 import struct
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from calbench.errors import InputError
 
 AUTOGPTQ = "quantize_config.json"
+_POINTER = b"version https://git-lfs"
 # As safetensors names types: codes of 8 bits and less. Some models keep a table of bool or int64.
 _CODES = re.compile(r"F8_.*|F4.*|F6.*|I8|U8|I4|U4")
 _INTEGERS = re.compile(r"[IU](16|32|64)")
@@ -114,3 +116,14 @@ def quantization_settings(folder: Path) -> dict[str, Any] | None:
             # AutoGPTQ's own file does not name the method.
             return {"quant_method": "gptq", **settings} if name != "config.json" else dict(settings)
     return None
+
+
+def refuse_pointers(folder: Path) -> None:
+    """Raise :class:`InputError` if Git LFS left a note in the place of a file."""
+    for file in sorted(folder.glob("*")):
+        with suppress(OSError), file.open("rb") as opened:
+            if opened.read(len(_POINTER)) == _POINTER:
+                raise InputError(
+                    f"{file}: is what Git LFS leaves in the place of a file; fetch it with git lfs pull, in a"
+                    " workflow with lfs: true at actions/checkout"
+                )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,8 @@ def own_data(
     columns = list(source.rows[0].values)
     found_text = _column(file, "text", text, _TEXT, columns)
     found_label = _column(file, "label", label, _LABEL, columns)
-    words = sorted({str(row.get(found_label)) for row in source.rows})
+    rows = {str(r.get(found_label)): r.place.rpartition(": ")[2] for r in reversed(source.rows)}  # the first
+    words = sorted(rows)
     declared: dict[str, Any] = {
         "kind": "classification",
         "file": str(file.resolve()),
@@ -59,7 +60,7 @@ def own_data(
         return {**declared, **_one_label(found_label, words, model, place=str(file))}
     if model.architecture == "causal-lm":
         return {**declared, "prompt": _PROMPT, "label_words": [f" {word}" for word in words]}
-    mapping = mapped(words, model.classes, place=str(file))
+    mapping = mapped(words, model.classes, place=str(file), rows=rows)
     return declared if all(k == v for k, v in mapping.items()) else {**declared, "labels": mapping}
 
 
@@ -74,7 +75,9 @@ def declare(name: str, values: dict[str, Any]) -> None:
     registry.register(name)(declared)
 
 
-def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[str, str]:
+def mapped(
+    words: Sequence[str], outputs: Sequence[str], *, place: str, rows: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """Return which output each label word means: by name, case aside, or by its number.
 
     >>> mapped(["Billing", "other"], ["billing", "other"], place="tickets.csv")
@@ -92,13 +95,16 @@ def mapped(words: Sequence[str], outputs: Sequence[str], *, place: str) -> dict[
         return {word: by_name[word.strip().casefold()] for word in words}
     if all(word.isdecimal() and int(word) < len(outputs) for word in words):
         return {word: outputs[int(word)] for word in words}
+    strange = [word for word in words if word.strip().casefold() not in by_name]
     if len(words) > len(outputs):
+        seen = [f"{word!r} first in {rows[word]}" for word in strange[:3]] if rows else []
         raise InputError(
             f"{place}: has the {len(words)} labels {_listed(words)}, and the model tells {len(outputs)} apart"
-            f" ({_listed(outputs)}); take the rows of the others out, or name a model that knows them all"
+            f" ({_listed(outputs)}); take the rows of the others out"
+            + (f" ({'; '.join(seen)})" if seen else "")
+            + ", or name a model that knows them all"
         )
     names = [*words, *(f"unused-{n}" for n in range(len(outputs) - len(words)))]
-    strange = [word for word in words if word.strip().casefold() not in by_name]
     raise InputError(
         f"{place}: its labels are {_listed(words)}, and the model's outputs are {_listed(outputs)}; which is"
         f" which ({_listed(strange)})? Write {len(outputs)} names in the order of the head's outputs, the"
