@@ -74,9 +74,10 @@ def headline(gates: Sequence[Judged], options: Options, *, n_broken: int = 0) ->
         return f"{n_broken} {'test' if n_broken == 1 else 'tests'} FAILED by an error{of_gates}"
     if n_failed:
         return f"{n_failed} of {len(gates)} gates FAILED"
-    if n_open and options.inconclusive != "pass":
-        return f"nothing failed, {n_open} of {len(gates)} gates UNDECIDED"
     n_accepted = sum(each.is_accepted for each in gates)
+    if n_open and options.inconclusive != "pass":
+        besides = f" but {n_accepted} accepted" if n_accepted else ""
+        return f"nothing failed{besides}, {n_open} of {len(gates)} gates UNDECIDED"
     but = f" or are accepted ({n_accepted})" if n_accepted else ""
     if options.inconclusive == "pass" and n_open:
         but = f", or are undecided ({n_open})" + but

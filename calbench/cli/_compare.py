@@ -54,7 +54,9 @@ class Judged:
 def compare(
     *,
     pair: Pair,
-    metric: Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")] = "ece",
+    metric: Annotated[
+        str, typer.Option("--metric", "--metrics", help="Ids of metrics, separated by commas.")
+    ] = "ece",
     margin: Annotated[float, typer.Option(help="How much worse is accepted.")] = MARGIN,
     relative: Annotated[bool, typer.Option(help="The margin is a share, 0.05 for 5%.")] = False,
     inconclusive: Inconclusive = Undecided.report,
@@ -81,6 +83,7 @@ def compare(
     """
     from dataclasses import asdict
 
+    from calbench.escaping import markdown_text
     from calbench.metrics import get, precision_split
     from calbench.selection import split_patterns
 
@@ -91,6 +94,11 @@ def compare(
         limits[name] = {f"max_{'relative_' if relative else ''}{worse}": margin}
     judged = list(_judged(both, limits, by, n_resamples=n_resamples, seed=seed))
     split = precision_split(both.candidate, both.reference)
+    flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
+    moved = (
+        f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
+        f" {split.confidence_shift_mean:.4f} on average, at most {split.confidence_shift_max:.4f}"
+    )
     if as_json:
         print_json(
             {
@@ -109,16 +117,14 @@ def compare(
             }
         )
     elif markdown:
-        typer.echo(_markdown(judged, by))
+        names = (markdown_text(path.name) for path in (pair.reference, pair.candidate))
+        typer.echo("{} → {}: {}.\n\n{}".format(*names, moved, _markdown(judged, by)))
     else:
         typer.echo(f"reference {pair.reference}, candidate {pair.candidate}")
         for each in judged:
             typer.echo(_part(each, by) + _line(each.decision))
-        flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
-        typer.echo(
-            f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"
-            f" {split.confidence_shift_mean:.4f} on average, at most {split.confidence_shift_max:.4f}"
-        )
+        typer.echo(moved)
+    if not as_json:
         for note in both.notes:
             say(f"note: {note}")
     raise typer.Exit(status_of((each.decision.outcome for each in judged), inconclusive))
@@ -134,6 +140,7 @@ def _judged(
     parts: dict[str, list[str]] = {"": items}
     for item, group in zip(items, _groups(both, by), strict=True) if by else ():
         parts.setdefault(group, []).append(item)
+    parts = dict(sorted(parts.items(), key=lambda part: (len(part[0]), part[0]) if by is By.label else ()))
     n_parts = len(parts) - 1
     for group, members in parts.items():
         reference, candidate = both.reference.take(members), both.candidate.take(members)
@@ -185,7 +192,7 @@ def _markdown(judged: list[Judged], by: By | None) -> str:
                 "{:+.4f} [{:+.4f}, {:+.4f}]".format(d.change.value, *d.change.interval)
             ),
             **({"level": f"{d.change.level:.2%}"} if by else {}),
-            "limit": f"{d.limit:+g}{' relative' if d.change.relative else ''}",
+            "limit": f"{_limit(d):+g}{' relative' if d.change.relative else ''}",
             "n": f"{d.change.n:,}",
             "verdict": d.outcome
             + (f"; about {d.items_needed:,} items would decide" if d.items_needed else ""),
@@ -195,6 +202,11 @@ def _markdown(judged: list[Judged], by: By | None) -> str:
     ]
     text: str = tabulate(rows, headers="keys", tablefmt="github", disable_numparse=True)
     return text
+
+
+def _limit(decision: Decision) -> float:
+    """Return the change that is still allowed, with its sign."""
+    return -decision.limit if "decrease" in decision.requirement.keyword else decision.limit
 
 
 def _part(judged: Judged, by: By | None) -> str:

@@ -42,7 +42,7 @@ Multiturn = Annotated[
         "--multiturn/--no-multiturn", help="With --chat: answered examples as turns of their own, or in one."
     ),
 ]
-Metrics = Annotated[str, typer.Option(help="Ids of metrics, separated by commas.")]
+Metrics = Annotated[str, typer.Option("--metrics", "--metric", help="Ids of metrics, separated by commas.")]
 AllowHost = Annotated[
     list[str] | None,
     typer.Option(

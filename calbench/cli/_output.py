@@ -12,7 +12,7 @@ from typing import Any
 import typer
 
 from calbench.errors import InputError
-from calbench.escaping import plain_json, printable
+from calbench.escaping import markdown_text, plain_json, printable
 
 # Of a table that goes into a file or a pipe, whose lines nothing has to fold.
 _WIDTH = 200
@@ -29,7 +29,8 @@ def plain(estimate: Any) -> dict[str, Any]:
 
 def interval(estimate: Any) -> str:
     """An estimate's interval as text."""
-    return f"[{estimate.interval[0]:.4f}, {estimate.interval[1]:.4f}]"
+    low, high = (bound + 0.0 for bound in estimate.interval)  # not -0.0
+    return f"[{low:.4f}, {high:.4f}]"
 
 
 def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
@@ -50,6 +51,16 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         shown.add_row(*(Text(printable(cell)) for cell in row))
     folds = sys.stdout.isatty() or "COLUMNS" in os.environ
     Console(width=None if folds else _WIDTH).print(shown)
+
+
+def markdown_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print what :func:`table` takes as a comment on a pull request shows it."""
+    from tabulate import tabulate
+
+    shown = [[markdown_text(cell) for cell in row] for row in rows]
+    headers = [markdown_text(column) for column in columns]
+    typer.echo(f"{markdown_text(title)}\n")
+    typer.echo(tabulate(shown, headers=headers, tablefmt="github", disable_numparse=True))
 
 
 def shown_metadata(metadata: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from calbench.cli._options import (
     metric_names,
     reads_pair,
 )
-from calbench.cli._output import interval, plain, print_json, say, table
+from calbench.cli._output import interval, markdown_table, plain, print_json, say, table
 
 if TYPE_CHECKING:
     from calbench.statistics import Change, Estimate
@@ -44,6 +44,7 @@ def transfer(
     ] = 1,
     n_resamples: Resamples = 2000,
     seed: Seed = SEED,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a table for a pull request.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a calibrator on the reference, use it on the candidate, and say what was lost.
@@ -89,15 +90,15 @@ def transfer(
                 "only_candidate": list(both.only_candidate),
             }
         )
-    table(
+    title = (
         f"{calibrator}, {pair.reference.name} -> {pair.candidate.name}: fitted on {moved.n_calibration:,}"
-        f" items, scored on {moved.n_test:,}" + (f" in {moved.folds} folds" if moved.folds > 1 else ""),
-        ["", *wanted],
-        [
-            [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]
-            for part, values in parts.items()
-        ],
+        f" items, scored on {moved.n_test:,}" + (f" in {moved.folds} folds" if moved.folds > 1 else "")
     )
+    lines = [
+        [part.replace("_", " "), *(f"{e.value:.4f}\n{interval(e)}" for e in values.values())]
+        for part, values in parts.items()
+    ]
+    (markdown_table if markdown else table)(title, ["", *wanted], lines)
     for warning in (*moved.warnings, *both.notes):
         say(f"note: {warning}")
     return None

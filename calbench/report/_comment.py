@@ -59,7 +59,8 @@ def _head(rows: Sequence[Row], gates: Sequence[Judged], n_broken: int) -> Iterat
     elif broken:
         verdict = f"❌ {len(broken)} of {len(gates)} gates failed"
     elif still:
-        verdict = f"❔ nothing failed, {len(still)} of {len(gates)} gates are inconclusive"
+        besides = f" but {n_accepted} accepted" if n_accepted else ""
+        verdict = f"❔ nothing failed{besides}, {len(still)} of {len(gates)} gates are inconclusive"
     else:
         but = f" or are accepted ({n_accepted})" if n_accepted else ""
         verdict = f"✅ all {len(gates)} gates hold{but}" if gates else "no gate was asked"
@@ -87,7 +88,10 @@ def _errors(errors: Sequence[str], n_shown: int) -> Iterator[str]:
 
 
 def _body(gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
-    """Return the tables: of failures twice as many rows as of all else, and never more than 20."""
+    """Return the tables: of failures twice as many rows as of all else, and never more than 20.
+
+    Rows that failures leave are for what is undecided, then for what passed.
+    """
     moved = [
         each
         for each in gates
@@ -98,15 +102,25 @@ def _body(gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
     moved.sort(key=lambda each: -abs(each.gate["delta"]))
     asked = sum(each.gate["reference"] == "baseline" for each in gates)
     rest = -(-n_shown // 2)
-    yield from _table("Failed", failed(gates), n_shown)
-    yield from _table("Inconclusive, the nearest to a decision first", undecided(gates), rest)
+    broken, still = failed(gates), undecided(gates)
+    for_open = rest + n_shown - min(len(broken), n_shown)
+    yield from _table("Failed", broken, n_shown)
+    yield from _table("Inconclusive, the nearest to a decision first", still, for_open)
     yield from _table("Moved against the baseline, within the limit", moved, rest)
     if asked and not moved:
-        yield from (f"Of {asked} gates against the baseline none that passes moved.", "")
+        yield from (f"{asked:,} gates ask against the baseline; what passed there has not moved.", "")
     accepted = [each for each in gates if each.is_accepted]
-    if accepted:
-        yield from (f"<details><summary>{len(accepted)} accepted</summary>", "")
-        yield from _table("", accepted, rest)
+    yield from _folded(f"{len(accepted)} accepted", accepted, rest)
+    passed = [each for each in gates if each.outcome == "pass" and each not in moved]
+    left = for_open - min(len(still), for_open)
+    if left:
+        yield from _folded(f"{len(passed):,} passed", passed, left)
+
+
+def _folded(title: str, gates: Sequence[Judged], n_shown: int) -> Iterator[str]:
+    if gates:
+        yield from (f"<details><summary>{title}</summary>", "")
+        yield from _table("", gates, n_shown)
         yield from ("</details>", "")
 
 

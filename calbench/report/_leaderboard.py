@@ -42,10 +42,8 @@ def terminal(rows: Sequence[Row]) -> RenderableType:
     parts: list[RenderableType] = []
     for (model, task), group in _by_model_and_task(rows):
         quantizers = list(dict.fromkeys(row["quantizer"] for row in group))
-        first = group[0]
-        parts.append(
-            Text(printable(f"\n{model} on {task}: ECE on {first['n_test']:,} test items"), style="bold")
-        )
+        sizes = " or ".join(f"{n:,}" for n in sorted({row["n_test"] for row in group}))
+        parts.append(Text(printable(f"\n{model} on {task}: ECE on {sizes} test items"), style="bold"))
         table = Table()
         table.add_column("calibrator", no_wrap=True)
         for quantizer in quantizers:
@@ -77,8 +75,8 @@ def markdown(rows: Sequence[Row]) -> str:
         lines += [
             f"## {markdown_text(model)} on {markdown_text(task)}",
             "",
-            f"Reference: {markdown_text(first['reference'])}. Fitted on {first['n_calibration']:,} items,"
-            f" scored on {first['n_test']:,}; {first['level']:.0%} intervals; seed {first['seed']}.",
+            f"Reference: {markdown_text(first['reference'])}. {_division(group)}; {first['level']:.0%}"
+            f" intervals; seed {first['seed']}.",
             "",
             tabulate([_full(row) for row in group], headers="keys", tablefmt="github", disable_numparse=True),
             "",
@@ -94,6 +92,14 @@ def markdown(rows: Sequence[Row]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def _division(group: Sequence[Row]) -> str:
+    """Say how many items were fitted on and scored, and whether gates were cross-fitted."""
+    sizes = sorted({(row["n_calibration"], row["n_test"]) for row in group}, reverse=True)
+    said = " or ".join(f"fitted on {fitted:,} items, scored on {scored:,}" for fitted, scored in sizes)
+    folds = max((gate.get("folds") or 1 for row in group for gate in row["gates"]), default=1)
+    return said.capitalize() + (f" (gates: {folds} folds of all items)" if folds > 1 else "")
 
 
 def _of_group(line: PooledLine) -> dict[str, str]:

@@ -10,12 +10,14 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
+from calbench import calibrators
 from calbench.cache import sha256_of
 from calbench.errors import CalbenchError, CorruptRecordError
 from calbench.escaping import plain_json
 from calbench.gates import TRANSFER_ARMS, Comparison, GateFigures, clusters_of, division, transfer
 from calbench.interchange import pair
 from calbench.records import AnyRecord, digest, one_record
+from calbench.registry import Spec
 from calbench.report._evidence import read_evidence
 from calbench.report._format import Evidence, JudgedOf, Settings
 from calbench.store import Store, key_of
@@ -126,6 +128,12 @@ def _gates(said: Evidence, store: Store, imported: Mapping[str, AnyRecord]) -> I
             continue
         folds = gate.get("folds") or 1
         place = (*pairs, of["calibrator"], of["seed"], of["n_calibration"], folds)
+        if Spec.parse(of["calibrator"]).name not in calibrators.names():
+            name = of["calibrator"]
+            yield Finding(
+                "open", what, f"no package here has the calibrator {name!r}; install the one that does"
+            )
+            continue
         try:
             if place not in compared:
                 references, candidates = (
