@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with self.server.lock:
-            self.server.n_asked += 1
+            self.server.n_asked += "completion" in self.path
             n = self.server.n_asked
         if self.server.failing and n % 20 == 0:
             how = FAILING[n // 20 % len(FAILING)]
@@ -190,8 +190,11 @@ def asked(folder: Path, kind: str):
         named = 'served.only = "http://127.0.0.1:{port}/v1#hash"\ntokenizer = "tokenizer"\n'
         yield hashing(write_tokenizer(folder / "tokenizer")), named, '["w48", "w49"]'
         return
-    with serving(Path(models.get("smollm2").resolve().gguf), LlamaOptions(slots=4, context=256)) as server:
-        yield passing_on(server.client), 'served.only = "http://127.0.0.1:{port}"\n', '["no", "yes"]'
+    source = models.get("smollm2").resolve()
+    # The tokenizer at hand: a server's own would be asked about each item before the first one is scored.
+    named = f'served.only = "http://127.0.0.1:{{port}}"\ntokenizer = "{source.location}"\n'
+    with serving(Path(source.gguf), LlamaOptions(slots=4, context=256)) as server:
+        yield passing_on(server.client), named, '["no", "yes"]'
 
 
 def main() -> None:
