@@ -35,6 +35,39 @@ def test_none_found_is_said_and_exits_with_3(answers):
     assert json.loads(done.output)["found"] is None
 
 
+def test_parts_of_one_record_are_judged_together_and_fitted_on_the_first(tmp_path, answers):
+    whole = TopLabelPredictions.read(answers(3000))
+    ids = whole.item_ids.tolist()
+    for name, part in {"a": ids[:1000], "b": ids[1000:]}.items():
+        whole.take(part).write(tmp_path / f"{name}.parquet")
+    parts = [str(tmp_path / f"{name}.parquet") for name in "ab"]
+    command = ["threshold", *parts, "--at-most", "0.1", "--json"]
+    (together,) = (json.loads(CliRunner().invoke(app, command).output)["found"],)
+    alone = CliRunner().invoke(app, ["threshold", answers(3000), "--at-most", "0.1", "--json"])
+    assert together == json.loads(alone.output)["found"]
+    fitted = CliRunner().invoke(app, [*command, "--calibrator", "isotonic"])
+    assert json.loads(fitted.output)["found"]["n"] == 2600
+
+
+def test_none_found_names_what_comes_nearest_and_what_else_is_stored(tmp_path, answers):
+    from calbench.store import Store
+
+    whole, store = TopLabelPredictions.read(answers(60)), Store.at(tmp_path / "store")
+    named = {"model": "m", "task": "t", "quantizer": "q"}
+    for start, end in ((0, 40), (40, 50), (50, 60), (30, 60)):
+        part = whole.take(whole.item_ids.tolist()[start:end])
+        more = {"part": [start, end]} if start else {}
+        told = TopLabelPredictions(part.item_ids, part.confidences, part.correct, {**named, **more})
+        store.put({**named, "of": start}, told, {})
+    done = CliRunner().invoke(app, ["threshold", "m::t::q", "--store", str(tmp_path / "store")])
+    assert done.exit_code == 3, done.output
+    assert "the nearest of those that are tried first: 0." in done.output
+    assert [line[-7:] for line in done.output.splitlines() if "more answers: add" in line] == [
+        "::40-50",
+        "::50-60",
+    ]
+
+
 def test_a_stored_record_is_found_in_the_store_that_is_named(tmp_path, answers, monkeypatch):
     from calbench.store import Store
 

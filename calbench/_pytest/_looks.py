@@ -92,7 +92,7 @@ class CellLooks:
         """See :class:`calbench.gates.Looks`."""
         there, most = self.taken[-1].there, self.planned[-1].n
         if most >= there:
-            return f"{OUT_OF_ITEMS}: the task has {there:,} test items, and all were asked"
+            return f"{OUT_OF_ITEMS}: all that the task has were asked"
         return f"{there:,} test items are there: {flag_of('items')}=N or =all asks more of them"
 
     @cached_property

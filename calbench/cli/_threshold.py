@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from calbench.cli._options import (
     StoreFolder,
     read_record,
 )
-from calbench.cli._output import print_json
+from calbench.cli._output import print_json, say
 
 if TYPE_CHECKING:
     from calbench.metrics import Outcomes
@@ -30,7 +31,13 @@ if TYPE_CHECKING:
 @app.command()
 @reads_tables
 def threshold(
-    record: Annotated[Path, typer.Argument(help="Predictions: a file, a folder, or a stored record.")],
+    records: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RECORD...",
+            help="Predictions: files, folders or stored records; several are parts of one.",
+        ),
+    ],
     *,
     columns: ColumnNames,
     file_format: Format = FileFormat.auto,
@@ -40,8 +47,10 @@ def threshold(
         str, typer.Option(help="Calibrate first; the items that it is fitted on are not judged.")
     ] = "identity",
     fit_on: Annotated[
-        Path | None,
-        typer.Option(help="Fit it on these predictions of the same items, such as the reference's."),
+        list[Path] | None,
+        typer.Option(
+            help="Fit it on these predictions of the same items, such as the reference's; repeatable."
+        ),
     ] = None,
     seed: Seed = SEED,
     store: StoreFolder = None,
@@ -55,24 +64,39 @@ def threshold(
     Example: calbench threshold int4.parquet --at-most 0.05
 
     Example: calbench threshold int4.parquet --calibrator temperature --fit-on fp32.parquet
+
+    Example: calbench threshold minilm::movie::fp32 minilm::movie::fp32::2200-3500   (later looks too)
     """
     from dataclasses import asdict
 
-    from calbench.statistics import STARTS, promised
+    from calbench.statistics import STARTS, promised, promises
 
     read = partial(read_record, columns=columns, file_format=file_format, store=store)
-    judged = read(record)
-    outcomes = _outcomes(judged, judged if fit_on is None else read(fit_on), calibrator, seed)
-    found = promised(outcomes.confidences, outcomes.correct, at_most=at_most, level=level)
+    judged = [read(record) for record in records]
+    fitted_on = [read(record) for record in fit_on] if fit_on else judged
+    outcomes = _outcomes(judged, fitted_on, calibrator, seed)
+    answers = outcomes.confidences, outcomes.correct
+    found = promised(*answers, at_most=at_most, level=level)
+    starts = promises(*answers, at_most=at_most, thresholds=STARTS)
+    nearest = min(starts, key=lambda each: each.p_value)
     if as_json:
         known = None if found is None else {**asdict(found), "coverage": found.coverage, "risk": found.risk}
-        asked = {"record": str(record), "calibrator": calibrator, "at_most": at_most, "level": level}
-        print_json({**asked, "found": known})
+        asked = {
+            "records": list(map(str, records)),
+            "calibrator": calibrator,
+            "at_most": at_most,
+            "level": level,
+        }
+        print_json({**asked, "found": known, "nearest": {**asdict(nearest), "coverage": nearest.coverage}})
     elif found is None:
         typer.echo(
             f"no threshold from 0.99 to 0.50 is shown to keep errors at or below {at_most:.1%}"
-            f" ({len(outcomes):,} answers); more answers may show it"
+            f" ({len(outcomes):,} answers; the nearest of those that are tried first: {nearest.threshold:g},"
+            f" {nearest.n_wrong:,} of {nearest.n_kept:,} wrong, at most"
+            f" {nearest.upper((1 - level) / len(STARTS)):.2%}); more answers may show it"
         )
+        for further in _further(records, store):
+            say(f"note: the store has more answers: add {further}")
     else:
         upper = found.upper((1 - level) / len(STARTS))
         typer.echo(
@@ -84,7 +108,34 @@ def threshold(
         raise typer.Exit(UNDECIDED)
 
 
-def _outcomes(judged: AnyRecord, fitted_on: AnyRecord, calibrator: str, seed: int) -> Outcomes:
-    from calbench.gates import transfer
+def _outcomes(
+    judged: Sequence[AnyRecord], fitted_on: Sequence[AnyRecord], calibrator: str, seed: int
+) -> Outcomes:
+    """Return the calibrated answers of records that are one, fitted on items of the first part alone."""
+    from calbench.gates import division, n_calibration_of, transfer
+    from calbench.records import one_record
 
-    return transfer(fitted_on, judged, calibrator, seed=seed).arm("transferred").outcomes
+    first, whole = fitted_on[0], one_record(judged) if len(judged) > 1 else judged[0]
+    if len(fitted_on) == 1 and len(judged) == 1:
+        return transfer(first, whole, calibrator, seed=seed).arm("transferred").outcomes
+    ids = first.item_ids.tolist()
+    split = division(ids, calibrator, n_calibration=n_calibration_of(first), seed=seed)
+    both = one_record(fitted_on) if len(fitted_on) > 1 else first
+    moved = transfer(both, whole, calibrator, calibration_ids=split.calibration or None, seed=seed)
+    return moved.arm("transferred").outcomes
+
+
+def _further(records: Sequence[Path], store: str | None) -> Iterator[str]:
+    """Return the names of stored records that hold further items of the same answers."""
+    from calbench.store import Store, listed
+
+    if any(record.exists() for record in records):
+        return
+    there = listed(Store.at(store))
+    asked = [one for one in there for r in map(str, records) if one.name == r or one.key.startswith(r)]
+    known = sum(one.n_items for one in asked)
+    for one in sorted(there, key=lambda one: one.n_items):
+        base, _, part = one.name.rpartition("::")
+        if part.startswith(f"{known}-") and base in {one.name for one in asked}:
+            known += one.n_items
+            yield one.name

@@ -21,7 +21,7 @@ from calbench.gates._fitted_split import (
     takes_confidences,
 )
 from calbench.gates._folds import MOST_FOLDS, CrossFitted, cross_fits, fold_of
-from calbench.gates._looks import IN_REACH, OUT_OF_ITEMS, PROMISING, Looks
+from calbench.gates._looks import IN_REACH, OUT_OF_ITEMS, PROMISING, REPLAY, Looks
 from calbench.gates._recovery import Recovery
 from calbench.gates._requirement import Contrast, Requirement
 from calbench.gates._transfer import (
@@ -43,6 +43,7 @@ __all__ = [
     "NOTHING",
     "OUT_OF_ITEMS",
     "PROMISING",
+    "REPLAY",
     "SEED",
     "TRANSFER_ARMS",
     "TRANSFER_CONTRASTS",

@@ -73,6 +73,7 @@ class GateFigures(TypedDict):
     relative: bool
     n: int
     folds: NotRequired[int | None]
+    sampling: NotRequired[str]
     looks: list[Look]
     accepted: str | None
     p_value: float | None
@@ -187,6 +188,7 @@ class Decision:
             "level": self.level or measured.level,
             "relative": measured.relative,
             "n": measured.n,
+            "sampling": measured.sampling,
             "n_calibration": self.n_calibration,
             "folds": self.folds,
             "looks": [look.to_plain() for look in self.looks],

@@ -30,7 +30,7 @@ def kept_change(arm: Arm, metric: Metric, level: float) -> Change:
         metric.id,
         level,
         candidate_value=value,
-        sampling=f", {kept:,} of them kept (coverage {kept / n_items:.3f})",
+        sampling=f", {kept:,} kept (coverage {kept / n_items:.3f})",
     )
 
 

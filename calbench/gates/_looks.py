@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # How the reason begins where a task has no further items.
 OUT_OF_ITEMS = "out of items"
+REPLAY = "and a replay asks for none"
 # More than so many times the items that there are: no larger file helps, the value lies too near the limit.
 IN_REACH = 10
 # What all later looks would decide in fewer cases is asked no further. Stopping undecided spends none of
@@ -86,7 +87,7 @@ def judged(comparison: Comparison, wanted: Requirement, level: float, looks: Loo
         except ModelLoadingForbiddenError:
             if found is None:
                 raise
-            stopped = f"the answers to {look.n:,} items are not in the store, and a replay asks for none"
+            stopped = f"the answers to {look.n:,} items are not in the store, {REPLAY}"
             break
         records = looks.records(number)
         taken.append(LookTaken(look.n, decision.change.n, look.level(level), decision.outcome, records))

@@ -67,15 +67,20 @@ def _head(rows: Sequence[Row], gates: Sequence[Judged], n_broken: int) -> Iterat
     yield f"### Calibration after quantization: {verdict}"
     yield ""
     hurt = sum(hurts(row) == "yes" for row in rows)
-    levels = sorted({f"{each.gate['level']:.0%}" for each in gates})
     yield (
         f"{counts['pass']} passed, {counts['fail']} failed, {counts['inconclusive']} inconclusive"
         + (f"; {n_accepted} accepted" if n_accepted else "")
-        + (f"; {', '.join(levels)} intervals" if levels else "")
+        + (f"; {_levels(gates)} intervals" if gates else "")
         + "."
         + (f" In {hurt} cells the transferred calibrator makes ECE worse than none." if hurt else "")
     )
     yield ""
+
+
+def _levels(gates: Sequence[Judged]) -> str:
+    """Return the level of the intervals shown; those of looks, which share the error, are higher."""
+    least, most = (f"{100 * pick(g.gate['interval_level'] for g in gates):.4g}%" for pick in (min, max))
+    return least if least == most else f"{least} to {most}"
 
 
 def _errors(errors: Sequence[str], n_shown: int) -> Iterator[str]:
@@ -151,7 +156,7 @@ def _line(each: Judged) -> Mapping[str, str]:
         "values": " → ".join(values),
         "change": f"{each.number(gate['delta'])} {markdown_text(each.interval())}",
         "limit": each.number(each.limit),
-        "n": f"{gate['n']:,}",
+        "n": each.size(),
         "note": _short(last),
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from calbench.escaping import printable
-from calbench.gates import IN_REACH, OUT_OF_ITEMS, Gate
+from calbench.gates import IN_REACH, OUT_OF_ITEMS, REPLAY, Gate
 from calbench.report._format import ComparisonRow, Row, VariantsRow
 from calbench.statistics import Outcome
 
@@ -75,7 +75,12 @@ class Judged:
     def within(self) -> str:
         """Return what was measured with its interval, and what was allowed."""
         value, limit = self.number(self.gate["delta"]), self.number(self.limit)
-        return f"{self.what()} {value} in {self.interval()}, limit {limit}"
+        kept = self.gate.get("sampling", "") if self.gate["limit"] in _ALONE else ""
+        return f"{self.what()} {value} in {self.interval()}, limit {limit}{kept}"
+
+    def size(self) -> str:
+        """Return the number of items, and how many of them count or how they lie."""
+        return f"{self.gate['n']:,}{self.gate.get('sampling', '')}"
 
     def what(self) -> str:
         """Return the metric, and the arms where they are not the usual two."""
@@ -115,6 +120,8 @@ class Judged:
                 return f"too near the margin; about {needed:,} would decide it, or another limit"
             return f"{OUT_OF_ITEMS}; about {needed:,} would decide it"
         more = " (--calbench-items=all asks more)" if "--calbench-items" in stopped else ""
+        if stopped.endswith(REPLAY):
+            more = " (they are not in the store, and a replay asks for none)"
         return f"about {needed:,} items would decide it{more}"
 
 

@@ -19,8 +19,8 @@ from calbench.report._results import hurts, verdict
 _MARKS = {"pass": ("✓", "green"), "inconclusive": ("?", "yellow"), "fail": ("✗", "red"), "": (" ", "")}
 _HURTS = {"yes": "▼", "maybe": "▽", "": ""}
 _METRICS = ("ece", "nll", "brier", "brier_toplabel", "accuracy")
-_MARKED = ("ece",)
-_MARKED_AT_REFERENCE = ("ece", "brier", "brier_toplabel")  # what the shipped suite asks of it
+_MARKED = ("ece", "ece_shared_bins")
+_MARKED_AT_REFERENCE = (*_MARKED, "brier", "brier_toplabel")  # what the shipped suite asks of it
 _TITLES = {"accuracy": "accuracy", "brier_toplabel": "top-label BRIER"}
 
 LEGEND = (
@@ -219,7 +219,9 @@ def verdict_text(row: Row) -> str:
     said = f"fail: {markdown_text(broken)}" if broken else verdict(row["gates"])
     most = max((gate["n"] for gate in row["gates"]), default=0)
     further = f"at n = {most:,}" if most > row["n_test"] else ""
-    return " ".join(filter(None, (said, further, accepted, _HURTS[hurts(row)])))
+    others = sorted({g["reference"] for g in row["gates"] if g["reference"].startswith("quantizer:")})
+    whose = f"(gates against {markdown_text(', '.join(others))} too)" if others else ""
+    return " ".join(filter(None, (said, further, whose, accepted, _HURTS[hurts(row)])))
 
 
 def _title(metric: str) -> str:

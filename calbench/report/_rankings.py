@@ -194,9 +194,10 @@ def rankings_markdown(tables: Mapping[str, Ranking]) -> str:
                 for row in rows
             ]
             lines.append(tabulate(shown, headers="keys", tablefmt="github", disable_numparse=True))
-        for what, names in (("lack a cell", table["left_out"]), ("are flattered", table["flattered"])):
+        lacking = "they lack a cell (a run of the models and tasks that all of them have ranks them)"
+        for what, names in ((lacking, table["left_out"]), ("they are flattered", table["flattered"])):
             if names:
-                lines += ["", f"Left out, as they {what}: {', '.join(map(markdown_text, names))}."]
+                lines += ["", f"Left out, as {what}: {', '.join(map(markdown_text, names))}."]
     return "\n".join([*lines[1:], ""]) if lines else ""
 
 

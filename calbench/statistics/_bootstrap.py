@@ -84,7 +84,13 @@ def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
             predictions, rng, n_resamples, clusters=clusters, strata=strata, sample_weight=sample_weight
         )
         results = resample(metrics, items, draw)
-    return {name: result.estimate(level, method=method, items=items) for name, result in results.items()}
+    found: dict[str, Estimate] = {}
+    for name, result in results.items():
+        try:
+            found[name] = result.estimate(level, method=method, items=items)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from error
+    return found
 
 
 def _resampled_blocks(

@@ -26,7 +26,7 @@ def test_the_interval_is_exact_and_the_coverage_stands_beside_it():
     assert decision.outcome == "pass"
     assert decision.change.value == 3 / 200
     assert decision.change.interval == pytest.approx((expected.low, expected.high))
-    assert "200 of them kept (coverage 0.800)" in decision.change.sampling
+    assert "200 kept (coverage 0.800)" in decision.change.sampling
 
 
 def test_no_error_among_few_answers_is_no_proof_of_none():
