@@ -84,13 +84,14 @@ def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
             predictions, rng, n_resamples, clusters=clusters, strata=strata, sample_weight=sample_weight
         )
         results = resample(metrics, items, draw)
-    found: dict[str, Estimate] = {}
-    for name, result in results.items():
-        try:
-            found[name] = result.estimate(level, method=method, items=items)
-        except InputError as error:
-            raise InputError(f"{name}: {error}") from error
-    return found
+    return {name: _estimate(result, level, method, items) for name, result in results.items()}
+
+
+def _estimate(result: Resampled, level: float, method: Method, items: Outcomes) -> Estimate:
+    try:
+        return result.estimate(level, method=method, items=items)
+    except InputError as error:
+        raise InputError(f"{result.metric.id}: {error}") from error
 
 
 def _resampled_blocks(
