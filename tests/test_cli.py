@@ -100,7 +100,8 @@ def test_compare_exits_1_when_the_gate_fails(run, files, first, second, code):
 def test_compare_prints_a_table_for_a_pull_request(run, files):
     options = ("--metric", "nll,brier", "--margin", "5", "--markdown")
     code, out, _ = run("compare", files["fp32"], files["int4"], *options)
-    head, _, *rows = out.splitlines()
+    about, _, head, _, *rows = out.splitlines()
+    assert about.startswith("fp32.parquet → int4.parquet: answers that flip: ")
     assert [cell.strip() for cell in head.split("|")[1:4]] == ["metric", "reference", "candidate"]
     assert [row.split("|")[1].strip() for row in rows] == ["nll", "brier"]
     assert code == 0
@@ -133,7 +134,7 @@ def test_compare_gates_each_task_besides(run, by_task):
     _, out, _ = run("compare", *by_task, *options)
     assert "\nb, at 97.50%: fail: nll reference" in out
     _, out, _ = run("compare", *by_task, *options, "--markdown")
-    assert [row.split("|")[1].strip() for row in out.splitlines()[2:]] == ["all", "all", "a", "a", "b", "b"]
+    assert [row.split("|")[1].strip() for row in out.splitlines()[4:]] == ["all", "all", "a", "a", "b", "b"]
 
 
 def test_compare_by_task_needs_items_that_name_theirs(run, files):
