@@ -115,13 +115,14 @@ def _outcomes(
     from calbench.gates import division, n_calibration_of, transfer
     from calbench.records import one_record
 
-    first, whole = fitted_on[0], one_record(judged) if len(judged) > 1 else judged[0]
-    if len(fitted_on) == 1 and len(judged) == 1:
-        return transfer(first, whole, calibrator, seed=seed).arm("transferred").outcomes
-    ids = first.item_ids.tolist()
-    split = division(ids, calibrator, n_calibration=n_calibration_of(first), seed=seed)
-    both = one_record(fitted_on) if len(fitted_on) > 1 else first
-    moved = transfer(both, whole, calibrator, calibration_ids=split.calibration or None, seed=seed)
+    fitted_ids = None  # of one record, what transfer draws
+    if len(fitted_on) > 1:
+        ids, n_calibration = fitted_on[0].item_ids.tolist(), n_calibration_of(fitted_on[0])
+        fitted_ids = division(ids, calibrator, n_calibration=n_calibration, seed=seed).calibration or None
+    reference, candidate = (
+        one_record(parts) if len(parts) > 1 else parts[0] for parts in (fitted_on, judged)
+    )
+    moved = transfer(reference, candidate, calibrator, calibration_ids=fitted_ids, seed=seed)
     return moved.arm("transferred").outcomes
 
 
