@@ -56,6 +56,16 @@ def test_metrics_statistics_and_calibrators_need_no_torch():
     assert not modules_after(code) & {"torch", "transformers", "rich", "pytest"}
 
 
+def test_the_parts_of_scipy_are_imported_where_they_are_first_used():
+    code = "import calbench.baselines, calbench.report, calbench.runs\nprint(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys\n{code}"], capture_output=True, text=True, check=True
+    )
+    loaded = set(done.stdout.split())
+    assert "scipy" in loaded
+    assert not {f"scipy.{part}" for part in ("linalg", "optimize", "sparse", "spatial", "special")} & loaded
+
+
 def test_quantizers_models_and_tasks_are_listed_without_torch():
     code = "import calbench; calbench.quantizers.names(); calbench.models.names(); calbench.tasks.names()"
     assert not modules_after(code) & {"torch", "transformers", "pytest"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
+import scipy
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import NUMPY, Ops
@@ -122,7 +122,7 @@ class Adaptive(Method):
         def objective(x: Float64) -> tuple[float, Float64]:
             return network_loss(data, features, _unpack(x, shapes), temperature)
 
-        result: Any = minimize(
+        result: Any = scipy.optimize.minimize(
             objective,
             np.concatenate([layer.ravel() for layer in start]),
             jac=True,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
+import scipy
 
 from calbench.calibrators import calibrator
 from calbench.calibrators._array_ops import Ops, sigmoid
@@ -100,7 +100,7 @@ def fit_isotonic(x: Float64, happened: npt.NDArray[np.bool_]) -> tuple[Float64, 
     starts = np.flatnonzero(np.concatenate([[True], np.diff(ordered) > 0]))
     weights = np.diff(np.append(starts, len(ordered))).astype(np.float64)
     means = np.add.reduceat(happened[order].astype(np.float64), starts) / weights
-    y = isotonic_regression(means, weights=weights).x
+    y = scipy.optimize.isotonic_regression(means, weights=weights).x
     inner = np.zeros(len(y), dtype=bool)
     inner[1:-1] = (y[1:-1] == y[:-2]) & (y[1:-1] == y[2:])
     return ordered[starts][~inner], np.asarray(y[~inner], dtype=np.float64)

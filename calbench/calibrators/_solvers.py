@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
+import scipy
 
 from calbench.records import Float64
 
@@ -152,8 +152,8 @@ def projected_newton(
 def _solve(matrix: Float64, vector: Float64) -> Float64:
     try:
         factor = np.linalg.cholesky(matrix)
-        half = linalg.solve_triangular(factor, vector, lower=True)
-        return np.asarray(linalg.solve_triangular(factor, half, lower=True, trans="T"))
+        half = scipy.linalg.solve_triangular(factor, vector, lower=True)
+        return np.asarray(scipy.linalg.solve_triangular(factor, half, lower=True, trans="T"))
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(matrix)
         floor = max(1e-10 * float(np.abs(values).max(initial=0.0)), 1e-300)

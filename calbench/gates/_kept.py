@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scipy.special import bdtrc
+import scipy
 
 from calbench.errors import InputError
 from calbench.gates._fitted_split import Arm
@@ -37,7 +37,7 @@ def kept_change(arm: Arm, metric: Metric, level: float) -> Change:
 def kept_p_value(arm: Arm, metric: Metric, limit: float) -> float:
     """Return the smallest p at which the exact interval lies above the limit."""
     wrong, kept = _counts(arm, metric)
-    return min(1.0, 2 * float(bdtrc(wrong - 1, kept, limit))) if wrong else 1.0
+    return min(1.0, 2 * float(scipy.special.bdtrc(wrong - 1, kept, limit))) if wrong else 1.0
 
 
 def _counts(arm: Arm, metric: Metric) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes
@@ -144,7 +144,7 @@ class _Logistic:
             np.column_stack(terms), 0 * self.logits if self.free_slope else self.logits, self.correct
         )
         beta: Float64 = np.zeros((len(terms), weights.shape[1]))
-        beta[0] = logit(self.correct @ weights / weights.sum(axis=0)) - regression.offset.mean()
+        beta[0] = scipy.special.logit(self.correct @ weights / weights.sum(axis=0)) - regression.offset.mean()
         solution: Float64 = np.empty(weights.shape[1])
         left: npt.NDArray[np.intp] = np.arange(weights.shape[1])
         for _ in range(_MAX_ITERATIONS):
@@ -176,7 +176,7 @@ class _Regression:
 
     def newton_step(self, beta: Float64, weights: Float64) -> tuple[Float64, Bool]:
         """Return the step, and where the gradient is 0 but for rounding."""
-        fitted = expit(self._linear(beta))
+        fitted = scipy.special.expit(self._linear(beta))
         slopes = weights * (self.correct[:, None] - fitted)
         gradient = self.design.T @ slopes
         rounding = 8 * np.finfo(np.float64).eps * (np.abs(self.design.T) @ np.abs(slopes))
@@ -205,7 +205,7 @@ def _logistic(outcomes: Outcomes, *, free_slope: bool) -> _Logistic:
     # Confidences that differ by rounding only are one, and none is surer than can be told from data:
     # so every likelihood that has a maximum is curved enough there for its place to be computed.
     confidences = np.clip(np.round(outcomes.confidences, 7), 1e-6, 1 - 1e-6)
-    return _Logistic(logit(confidences), outcomes.correct, free_slope)
+    return _Logistic(scipy.special.logit(confidences), outcomes.correct, free_slope)
 
 
 _LOGISTIC = {"confidence": CONFIDENCE, "logit": "of the confidence to 7 decimals, within [1e-6, 1 - 1e-6]"}

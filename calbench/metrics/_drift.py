@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import check_sample_weight
@@ -222,7 +222,8 @@ def _pair(probs: npt.ArrayLike, reference_probs: npt.ArrayLike) -> tuple[Float64
 
 def _relative_entropy(p: Float64, q: Float64) -> Float64:
     # Not xlogy(p, p / q), which overflows where q is the smallest number.
-    return np.asarray((xlogy(p, p) - p * np.log(np.maximum(q, SMALLEST_PROBABILITY))).sum(axis=1))
+    terms = scipy.special.xlogy(p, p) - p * np.log(np.maximum(q, SMALLEST_PROBABILITY))
+    return np.asarray(terms.sum(axis=1))
 
 
 def _split_rate(shift: Float64, delta: float, weight: Float64 | None = None) -> float:

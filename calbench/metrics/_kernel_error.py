@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes
@@ -37,11 +38,9 @@ class PairStatistic:
 
     def blocks(self) -> Iterator[tuple[slice, Float64]]:
         """Yield rows of the products of all pairs, each ``(b, n)``; an item's own among them."""
-        from scipy.spatial.distance import cdist  # its import takes a quarter of that of all metrics
-
         for start in range(0, len(self), _ROWS_AT_A_TIME):
             rows = slice(start, min(start + _ROWS_AT_A_TIME, len(self)))
-            near = np.exp(cdist(self.probs[rows], self.probs) / -self.bandwidth)
+            near = np.exp(scipy.spatial.distance.cdist(self.probs[rows], self.probs) / -self.bandwidth)
             yield rows, np.asarray(near * (self.deviations[rows] @ self.deviations.T))
 
     def __call__(self, weights: Float64) -> Float64:

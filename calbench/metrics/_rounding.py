@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import brentq
+import scipy
 
 from calbench.errors import InputError
 from calbench.records import Float64, Predictions, softmax
@@ -66,7 +66,7 @@ def peak_distortion() -> tuple[float, float]:
     >>> [round(x, 3) for x in peak_distortion()]
     [1.543, 0.824]
     """
-    margin = brentq(lambda m: m * np.tanh(m / 2) - 1, 1, 2, xtol=1e-15)
+    margin = scipy.optimize.brentq(lambda m: m * np.tanh(m / 2) - 1, 1, 2, xtol=1e-15)
     return float(margin), float(1 / (1 + np.exp(-margin)))
 
 

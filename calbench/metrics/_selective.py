@@ -7,7 +7,7 @@ average over all orders, so that the order of the rows changes nothing.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import digamma
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes
@@ -59,7 +59,8 @@ def area_under_risk_coverage(outcomes: Outcomes) -> SumStatistic:
         wrong_before = _before(np.cumsum(wrong, axis=0), wrong)
         risk = np.divide(wrong, weights, out=np.zeros_like(wrong), where=weights > 0)
         # sum over j = 1..w of (L + j r) / (W + j), for w tied items after L errors among W
-        harmonic = digamma(weights_before + weights + 1) - digamma(weights_before + 1)
+        first, last = weights_before + 1, weights_before + weights + 1
+        harmonic = scipy.special.digamma(last) - scipy.special.digamma(first)
         areas = weights * risk + (wrong_before - weights_before * risk) * harmonic
         return np.asarray(areas.sum(axis=0) / len(outcomes))
 

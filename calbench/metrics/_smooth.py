@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import fft, sparse
+import scipy
 
 from calbench.metrics._outcomes import Outcomes
 from calbench.metrics._registration import CONFIDENCE, formula
@@ -27,7 +27,7 @@ class _SmoothError:
     once, and each trial bandwidth costs one cosine transform of a fixed length.
     """
 
-    deposit: sparse.csr_array
+    deposit: scipy.sparse.csr_array
 
     @classmethod
     def of(cls, items: Outcomes) -> _SmoothError:
@@ -37,11 +37,11 @@ class _SmoothError:
         cells = np.clip(np.concatenate([left, left + 1]), 0, _DEPOSIT_CELLS - 1)
         values = np.concatenate([items.gaps * (1 - share), items.gaps * share])
         rows = np.tile(np.arange(len(items)), 2)
-        return cls(sparse.csr_array((values, (cells, rows)), shape=(_DEPOSIT_CELLS, len(items))))
+        return cls(scipy.sparse.csr_array((values, (cells, rows)), shape=(_DEPOSIT_CELLS, len(items))))
 
     def __call__(self, weights: Float64) -> Float64:
         residuals = (self.deposit @ weights / weights.sum(axis=0)).T
-        coefficients = fft.dct(residuals, axis=1)[:, :_CELLS] / 2
+        coefficients = scipy.fft.dct(residuals, axis=1)[:, :_CELLS] / 2
         k = np.arange(_CELLS)
         # Sharing an item between two cells blurs it; on average that is undone here.
         coefficients /= 1 - (np.pi * k / _DEPOSIT_CELLS) ** 2 / 12
@@ -51,7 +51,7 @@ class _SmoothError:
 def _smoothed_error(coefficients: Float64, bandwidth: Float64) -> Float64:
     k = np.arange(coefficients.shape[1])
     damped = coefficients * np.exp(-((np.pi * k * bandwidth[:, None]) ** 2) / 2)
-    return np.asarray(np.abs(fft.dct(damped, type=3, axis=1)).mean(axis=1))
+    return np.asarray(np.abs(scipy.fft.dct(damped, type=3, axis=1)).mean(axis=1))
 
 
 def _fixed_point(coefficients: Float64) -> Float64:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy import sparse
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics._outcomes import Outcomes, check_sample_weight
@@ -187,7 +187,7 @@ def _evaluate_sums(
     return [np.concatenate(part) for part in parts]
 
 
-def _product(matrix: sparse.csc_array, weights: npt.NDArray[Any]) -> Float64:
+def _product(matrix: scipy.sparse.csc_array, weights: npt.NDArray[Any]) -> Float64:
     """Multiply, converting only as many items' weights at a time as stay in a core's cache."""
     result = np.zeros((matrix.shape[0], weights.shape[1]))
     height = max(1, _BLOCK // weights.shape[1])
@@ -203,7 +203,7 @@ def _by_columns(statistic: Statistic, weights: npt.NDArray[Any]) -> Float64:
     return np.concatenate([statistic(weights[:, a : a + width].astype(np.float64)) for a in starts])
 
 
-def _stack_terms(terms: Sequence[TermLike]) -> sparse.csc_array:
+def _stack_terms(terms: Sequence[TermLike]) -> scipy.sparse.csc_array:
     """Return the matrix ``(total groups, n)`` whose product with weights gives all terms' sums."""
     n = len(terms[0].values)
     rows, start = [], 0
@@ -212,4 +212,4 @@ def _stack_terms(terms: Sequence[TermLike]) -> sparse.csc_array:
         start += term.n_groups
     values = np.concatenate([term.values for term in terms])
     columns = np.tile(np.arange(n), len(terms))
-    return sparse.csc_array((values, (np.concatenate(rows), columns)), shape=(start, n))
+    return scipy.sparse.csc_array((values, (np.concatenate(rows), columns)), shape=(start, n))

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from calbench.metrics import get
 from calbench.registry import Spec
@@ -157,7 +157,8 @@ def _over_tasks(
     means = np.array([np.mean(found) for found in grouped.values()])
     if len(means) < 2:
         return None
-    half = float(stdtrit(len(means) - 1, (1 + LEVEL) / 2) * means.std(ddof=1) / math.sqrt(len(means)))
+    quantile = scipy.special.stdtrit(len(means) - 1, (1 + LEVEL) / 2)
+    half = float(quantile * means.std(ddof=1) / math.sqrt(len(means)))
     middle = float(means.mean())
     return {"value": middle, "interval": [middle - half, middle + half], "df": len(means) - 1}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from calbench.records import Float64
 from calbench.statistics._contrasts import SMALLEST_P, Terms, contrast_bounds
@@ -87,7 +87,7 @@ def _smallest(fails: Callable[[float], bool], floor: float) -> float:
 def normal_tail(distance: float, values: Float64) -> float:
     """Return the two-sided p-value of a distance, from 1e-12 up, with resamples' spread as its error."""
     spread = float(np.nanstd(values))
-    return max(float(2 * ndtr(-distance / spread)), _SMALLEST_P) if spread > 0 else _SMALLEST_P
+    return max(float(2 * scipy.special.ndtr(-distance / spread)), _SMALLEST_P) if spread > 0 else _SMALLEST_P
 
 
 def survivors(p_values: Mapping[str, float], levels: Mapping[str, float]) -> set[str]:

@@ -33,8 +33,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-from scipy.optimize import brentq
-from scipy.special import ndtr
+import scipy
 
 from calbench.metrics import AbsoluteSums
 from calbench.records import Float64
@@ -219,7 +218,7 @@ def _crossing(bound: Callable[[float], float]) -> float:
         below, above = above, above * 4
         if above > _LARGEST_RATIO:
             return float("inf")
-    return float(brentq(bound, below, above, xtol=1e-9, rtol=1e-7))
+    return float(scipy.optimize.brentq(bound, below, above, xtol=1e-9, rtol=1e-7))
 
 
 def upper_bound(terms: Sequence[tuple[float, UnitSums]], level: float) -> float:
@@ -335,7 +334,7 @@ def _share(corrected: Float64, deviation: Float64) -> Float64:
 
 def _least_bias(t: Float64) -> Float64:
     """Return the bias of ``|t|`` if ``t`` were the truth."""
-    return np.asarray(2 * np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi) - 2 * t * ndtr(-t))
+    return np.asarray(2 * np.exp(-(t**2) / 2) / np.sqrt(2 * np.pi) - 2 * t * scipy.special.ndtr(-t))
 
 
 def _most_bias(t: Float64) -> Float64:

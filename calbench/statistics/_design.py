@@ -22,7 +22,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri, stdtrit
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics import check_sample_weight
@@ -135,7 +135,7 @@ class Design:
 
     def quantile(self, share: float) -> float:
         """Return the quantile of an estimate in its standard errors: Student's where units are few."""
-        return float(ndtri(share) if self.plain else stdtrit(self.freedom, share))
+        return float(scipy.special.ndtri(share) if self.plain else scipy.special.stdtrit(self.freedom, share))
 
     @cached_property
     def freedom(self) -> float:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics import Metric
@@ -26,7 +26,7 @@ from calbench.statistics._intervals import (
 )
 
 Outcome = Literal["pass", "fail", "inconclusive"]
-_POWER = float(ndtri(0.8))
+_POWER = 0.8
 
 
 @dataclass(frozen=True)
@@ -92,17 +92,17 @@ def power(change: Change, limit: float, later: Iterable[tuple[int, float]]) -> f
     predictive power?", Controlled Clinical Trials 7 (1986).
     """
     margin, worse, low, high = _on_the_worse_side(change, limit)
-    quantile = float(ndtri((1 + change.level) / 2))
+    quantile = float(scipy.special.ndtri((1 + change.level) / 2))
     spread = (high - low) / 2 / quantile
     best = 0.0
     for n_items, level in later:
         if not 0 < spread < math.inf:
             return 1.0
-        narrower = math.sqrt(change.n / n_items) * float(ndtri((1 + level) / 2)) / quantile
+        narrower = math.sqrt(change.n / n_items) * float(scipy.special.ndtri((1 + level) / 2)) / quantile
         moves = spread * math.sqrt(1 - change.n / n_items)
         passes = margin - worse - narrower * (high - worse)
         fails = worse - narrower * (worse - low) - margin
-        best = max(best, float(ndtr(passes / moves) + ndtr(fails / moves)))
+        best = max(best, float(scipy.special.ndtr(passes / moves) + scipy.special.ndtr(fails / moves)))
     return min(best, 1.0)
 
 
@@ -139,7 +139,8 @@ def outcome_of(change: Change, limit: float) -> tuple[Outcome, int | None]:
     if distance == 0 or not math.isfinite(half):
         return "inconclusive", None
     # An interval that ends at the limit decides at even odds; a little narrower, four times in five.
-    half *= 1 + _POWER / float(ndtri((1 + change.level) / 2))
+    quantiles = scipy.special.ndtri([_POWER, (1 + change.level) / 2])
+    half *= 1 + float(quantiles[0] / quantiles[1])
     return "inconclusive", max(n_items + 1, math.ceil(n_items * (half / distance) ** 2))
 
 

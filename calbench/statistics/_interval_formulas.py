@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics import Statistic
@@ -20,7 +20,7 @@ def rate_interval(value: float, level: float, n_items: float) -> tuple[float, fl
     ----------
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
     """
-    z = float(ndtri((1 + level) / 2))
+    z = float(scipy.special.ndtri((1 + level) / 2))
     n = n_items + z**2
     centre = (n_items * value + z**2 / 2) / n
     half = z / n * np.sqrt(n_items * value * (1 - value) + z**2 / 4)
@@ -48,7 +48,7 @@ def rate_change_interval(
     A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
     Statistics in Medicine 24 (2005).
     """
-    z = float(ndtri((1 + level) / 2)) if design is None else design.quantile((1 + level) / 2)
+    z = float(scipy.special.ndtri((1 + level) / 2)) if design is None else design.quantile((1 + level) / 2)
     n_items = n_items if design is None else design.n_units
     n = n_items + 2
     differing = n_items * (n_items * float(np.nanvar(differences)) + value**2) + 1
@@ -75,7 +75,7 @@ def widening(design: Design, level: float) -> float:
         return 1.0
     share = (1 + level) / 2
     shares = design.shares
-    return design.quantile(share) / float(ndtri(share)) / float(np.sqrt(1 - shares @ shares))
+    return design.quantile(share) / float(scipy.special.ndtri(share)) / float(np.sqrt(1 - shares @ shares))
 
 
 def sampled_interval(values: Float64, design: Design, level: float) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def sampled_interval(values: Float64, design: Design, level: float) -> tuple[flo
         return percentile_interval(values, level)
     check_level(level)
     defined = _defined(values)
-    half = float(defined.std()) * widening(design, level) * float(ndtri((1 + level) / 2))
+    half = float(defined.std()) * widening(design, level) * float(scipy.special.ndtri((1 + level) / 2))
     return float(defined.mean()) - half, float(defined.mean()) + half
 
 
@@ -129,12 +129,12 @@ def bca_interval(
     below = ((defined < value).sum() + (defined == value).sum() / 2) / len(defined)
     if not 0 < below < 1:  # all resamples on one side: nothing to correct with
         return percentile_interval(defined, level)
-    bias = ndtri(below)
+    bias = scipy.special.ndtri(below)
     deviations = jackknife.mean() - jackknife
     spread = (deviations**2).sum()
     acceleration = (deviations**3).sum() / (6 * spread**1.5) if spread > 0 else 0.0
-    z = bias + ndtri([tail, 1 - tail])
-    low, high = np.quantile(defined, ndtr(bias + z / (1 - acceleration * z)))
+    z = bias + scipy.special.ndtri([tail, 1 - tail])
+    low, high = np.quantile(defined, scipy.special.ndtr(bias + z / (1 - acceleration * z)))
     return float(low), float(high)
 
 

@@ -13,7 +13,7 @@ W. Hoeffding, "A class of statistics with asymptotically normal distribution", A
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from calbench.metrics import PairStatistic
 
@@ -37,5 +37,5 @@ def pair_bounds(
     # An item's mean over its pairs is noisy itself.
     of_items = max(float(means.var(ddof=1)) - of_pairs / (n - 1), 0.0)
     error = np.sqrt((4 * (n - 2) * of_items + 2 * of_pairs) / (n * (n - 1)))
-    half = float(ndtri((1 + level) / 2) * error)
+    half = float(scipy.special.ndtri((1 + level) / 2) * error)
     return value - half, value + half

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy.typing as npt
-from scipy.special import bdtr, betaincinv
+import scipy
 
 from calbench.errors import InputError
 from calbench.records import check_confidences, check_correct
@@ -71,8 +71,8 @@ def binomial_interval(k: int, n: int, level: float = 0.95) -> tuple[float, float
     (0.0, 0.0362)
     """
     tail = (1 - level) / 2
-    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
-    high = float(betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
+    low = float(scipy.special.betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(scipy.special.betaincinv(k + 1, n - k, 1 - tail)) if k < n else 1.0
     return low, high
 
 
@@ -92,7 +92,8 @@ def promises(
     for threshold in thresholds:
         kept = sure >= threshold
         n, k = int(kept.sum()), int((kept & ~right).sum())
-        found.append(Promise(threshold, n, k, len(sure), float(bdtr(k, n, at_most)) if n else 1.0))
+        p_value = float(scipy.special.bdtr(k, n, at_most)) if n else 1.0
+        found.append(Promise(threshold, n, k, len(sure), p_value))
     return found
 
 

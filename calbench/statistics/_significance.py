@@ -8,7 +8,7 @@ from typing import overload
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr, chdtrc
+import scipy
 
 from calbench.errors import InputError
 from calbench.records import Float64, check_correct
@@ -65,9 +65,9 @@ def mcnemar(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemarResult
     discordant = only_a + only_b
     exact = discordant < EXACT_BELOW
     if exact:
-        p_value = min(1.0, 2 * float(bdtr(min(only_a, only_b), discordant, 0.5)))
+        p_value = min(1.0, 2 * float(scipy.special.bdtr(min(only_a, only_b), discordant, 0.5)))
     else:
-        p_value = float(chdtrc(1, max(abs(only_a - only_b) - 1, 0) ** 2 / discordant))
+        p_value = float(scipy.special.chdtrc(1, max(abs(only_a - only_b) - 1, 0) ** 2 / discordant))
     return McNemarResult(only_a, only_b, p_value, exact)
 
 

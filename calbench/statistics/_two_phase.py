@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.special import ndtri, stdtrit
+import scipy
 
 from calbench.errors import InputError
 from calbench.metrics import AbsoluteSums, Metric, Outcomes, get
@@ -138,7 +138,7 @@ class LabelSample:
             for places in self.strata
             if self.weights[places[0]] > 1 and np.ptp(labels[places], axis=0).any()
         ]
-        return float(stdtrit(min(few) - 1, share)) if few else float(ndtri(share))
+        return float(scipy.special.stdtrit(min(few) - 1, share)) if few else float(scipy.special.ndtri(share))
 
     @property
     def discordant(self) -> int:
@@ -196,9 +196,9 @@ def _of_means(
     # One more flip that went the other way: none seen is no proof that there is none.
     variance = float(errors @ errors) + sample.unseen**2
     tail = (1 + level) / 2
-    z = max(sample.quantile(tail, labels), float(stdtrit(sample.discordant + 2, tail)))
+    z = max(sample.quantile(tail, labels), float(scipy.special.stdtrit(sample.discordant + 2, tail)))
     # Rare parts of one sign show little spread where they are few by chance.
-    third, bend = float((errors**3).sum()), max(float(ndtri(tail)) ** 2 - 1, 0.0) / 3
+    third, bend = float((errors**3).sum()), max(float(scipy.special.ndtri(tail)) ** 2 - 1, 0.0) / 3
     down, up = (z * np.sqrt(variance) + bend * max(part, 0.0) / variance for part in (-third, third))
     value = values[0] - values[1]
     return Change(
@@ -224,7 +224,7 @@ def labelled_accuracy(sample: LabelSample, arm: int, *, level: float = 0.95) -> 
     even = sample.n_items**2 / float((sample.weights**2).sum())
     shown = value * (1 - value) / variance if variance > 0 else even
     # Student's quantile in the place of the normal one, as fewer items.
-    stretch = sample.quantile((1 + level) / 2, labels) / float(ndtri((1 + level) / 2))
+    stretch = sample.quantile((1 + level) / 2, labels) / float(scipy.special.ndtri((1 + level) / 2))
     return rate_interval(value, level, min(shown, even * 4) / stretch**2)
 
 
@@ -278,7 +278,7 @@ class _ByRows(Design):
     def quantile(self, share: float) -> float:
         assert self.sample is not None  # noqa: S101 (made with one)
         few = [n for n, there in zip(self.sample.labelled, self.sample.sizes, strict=True) if 1 < n < there]
-        return float(stdtrit(min(few) - 1, share)) if few else float(ndtri(share))
+        return float(scipy.special.stdtrit(min(few) - 1, share)) if few else float(scipy.special.ndtri(share))
 
     def variance(self, unit_sums: Float64) -> float:
         return float(unit_sums @ unit_sums)

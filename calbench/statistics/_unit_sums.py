@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from calbench.metrics import AbsoluteSums
 from calbench.records import Float64
@@ -69,11 +69,11 @@ class UnitSums:
         return _add(self.groups, self.values, len(self.coarse))
 
     @cached_property
-    def matrix(self) -> sparse.csr_array:
+    def matrix(self) -> scipy.sparse.csr_array:
         """Sum of each unit in each group, ``(n_units, n_groups)``."""
         rows = np.broadcast_to(self.design.units[:, None], self.groups.shape).ravel()
         shape = (self.design.n_units, len(self.coarse))
-        return sparse.coo_array((self.values.ravel(), (rows, self.groups.ravel())), shape=shape).tocsr()
+        return scipy.sparse.coo_array((self.values.ravel(), (rows, self.groups.ravel())), shape=shape).tocsr()
 
     def parts(self, weights: Float64) -> Float64:
         """Return each unit's part of the sums with a weight a group, ``(n_units,)``."""
@@ -128,7 +128,7 @@ class UnitSums:
             return np.asarray(total)
         strata = design.unit_strata
         counts = np.bincount(strata)
-        member = sparse.csr_array((np.ones(len(strata)), (strata, np.arange(len(strata)))))
+        member = scipy.sparse.csr_array((np.ones(len(strata)), (strata, np.arange(len(strata)))))
         stratum_sizes = np.bincount(strata, weights=sizes)[:, None]
         ours = (member @ self.matrix).toarray() - stratum_sizes * r
         theirs = (member @ other.matrix).toarray() - stratum_sizes * q

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 
 from calbench.errors import InputError
 from calbench.gates import MARGIN, SEED, Contrast, Decision, Requirement
@@ -201,14 +202,12 @@ def monitor(
 
 def confidence_drift(baseline: Float64, sample: Float64, *, level: float = 0.99) -> Drift:
     """Compare two sets of confidences ``(n,)`` and ``(m,)`` as distributions."""
-    from scipy.stats import chi2, ks_2samp  # a quarter of a second, which every run of pytest would pay
-
-    test = ks_2samp(sample, baseline, method="asymp")  # the exact one fails on ties
+    test = scipy.stats.ks_2samp(sample, baseline, method="asymp")  # the exact one fails on ties
     edges = np.unique(np.quantile(baseline, np.linspace(0, 1, N_PSI_BINS + 1)[1:-1]))
     n_bins = len(edges) + 1
     shares = [_shares(values, edges) for values in (sample, baseline)]
     psi = float(((shares[0] - shares[1]) * np.log(shares[0] / shares[1])).sum())
-    by_chance = float(chi2.ppf(level, max(n_bins - 1, 1)) * (1 / len(sample) + 1 / len(baseline)))
+    by_chance = float(scipy.stats.chi2.ppf(level, max(n_bins - 1, 1)) * (1 / len(sample) + 1 / len(baseline)))
     limit = max(PSI_LIMIT, by_chance)
     p_value = float(test.pvalue)
     return Drift(float(test.statistic), p_value, psi, limit, p_value < 1 - level and psi > limit)
@@ -216,13 +215,11 @@ def confidence_drift(baseline: Float64, sample: Float64, *, level: float = 0.99)
 
 def sure_mistakes(baseline: AnyRecord, sample: AnyRecord, *, threshold: float, level: float) -> SureMistakes:
     """Compare how often the two are wrong with at least that confidence, and name the new cases."""
-    from scipy.stats import fisher_exact
-
     wrong = [~record.correct & (record.confidences >= threshold) for record in (sample, baseline)]
     counts = [int(rows.sum()) for rows in wrong]
     sizes = [len(sample), len(baseline)]
     table = np.array([[count, size - count] for count, size in zip(counts, sizes, strict=True)])
-    p_value = float(fisher_exact(table, alternative="greater").pvalue)
+    p_value = float(scipy.stats.fisher_exact(table, alternative="greater").pvalue)
     known = set(baseline.item_ids[wrong[1]].tolist())
     rows = [int(row) for row in np.flatnonzero(wrong[0]) if str(sample.item_ids[row]) not in known]
     rows.sort(key=lambda row: (-sample.confidences[row], str(sample.item_ids[row])))

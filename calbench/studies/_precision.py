@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import rel_entr
+import scipy
 
 from calbench import models, quantizers, tasks
 from calbench.errors import BackendUnavailableError, CalbenchError, as_refusal
@@ -242,7 +242,7 @@ def mean_logit_change(candidate: Predictions, reference: Predictions) -> float:
 def kl_items(candidate: Predictions, reference: Predictions) -> Float64:
     """KL(reference ‖ candidate) of each item, in nats, ``(n,)``."""
     smallest = np.finfo(np.float64).tiny
-    terms = rel_entr(reference.probs, np.maximum(candidate.probs, smallest))
+    terms = scipy.special.rel_entr(reference.probs, np.maximum(candidate.probs, smallest))
     return np.asarray(np.maximum(terms.sum(axis=1), 0.0))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy
 
 from calbench.calibrators._array_ops import NUMPY, centred, finite, log_softmax
 from calbench.calibrators._inputs import FitData
@@ -67,7 +67,7 @@ def train(
 
 
 def _lbfgs(objective: FuzzyObjective, start: Float64) -> Float64:
-    result: Any = minimize(
+    result: Any = scipy.optimize.minimize(
         objective,
         start,
         jac=True,
