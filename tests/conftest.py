@@ -16,7 +16,10 @@ from hypothesis import settings
 # The network is off for every test, and for every process that a test starts. Read on import.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-# pytester forgets what a run in this process imported, and what datasets registers can be registered once.
+# pytester forgets what a run in this process imported: a type of before is then another than that of after,
+# and what datasets registers can be registered once.
+import calbench.report as _types_of_reports  # noqa: F401
+
 with suppress(ImportError):
     import datasets as _imported_once  # noqa: F401
 
