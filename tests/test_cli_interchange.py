@@ -171,7 +171,7 @@ def test_debug_shows_where_an_error_comes_from(monkeypatch, place):
 
 
 def test_an_error_of_its_own_is_no_failed_gate(run, monkeypatch, folder):
-    monkeypatch.setattr("calbench.statistics.bootstrap", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("calbench.gates.evaluate", lambda *_, **__: 1 / 0)
     code, _, err = run("evaluate", folder / "int4.parquet")
     assert code == 2
     assert "internal error: ZeroDivisionError" in err

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from calbench.errors import InputError
+from calbench.statistics import SEED
 
 Level = Literal["answer", "sequence"]
 
@@ -69,7 +70,7 @@ class Recipe:
         Steps between two checkpoints; changes no result, and is no part of the identity.
     """
 
-    seed: int = 42
+    seed: int = SEED
     rank: int = 8
     alpha: float = 16.0
     dropout: float = 0.0

@@ -11,6 +11,7 @@ import typer
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
 from calbench.cli._options import (
+    SEED,
     Answers,
     AnswersColumn,
     AsJson,
@@ -64,7 +65,7 @@ def evaluate(
         Intervals, typer.Option(help="bounds: the gate's; percentile: as most papers print them; bca.")
     ] = Intervals.bounds,
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     as_json: AsJson = False,
 ) -> None:
     """Print metrics of stored predictions with 95% intervals.
@@ -80,9 +81,7 @@ def evaluate(
 
     Example: calbench evaluate test.pt --row-ids --calibrator temperature --fit-on validation.pt
     """
-    import numpy as np
-
-    from calbench import statistics
+    from calbench import gates
 
     predictions = read_record(
         record,
@@ -101,12 +100,8 @@ def evaluate(
         calibrator = apply.name
         predictions = _calibrated(predictions, _saved(apply))
     wanted = metric_names(metrics, predictions)
-    estimates = statistics.bootstrap(
-        predictions,
-        wanted,
-        n_resamples=n_resamples,
-        method=intervals.value,
-        rng=np.random.default_rng(seed),
+    estimates = gates.evaluate(
+        predictions, wanted, n_resamples=n_resamples, seed=seed, method=intervals.value
     )
     if as_json:
         return print_json(

@@ -9,7 +9,7 @@ import typer
 
 from calbench.cli._application import app
 from calbench.cli._columns import reads_tables
-from calbench.cli._options import Seed, StoreFolder, class_vectors, read_record
+from calbench.cli._options import SEED, Seed, StoreFolder, class_vectors, read_record
 from calbench.cli._output import say
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def calibrator(
         float | None,
         typer.Option(help="Unit error of the precision it will be used at, if another."),
     ] = None,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     store: StoreFolder = None,
 ) -> None:
     """Fit a calibrator on stored predictions and write it for deployment.

@@ -9,7 +9,7 @@ import typer
 
 from calbench.cli._columns import reads_tables
 from calbench.cli._export import export
-from calbench.cli._options import Metrics, Resamples, Seed, StoreFolder, metric_names, read_record
+from calbench.cli._options import SEED, Metrics, Resamples, Seed, StoreFolder, metric_names, read_record
 from calbench.cli._output import json_text, refuse_overwriting, say
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def results(
     columns: ColumnNames,
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     store: StoreFolder = None,
 ) -> None:
     """Write metrics as lm-evaluation-harness writes its results.
@@ -76,7 +76,7 @@ def model_card(
     columns: ColumnNames,
     metrics: Metrics = "",
     n_resamples: Resamples = 2000,
-    seed: Seed = 0,
+    seed: Seed = SEED,
     store: StoreFolder = None,
 ) -> None:
     """Write metrics as the metadata of a Hugging Face model card (its model-index).
@@ -93,15 +93,11 @@ def model_card(
 def _measured(
     source: Path, columns: ColumnNames, metrics: str, n_resamples: int, seed: int, store: str | None
 ) -> tuple[AnyRecord, Any]:
-    import numpy as np
-
-    from calbench import statistics
+    from calbench import gates
 
     record = read_record(source, columns, store=store)
-    rng = np.random.default_rng(seed)
-    return record, statistics.bootstrap(
-        record, metric_names(metrics, record), n_resamples=n_resamples, method="bounds", rng=rng
-    )
+    chosen = metric_names(metrics, record)
+    return record, gates.evaluate(record, chosen, n_resamples=n_resamples, seed=seed)
 
 
 def _write(text: str, output: Path | None) -> None:

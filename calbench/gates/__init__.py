@@ -10,7 +10,6 @@ from calbench.gates._evaluate import evaluate
 from calbench.gates._explanation import shown
 from calbench.gates._fitted_split import (
     CALIBRATION_SHARE,
-    SEED,
     Arm,
     FittedSplit,
     Split,
@@ -33,6 +32,7 @@ from calbench.gates._transfer import (
     transfer,
     transfer_between,
 )
+from calbench.statistics import SEED
 
 __all__ = [
     "CALIBRATION_SHARE",

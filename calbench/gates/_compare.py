@@ -11,10 +11,10 @@ from calbench.errors import CalbenchError, InputError
 from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
 from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
-from calbench.gates._fitted_split import SEED, Arm, clusters_of, metrics_of
+from calbench.gates._fitted_split import Arm, clusters_of, metrics_of
 from calbench.metrics import Outcomes
 from calbench.records import AnyRecord, Predictions, TopLabelPredictions
-from calbench.statistics import check_same_items, resamples_for
+from calbench.statistics import SEED, check_same_items, resamples_for
 
 
 def compare(  # noqa: PLR0913 (all but the two sides have defaults)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from calbench.gates._fitted_split import SEED
 from calbench.metrics import Metric
 from calbench.records import AnyRecord
-from calbench.statistics import Estimate, bootstrap
+from calbench.statistics import SEED, Estimate, Method, bootstrap, resamples_for, too_many
 
 
 def evaluate(
@@ -19,6 +18,7 @@ def evaluate(
     level: float = 0.95,
     n_resamples: int = 2000,
     seed: int = SEED,
+    method: Method = "bounds",
 ) -> dict[str, Estimate]:
     """Return metrics of a record with their intervals: of calibration errors those that gates use.
 
@@ -31,7 +31,9 @@ def evaluate(
     level
         Of confidence, between 0 and 1.
     n_resamples, seed
-        Of the bootstrap.
+        Of the bootstrap. The resamples are those of :func:`calbench.compare` for the same items.
+    method
+        Of the intervals, as in :func:`calbench.statistics.bootstrap`.
 
     Returns
     -------
@@ -53,5 +55,8 @@ def evaluate(
     from calbench.gates import metrics_of
 
     chosen = metrics_of(record) if metrics is None else metrics
-    rng = np.random.default_rng(seed)
-    return bootstrap(record, chosen, level=level, n_resamples=n_resamples, method="bounds", rng=rng)
+    if too_many(len(record), n_resamples):
+        rng = np.random.default_rng(seed)
+        return bootstrap(record, chosen, level=level, n_resamples=n_resamples, method=method, rng=rng)
+    draw = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed, clusters=record.cluster_ids)
+    return bootstrap(record, chosen, level=level, method=method, rng=draw)

@@ -15,9 +15,8 @@ from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrato
 from calbench.errors import InputError, LeakageError
 from calbench.metrics import Metric, Outcomes, evaluate, get
 from calbench.records import AnyRecord, Bool, Float64, Predictions, TopLabelPredictions
-from calbench.statistics import Resampled, Resamples, resample
+from calbench.statistics import SEED, Resampled, Resamples, resample
 
-SEED = 42
 CALIBRATION_SHARE = 0.4
 VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
 TOP_LABEL_METRICS = ("ece", "brier_toplabel", "accuracy")

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from calbench import calibrators
 from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
-from calbench.gates._fitted_split import SEED, Arm, FittedSplit, metrics_of
+from calbench.gates._fitted_split import Arm, FittedSplit, metrics_of
 from calbench.records import AnyRecord, Float64, Predictions
-from calbench.statistics import Resamples
+from calbench.statistics import SEED, Resamples
 
 MOST_FOLDS = 20
 

@@ -13,11 +13,11 @@ from calbench.errors import InputError, LeakageError, UnknownNameError
 from calbench.gates._arms import NamedArms, no_arm
 from calbench.gates._bits import warn_of_order
 from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
-from calbench.gates._fitted_split import SEED, Arm, FittedSplit, Split, clusters_of, needs_items, split_items
+from calbench.gates._fitted_split import Arm, FittedSplit, Split, clusters_of, needs_items, split_items
 from calbench.gates._folds import CrossFitted, cross_fits
 from calbench.gates._requirement import Contrast
 from calbench.records import AnyRecord
-from calbench.statistics import check_same_items, resamples_for
+from calbench.statistics import SEED, check_same_items, resamples_for
 
 TRANSFER_ARMS = ("raw_reference", "raw_candidate", "calibrated_reference", "transferred", "refitted")
 TRANSFER_CONTRASTS = {

@@ -8,6 +8,7 @@ from calbench.statistics._alarms import (
     expected_false_alarms,
     survivors,
 )
+from calbench.statistics._blocks import too_many
 from calbench.statistics._bootstrap import bootstrap
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
 from calbench.statistics._design import Design
@@ -15,6 +16,7 @@ from calbench.statistics._gate import Change, Outcome, change, check_same_items,
 from calbench.statistics._interval_formulas import check_level, percentile_interval
 from calbench.statistics._intervals import (
     Estimate,
+    Method,
     Resampled,
     difference,
     own_bounds,
@@ -23,7 +25,7 @@ from calbench.statistics._intervals import (
 )
 from calbench.statistics._promise import STARTS, THRESHOLDS, Promise, binomial_interval, promised, promises
 from calbench.statistics._ranking import Rank, differences_from_best, p_value, rank_intervals
-from calbench.statistics._resamples import Resamples, resamples_for
+from calbench.statistics._resamples import SEED, Resamples, resamples_for
 from calbench.statistics._sequence import Look, looks, sequential_p_value
 from calbench.statistics._significance import McNemarResult, holm, mcnemar
 from calbench.statistics._two_phase import (
@@ -36,6 +38,7 @@ from calbench.statistics._two_phase import (
 
 __all__ = [
     "FEWEST_LABELS",
+    "SEED",
     "STARTS",
     "THRESHOLDS",
     "Change",
@@ -44,6 +47,7 @@ __all__ = [
     "LabelSample",
     "Look",
     "McNemarResult",
+    "Method",
     "Outcome",
     "Promise",
     "Rank",
@@ -81,4 +85,5 @@ __all__ = [
     "resamples_for",
     "sequential_p_value",
     "survivors",
+    "too_many",
 ]

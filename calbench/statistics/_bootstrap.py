@@ -72,14 +72,14 @@ def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
     if isinstance(metrics, str):
         raise InputError(f"metrics={metrics!r} is a string; pass a sequence of ids, such as ({metrics!r},)")
     items = Outcomes.from_record(predictions)
+    if clusters is None and isinstance(rng, np.random.Generator):
+        clusters = predictions.cluster_ids
     alone = clusters is None and strata is None and sample_weight is None
     if alone and isinstance(rng, np.random.Generator) and too_many(len(items), n_resamples):
         if method == "bca":
             raise InputError(f"{len(items):,} items are too many for method='bca'; use 'percentile'")
         results = _resampled_blocks(metrics, items, n_resamples, rng)
     else:
-        if method == "bca" and not alone:
-            raise InputError("method='bca' takes no clusters, strata or weights; use 'percentile'")
         draw = resamples_of(
             predictions, rng, n_resamples, clusters=clusters, strata=strata, sample_weight=sample_weight
         )

@@ -137,6 +137,8 @@ class Resampled:
         elif method == "bounds":
             interval = own_bounds(self, level=level)
         elif method == "bca" and items is not None:
+            if not self.design.plain:
+                raise InputError("method='bca' takes no clusters, strata or weights; use 'percentile'")
             jackknife = leave_one_out(self.metric.weighted(items), len(items))
             interval = bca_interval(self.value, self.values, jackknife, level)
         else:

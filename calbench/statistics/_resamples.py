@@ -15,6 +15,7 @@ from calbench.errors import InputError
 from calbench.records import Float64, Predictions, Strings, TopLabelPredictions
 from calbench.statistics._design import Design
 
+SEED = 42  # of every split, fit and resample, unless another is asked for
 _MAX_RESAMPLES = 100_000
 Counts = npt.NDArray[np.unsignedinteger]
 
@@ -154,7 +155,7 @@ def resamples_for(
     item_ids: Iterable[object],
     *,
     n_resamples: int = 2000,
-    seed: int = 0,
+    seed: int = SEED,
     clusters: Iterable[object] | None = None,
     strata: Iterable[object] | None = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -235,8 +236,6 @@ def resamples_of(
         raise InputError(
             f"rng is a {type(rng).__name__}; pass numpy.random.default_rng(seed), or Resamples to share"
         )
-    if clusters is None:
-        clusters = record.cluster_ids
     return Resamples.draw(
         record.item_ids,
         n_resamples=n_resamples,

@@ -14,7 +14,7 @@ from calbench.quantizers import arguments, module_groups
 from calbench.records import Predictions
 from calbench.registry import Spec
 from calbench.runs import REFERENCE, Runner
-from calbench.statistics import Estimate, Resampled, difference, resample, resamples_for
+from calbench.statistics import SEED, Estimate, Resampled, difference, resample, resamples_for
 from calbench.store import StoredPredictions
 from calbench.studies._precision import kl_estimate
 
@@ -120,7 +120,7 @@ class Sensitivity:
     model: str
     quantizer: str
     task: str
-    seed: int = 42
+    seed: int = SEED
     kept_at: KeptAt = "full"
     groups: Mapping[str, tuple[str, ...]] = field(init=False)
 

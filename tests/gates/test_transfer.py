@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 import numpy as np
 import pytest
 
@@ -196,6 +199,37 @@ def test_one_question_has_one_number_by_every_door(tmp_path):
     both = compare(records["fp32"], records["int4"]).difference("ece")
     # of the identity: what is compared as it is
     assert (both.value, both.interval, both.n) == (straight.value, straight.interval, straight.n)
+
+
+@pytest.mark.parametrize("clusters", [None, [f"p{i // 6}" for i in range(N)]], ids=["items", "clusters"])
+def test_one_record_has_one_interval_by_every_door(tmp_path, capsys, monkeypatch, clusters):
+    """Alone or beside another, in Python or on the command line."""
+    from calbench import cli, evaluate
+
+    record, other = (
+        Predictions(IDS, of.logits, LABELS, cluster_ids=clusters, metadata={"model": "m", "task": "t"})
+        for of in (REFERENCE, CANDIDATE)
+    )
+    record.write(tmp_path / "m.parquet")
+    names = ["ece", "brier", "auroc_confidence"]
+    alone = evaluate(record, names)
+    values = {name: pytest.approx((*alone[name].interval, alone[name].value), abs=1e-12) for name in names}
+    both = compare(record, other)
+    beside = {name: both.estimate(name, arm="reference") for name in names}
+    assert {name: (*found.interval, found.value) for name, found in beside.items()} == values
+    assert evaluate(record.take(IDS[::-1]), names) == alone
+
+    def printed(*line):
+        arguments = [*line, str(tmp_path / "m.parquet"), f"--metrics={','.join(names)}"]
+        monkeypatch.setattr(sys, "argv", ["calbench", *arguments])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return json.loads(capsys.readouterr().out)
+
+    said = printed("evaluate", "--json")["metrics"]
+    assert {name: (*said[name]["interval"], said[name]["value"]) for name in names} == values
+    exported = printed("export", "results", "--task=t")["calbench"]["intervals"]
+    assert exported == {name: said[name]["interval"] for name in names}
 
 
 def test_a_cluster_is_fitted_on_or_scored_and_never_both():

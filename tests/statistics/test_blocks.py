@@ -36,3 +36,22 @@ def test_bootstrap_takes_blocks_where_counts_would_not_fit(monkeypatch):
         statistics.bootstrap(RECORD, ("auroc_confidence",), n_resamples=200, rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="too many for method='bca'"):
         statistics.bootstrap(RECORD, ("ece",), n_resamples=200, method="bca", rng=np.random.default_rng(0))
+
+
+def test_very_many_items_that_were_drawn_in_clusters_are_not_taken_for_single_ones(monkeypatch):
+    clusters = np.arange(len(RECORD)) // 5_000
+    drawn = TopLabelPredictions(RECORD.item_ids, RECORD.confidences, RECORD.correct, cluster_ids=clusters)
+    monkeypatch.setattr(blocks, "MAX_COUNTS", 1_000_000)
+    rng = np.random.default_rng
+    kept = statistics.bootstrap(drawn, ("accuracy",), n_resamples=200, rng=rng(0))["accuracy"]
+    said = statistics.bootstrap(RECORD, ("accuracy",), n_resamples=200, rng=rng(0), clusters=clusters)[
+        "accuracy"
+    ]
+    assert kept == said
+
+
+def test_bca_is_refused_for_items_that_were_not_drawn_one_by_one():
+    drawn = RECORD.take(RECORD.item_ids[:600])
+    clusters = statistics.resamples_for(drawn.item_ids, n_resamples=50, clusters=np.arange(600) // 20)
+    with pytest.raises(InputError, match="accuracy: method='bca' takes no clusters, strata or weights"):
+        statistics.bootstrap(drawn, ("accuracy",), method="bca", rng=clusters)
