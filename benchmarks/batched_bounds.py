@@ -240,4 +240,4 @@ def check(candidate, reference, clusters=None, n_checked: int = 2, statistic: St
         )
         if statistic.shared:
             second = second.on(first)
-        np.testing.assert_allclose(ours[row], absolute_sum_bounds(first, second, design=design), atol=1e-9)
+        np.testing.assert_allclose(ours[row], absolute_sum_bounds(second, first, design=design), atol=1e-9)

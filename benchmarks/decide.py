@@ -62,7 +62,7 @@ def measured(reference, candidate, rows, *, metric, level) -> Change:
         resample([metric], Outcomes.from_top_label(c[rows], k[rows]), resamples)[metric]
         for c, k in (candidate, reference)
     )
-    return change(ours, theirs, level=level)
+    return change(theirs, ours, level=level)
 
 
 def asked_by_looks(found, planned, margin, promising) -> tuple[int, str]:

@@ -77,7 +77,7 @@ def side(record, sizes, seed):
 
 def judged(compared):
     """Yield each margin, and whether its gate failed and with which p-value."""
-    both = [compared.arm(arm).resampled("ece") for arm in ("transferred", "calibrated_reference")]
+    both = [compared.arm(arm).resampled("ece") for arm in ("calibrated_reference", "transferred")]
     for margin in (0.0, MARGIN):
         failed = compared.decide("ece", max_increase=margin).outcome == "fail"
         yield margin, (failed, exceedance_p_value(*both, limit=margin) if failed else 1.0)

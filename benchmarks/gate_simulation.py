@@ -299,7 +299,7 @@ def simulate_clusters(n_draws: int) -> Iterator[dict[str, object]]:
             ]
             for metric in ("accuracy", "brier_toplabel"):
                 # The interval proper, not the one that is widened to hold the value.
-                kept[metric].append(difference_bounds(pair[0][metric], pair[1][metric], level=LEVEL))
+                kept[metric].append(difference_bounds(pair[1][metric], pair[0][metric], level=LEVEL))
             kept["accuracy of one model"].append(own_bounds(pair[0]["accuracy"], level=LEVEL))
         for metric, found in kept.items():
             truth = 0.675 if "one" in metric else 0.0

@@ -27,7 +27,7 @@ def row(bench, cell):
     reference = bench.record(cell.model, "fp32", cell.task).predictions
     candidate = bench.record(cell.model, cell.quantizer, cell.task).predictions.take(reference.item_ids)
     epsilon = quantizers.get(cell.quantizer).epsilon
-    found = metrics.shift_by_norm(candidate, reference, epsilon=epsilon)
+    found = metrics.shift_by_norm(reference, candidate, epsilon=epsilon)
     errors = np.abs(centred(candidate) - centred(reference)).max(axis=1) / found.logit_error
     return {
         "model": cell.model,

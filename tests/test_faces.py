@@ -51,3 +51,16 @@ def test_a_face_names_what_it_imports(name):
     named = list(getattr(face, "__all__", []))
     assert {n for n in named if not hasattr(face, n)} == set()
     assert len(named) == len(set(named))
+
+
+def test_a_reference_comes_before_its_candidate_in_every_signature():
+    pairs = [("reference", "candidate"), ("references", "candidate"), ("reference_probs", "probs")]
+    swapped = []
+    for path in sorted(ROOT.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef):
+                names = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+                for first, second in pairs:
+                    if {first, second} <= set(names) and names.index(first) > names.index(second):
+                        swapped.append(f"{path.relative_to(ROOT)}: {node.name}")
+    assert not swapped

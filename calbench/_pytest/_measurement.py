@@ -123,13 +123,13 @@ class CellArms:
             raise InputError("the baseline is something to compare with: against='baseline'")
         return self.cell.comparison.arm(name)
 
-    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:
+    def pair(self, reference: str, candidate: str, metric: Metric) -> tuple[Arm, Arm]:
         """Return two arms; beside a baseline, both as they are kept."""
         if reference != BASELINE:
-            return self.arm(candidate), self.arm(reference)
+            return self.arm(reference), self.arm(candidate)
         today, before = self.accepted(metric.id)
         resamples = replace(self.cell, folds=1).comparison.arm("raw_candidate").resamples
-        return Arm(today.rows, resamples), Arm(before.rows, resamples)
+        return Arm(before.rows, resamples), Arm(today.rows, resamples)
 
     def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm of a transfer has one)
         """See :class:`calbench.gates.Arms`."""

@@ -49,7 +49,7 @@ def collapse_of(arm: Arm, *, level: float = 0.95) -> Collapse | None:
     """
     accuracy = arm.resampled("accuracy")
     constant = _commonest(arm)
-    advantage = difference(accuracy, constant, level)
+    advantage = difference(constant, accuracy, level)
     if advantage.interval[0] > 0:
         return None
     return Collapse(accuracy.value, constant.value, advantage, arm.resampled("ece").value)

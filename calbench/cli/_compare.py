@@ -93,7 +93,7 @@ def compare(
         worse = "decrease" if get(name).direction == "higher" else "increase"
         limits[name] = {f"max_{'relative_' if relative else ''}{worse}": margin}
     judged = list(_judged(both, limits, by, n_resamples=n_resamples, seed=seed))
-    split = precision_split(both.candidate, both.reference)
+    split = precision_split(both.reference, both.candidate)
     flip = "flip" if split.flips_of == "answers" else "turn right or wrong"
     moved = (
         f"answers that {flip}: {split.flip_rate:.1%}; confidence moves by"

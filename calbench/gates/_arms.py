@@ -26,8 +26,8 @@ class Arms(Protocol):
         """Return an arm; raises :class:`UnknownNameError` for a name that means nothing."""
         ...
 
-    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:
-        """Return two arms as a metric of them is to be compared."""
+    def pair(self, reference: str, candidate: str, metric: Metric) -> tuple[Arm, Arm]:
+        """Return the reference's arm and the candidate's, as a metric of them is to be compared."""
         ...
 
     def flaw(self, name: str) -> str:
@@ -54,9 +54,9 @@ class NamedArms:
         """See :class:`Arms`."""
         return self.make(name)
 
-    def pair(self, candidate: str, reference: str, metric: Metric) -> tuple[Arm, Arm]:  # noqa: ARG002
+    def pair(self, reference: str, candidate: str, metric: Metric) -> tuple[Arm, Arm]:  # noqa: ARG002
         """See :class:`Arms`."""
-        return self.arm(candidate), self.arm(reference)
+        return self.arm(reference), self.arm(candidate)
 
     def flaw(self, name: str) -> str:  # noqa: ARG002 (no arm has one)
         """See :class:`Arms`."""

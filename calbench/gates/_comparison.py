@@ -131,7 +131,7 @@ class Comparison:
         level
             Of the interval, if not the comparison's.
         """
-        pair = self.arms.pair(arm or self.candidate, against or self.reference, get(metric))
+        pair = self.arms.pair(against or self.reference, arm or self.candidate, get(metric))
         return change(
             *(side.resampled(metric) for side in pair), relative=relative, level=level or self.level
         )
@@ -314,8 +314,8 @@ class Comparison:
             return contrast_exceedance(self._terms(wanted), limit=limit)
         if is_of_kept(wanted):
             return kept_p_value(self.arm(wanted.candidate), wanted.metric, wanted.limit)
-        candidate, reference = self._pair(wanted)
-        return exceedance_p_value(candidate, reference, limit=wanted.limit, relative=wanted.relative)
+        reference, candidate = self._pair(wanted)
+        return exceedance_p_value(reference, candidate, limit=wanted.limit, relative=wanted.relative)
 
     def _requirements(
         self,
@@ -376,16 +376,16 @@ class Comparison:
             )
         if is_of_kept(wanted):
             return kept_change(self.arm(wanted.candidate), wanted.metric, level)
-        candidate, reference = self._pair(wanted)
-        return change(candidate, reference, relative=wanted.relative, level=level)
+        reference, candidate = self._pair(wanted)
+        return change(reference, candidate, relative=wanted.relative, level=level)
 
     def _terms(self, wanted: Requirement) -> list[tuple[float, Resampled]]:
         return [(w, self.arm(name).resampled(wanted.metric)) for name, w in wanted.of.weights.items()]
 
-    def _pair(self, wanted: Requirement) -> tuple[Resampled, Resampled | None]:
+    def _pair(self, wanted: Requirement) -> tuple[Resampled | None, Resampled]:
         if wanted.reference is None:
-            return self.arm(wanted.candidate).resampled(wanted.metric), None
-        first, second = self.arms.pair(wanted.candidate, wanted.reference, wanted.metric)
+            return None, self.arm(wanted.candidate).resampled(wanted.metric)
+        first, second = self.arms.pair(wanted.reference, wanted.candidate, wanted.metric)
         return first.resampled(wanted.metric), second.resampled(wanted.metric)
 
     def _where(self, wanted: Requirement) -> list[str]:
@@ -395,5 +395,5 @@ class Comparison:
             return where_it_lies(alone.resamples.item_ids, alone.outcomes)
         if wanted.reference is None:
             return []
-        candidate, reference = self.arms.pair(wanted.candidate, wanted.reference, wanted.metric)
+        reference, candidate = self.arms.pair(wanted.reference, wanted.candidate, wanted.metric)
         return what_moved(candidate.resamples.item_ids, reference.outcomes, candidate.outcomes)

@@ -68,8 +68,8 @@ def recovered_fraction(
         raise InputError(
             f"less is not better for {metric.id!r}, so it costs nothing; choose 'ece', 'nll' or 'brier'"
         )
-    cost = difference(quantized, reference, level)
-    gain = difference(quantized, restored, level)
+    cost = difference(reference, quantized, level)
+    gain = difference(restored, quantized, level)
     low, high = cost.interval
     if low <= 0:
         what = "improved" if high < 0 else "is not shown to have worsened"

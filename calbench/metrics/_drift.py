@@ -49,8 +49,8 @@ class PrecisionSplit:
 
 
 def precision_split(
-    candidate: Predictions | TopLabelPredictions,
     reference: Predictions | TopLabelPredictions,
+    candidate: Predictions | TopLabelPredictions,
     *,
     delta: float = 0.1,
 ) -> PrecisionSplit:
@@ -61,7 +61,7 @@ def precision_split(
 
     Parameters
     ----------
-    candidate, reference
+    reference, candidate
         Records of the same items.
     delta
         A confidence that moves by more is counted in ``split_rate``.
@@ -75,7 +75,7 @@ def precision_split(
     --------
     >>> full = Predictions(["a", "b"], [[2.0, 0.0], [0.0, 1.0]], [0, 0])
     >>> four_bit = Predictions(["b", "a"], [[0.5, 0.0], [2.0, 0.0]], [0, 0])
-    >>> split = precision_split(four_bit, full, delta=0.05)
+    >>> split = precision_split(full, four_bit, delta=0.05)
     >>> split.flip_rate, split.split_rate, round(split.confidence_shift_max, 3)
     (0.5, 0.5, 0.109)
     """
@@ -90,8 +90,8 @@ def precision_split(
     flips_of: Literal["answers", "correctness"] = "answers"
     if isinstance(candidate, Predictions) and isinstance(reference, Predictions):
         flips = candidate.predicted != reference.predicted
-        js = js_divergence(candidate.probs, reference.probs)
-        kl = kl_divergence(candidate.probs, reference.probs)
+        js = js_divergence(reference.probs, candidate.probs)
+        kl = kl_divergence(reference.probs, candidate.probs)
     else:
         ours, theirs = getattr(candidate, "answers", None), getattr(reference, "answers", None)
         if ours is not None and theirs is not None:
@@ -112,27 +112,27 @@ def precision_split(
 
 
 def confidence_shift(
-    probs: npt.ArrayLike, reference_probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    reference_probs: npt.ArrayLike, probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> tuple[float, float]:
     """Return the mean and the largest absolute change of the top-1 confidence.
 
-    Range [0, 1] both; 0 is no change. ``probs`` and ``reference_probs`` are ``(n, k)``, of the same
+    Range [0, 1] both; 0 is no change. ``reference_probs`` and ``probs`` are ``(n, k)``, of the same
     items in the same order.
 
     Examples
     --------
-    >>> mean, largest = confidence_shift([[0.8, 0.2], [0.5, 0.5]], [[0.9, 0.1], [0.5, 0.5]])
+    >>> mean, largest = confidence_shift([[0.9, 0.1], [0.5, 0.5]], [[0.8, 0.2], [0.5, 0.5]])
     >>> round(mean, 12), round(largest, 12)
     (0.05, 0.1)
     """
-    candidate, reference = _pair(probs, reference_probs)
+    reference, candidate = _pair(reference_probs, probs)
     shift = np.abs(candidate.max(axis=1) - reference.max(axis=1))
     weight = check_sample_weight(sample_weight, len(shift))
     return _mean(shift, weight), float(shift[weight > 0].max())
 
 
 def flip_rate(
-    probs: npt.ArrayLike, reference_probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    reference_probs: npt.ArrayLike, probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> float:
     """Return the share of items whose predicted class changes.
 
@@ -140,17 +140,17 @@ def flip_rate(
 
     Examples
     --------
-    >>> flip_rate([[0.8, 0.2], [0.4, 0.6]], [[0.9, 0.1], [0.6, 0.4]])
+    >>> flip_rate([[0.9, 0.1], [0.6, 0.4]], [[0.8, 0.2], [0.4, 0.6]])
     0.5
     """
-    candidate, reference = _pair(probs, reference_probs)
+    reference, candidate = _pair(reference_probs, probs)
     flips = candidate.argmax(axis=1) != reference.argmax(axis=1)
     return _mean(flips.astype(np.float64), check_sample_weight(sample_weight, len(flips)))
 
 
 def split_rate(
-    probs: npt.ArrayLike,
     reference_probs: npt.ArrayLike,
+    probs: npt.ArrayLike,
     *,
     delta: float = 0.1,
     sample_weight: npt.ArrayLike | None = None,
@@ -161,16 +161,16 @@ def split_rate(
 
     Examples
     --------
-    >>> split_rate([[0.7, 0.3], [0.5, 0.5]], [[0.9, 0.1], [0.5, 0.5]])
+    >>> split_rate([[0.9, 0.1], [0.5, 0.5]], [[0.7, 0.3], [0.5, 0.5]])
     0.5
     """
-    candidate, reference = _pair(probs, reference_probs)
+    reference, candidate = _pair(reference_probs, probs)
     shift = np.abs(candidate.max(axis=1) - reference.max(axis=1))
     return _split_rate(shift, delta, check_sample_weight(sample_weight, len(shift)))
 
 
 def kl_divergence(
-    probs: npt.ArrayLike, reference_probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    reference_probs: npt.ArrayLike, probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> float:
     r"""Return the mean of :math:`\sum_k q_k \ln (q_k / p_k)`, from reference ``q`` to candidate ``p``.
 
@@ -179,16 +179,16 @@ def kl_divergence(
 
     Examples
     --------
-    >>> round(kl_divergence([[0.5, 0.5]], [[1.0, 0.0]]), 6)  # ln 2
+    >>> round(kl_divergence([[1.0, 0.0]], [[0.5, 0.5]]), 6)  # ln 2
     0.693147
     """
-    candidate, reference = _pair(probs, reference_probs)
+    reference, candidate = _pair(reference_probs, probs)
     weight = check_sample_weight(sample_weight, len(candidate))
     return _mean(np.maximum(_relative_entropy(reference, candidate), 0.0), weight)
 
 
 def js_divergence(
-    probs: npt.ArrayLike, reference_probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    reference_probs: npt.ArrayLike, probs: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> float:
     r"""Return the mean Jensen-Shannon divergence of the class vectors.
 
@@ -200,24 +200,24 @@ def js_divergence(
 
     Examples
     --------
-    >>> round(js_divergence([[0.0, 1.0]], [[1.0, 0.0]]), 6)  # ln 2
+    >>> round(js_divergence([[1.0, 0.0]], [[0.0, 1.0]]), 6)  # ln 2
     0.693147
     """
-    candidate, reference = _pair(probs, reference_probs)
+    reference, candidate = _pair(reference_probs, probs)
     middle = (candidate + reference) / 2
     halves = _relative_entropy(candidate, middle) + _relative_entropy(reference, middle)
     weight = check_sample_weight(sample_weight, len(candidate))
     return _mean(np.maximum(halves / 2, 0.0), weight)
 
 
-def _pair(probs: npt.ArrayLike, reference_probs: npt.ArrayLike) -> tuple[Float64, Float64]:
-    candidate, reference = check_probs(probs), check_probs(reference_probs)
+def _pair(reference_probs: npt.ArrayLike, probs: npt.ArrayLike) -> tuple[Float64, Float64]:
+    reference, candidate = check_probs(reference_probs), check_probs(probs)
     if candidate.shape != reference.shape:
         raise InputError(
             f"probs has shape {candidate.shape} and reference_probs {reference.shape};"
             " pass the same items and classes"
         )
-    return candidate, reference
+    return reference, candidate
 
 
 def _relative_entropy(p: Float64, q: Float64) -> Float64:

@@ -130,7 +130,7 @@ class ShiftByNorm:
         return float((self.shift <= self.bound).mean())
 
 
-def shift_by_norm(candidate: Predictions, reference: Predictions, *, epsilon: float) -> ShiftByNorm:
+def shift_by_norm(reference: Predictions, candidate: Predictions, *, epsilon: float) -> ShiftByNorm:
     """Return how far each item's confidence moved, beside the bound that the quantizer's error gives.
 
     Items are matched by id and come in the reference's order.
@@ -172,7 +172,7 @@ def shift_by_rounding(reference: Predictions, *, dtype: str) -> ShiftByNorm:
         Predictions(reference.item_ids, np.where(real, values, -np.inf), reference.labels)
         for values in (_rounded(centred, dtype), centred)
     )
-    return shift_by_norm(candidate, exact, epsilon=_UNIT_ERROR[dtype])
+    return shift_by_norm(exact, candidate, epsilon=_UNIT_ERROR[dtype])
 
 
 def _centred(z: Float64) -> tuple[Float64, npt.NDArray[np.bool_]]:

@@ -78,8 +78,8 @@ def row_of(measured: Sequence[Measured]) -> Row:
         "regret": _contrasts(compared, "regret"),
         "benefit": _contrasts(compared, "benefit"),
         "relative_degradation": _ratios(compared),
-        "accuracy_test": _mcnemar(compared, "transferred", "raw_candidate"),
-        "quantization_accuracy_test": _mcnemar(compared, "raw_candidate", "raw_reference"),
+        "accuracy_test": _mcnemar(compared, "raw_candidate", "transferred"),
+        "quantization_accuracy_test": _mcnemar(compared, "raw_reference", "raw_candidate"),
         "other_seeds": {str(m.seed): _values(m.comparison) for m in measured[1:]},
         "fitted": _saved(compared.arm("transferred").fitted),
         "reliability": reliability(compared),
@@ -217,7 +217,7 @@ def _ratios(compared: Comparison) -> Estimates:
     return ratios
 
 
-def _mcnemar(compared: Comparison, candidate: str, reference: str) -> AccuracyTest:
+def _mcnemar(compared: Comparison, reference: str, candidate: str) -> AccuracyTest:
     found = mcnemar(*(compared.arm(name).outcomes.correct for name in (candidate, reference)))
     return AccuracyTest(only_a=found.only_a, only_b=found.only_b, p_value=found.p_value, exact=found.exact)
 

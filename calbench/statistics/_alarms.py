@@ -30,7 +30,7 @@ def expected_false_alarms(levels: Iterable[float]) -> float:
 
 
 def exceedance_p_value(
-    candidate: Resampled, reference: Resampled | None, *, limit: float, relative: bool = False
+    reference: Resampled | None, candidate: Resampled, *, limit: float, relative: bool = False
 ) -> float:
     """Return the smallest p at which a gate of level ``1 - p`` still fails; 1 if none does.
 
@@ -41,7 +41,7 @@ def exceedance_p_value(
     sign = sign_of_worse(candidate.metric)
 
     def at(p: float) -> Change:
-        return change(candidate, reference, relative=relative, level=1 - p)
+        return change(reference, candidate, relative=relative, level=1 - p)
 
     def fails(p: float) -> bool:
         return outcome_of(at(p), limit)[0] == "fail"
@@ -55,9 +55,9 @@ def exceedance_p_value(
             return (
                 floor
                 if relative
-                else min(floor, _allowed_tail(candidate, reference, at(floor), limit, floor))
+                else min(floor, _allowed_tail(reference, candidate, at(floor), limit, floor))
             )
-        return min(floor, _plain_tail(candidate, reference, sign, limit, relative=relative))
+        return min(floor, _plain_tail(reference, candidate, sign, limit, relative=relative))
     return _smallest(fails, floor)
 
 
@@ -101,7 +101,7 @@ def survivors(p_values: Mapping[str, float], levels: Mapping[str, float]) -> set
 
 
 def _allowed_tail(
-    candidate: Resampled, reference: Resampled | None, measured: Change, limit: float, floor: float
+    reference: Resampled | None, candidate: Resampled, measured: Change, limit: float, floor: float
 ) -> float:
     """Tail of a metric for whose bias a gate allows; ``measured`` is the change at level 1 - floor.
 
@@ -118,7 +118,7 @@ def _allowed_tail(
 
 
 def _plain_tail(
-    candidate: Resampled, reference: Resampled | None, sign: int, limit: float, *, relative: bool
+    reference: Resampled | None, candidate: Resampled, sign: int, limit: float, *, relative: bool
 ) -> float:
     if reference is None:
         values, value, margin = candidate.values, candidate.value, limit

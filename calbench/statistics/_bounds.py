@@ -60,8 +60,8 @@ _LARGEST_RATIO = 1e6
 
 
 def absolute_sum_bounds(
-    candidate: AbsoluteSums,
     reference: AbsoluteSums | None,
+    candidate: AbsoluteSums,
     *,
     factor: float = 1.0,
     level: float = 0.95,
@@ -72,13 +72,13 @@ def absolute_sum_bounds(
     Without a reference, the bounds are of the candidate's own metric. ``design`` says how the items were
     drawn: one by one if it is left out.
     """
-    ways = _ways(candidate, reference, factor, design or _alone(candidate.n_items))
+    ways = _ways(reference, candidate, factor, design or _alone(candidate.n_items))
     if reference is None:
         return max(-_least(ways[0], level), 0.0), _least(ways[1], level)
     return _between(ways, level)
 
 
-def unit_sum_bounds(candidate: UnitSums, reference: UnitSums, *, level: float = 0.95) -> Bounds:
+def unit_sum_bounds(reference: UnitSums, candidate: UnitSums, *, level: float = 0.95) -> Bounds:
     """Return bounds of ``candidate - reference``, both of which are sums by sampled unit already."""
     return _between(_two_sided(candidate, 1.0, reference), level)
 
@@ -133,7 +133,7 @@ def _least(ways: Sequence[Way], level: float) -> float:
 
 @lru_cache(maxsize=8)
 def _ways(
-    candidate: AbsoluteSums, reference: AbsoluteSums | None, factor: float, design: Design
+    reference: AbsoluteSums | None, candidate: AbsoluteSums, factor: float, design: Design
 ) -> tuple[list[Way], list[Way]]:
     """Return the ways to bound the difference from below (its opposite from above), and from above."""
     ours = UnitSums.of(candidate, design)
@@ -157,8 +157,8 @@ def _alone(n_items: int) -> Design:
 
 
 def resampled_bounds(
-    candidate: tuple[float, Float64],
     reference: tuple[float, Float64],
+    candidate: tuple[float, Float64],
     *,
     factor: float = 1.0,
     level: float = 0.95,
@@ -171,13 +171,13 @@ def resampled_bounds(
     resamples of few clusters.
     """
     theirs = np.array([factor * reference[0]]), factor * reference[1][None]
-    low, high = resampled_bounds_of_many(candidate, theirs, level=level, widening=widening)
+    low, high = resampled_bounds_of_many(theirs, candidate, level=level, widening=widening)
     return float(low[0]), float(high[0])
 
 
 def resampled_bounds_of_many(
-    candidate: tuple[float, Float64],
     references: tuple[Float64, Float64],
+    candidate: tuple[float, Float64],
     *,
     level: float = 0.95,
     widening: float = 1.0,

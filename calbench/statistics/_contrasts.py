@@ -57,7 +57,7 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     _check(terms)
     if terms[0][1].metric.shared_groups:
         (_, candidate), (_, reference) = terms
-        return difference(candidate, reference, level)
+        return difference(reference, candidate, level)
     value = math.fsum(weight * result.value for weight, result in terms)
     interval = holding(contrast_bounds(terms, level), value)
     return Estimate(value, interval, level, terms[0][1].n_items)
@@ -67,7 +67,7 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
     """Return bounds of a contrast that allow for the metric's bias."""
     check_level(level)
     if [weight for weight, _ in terms] == [1, -1]:
-        return difference_bounds(terms[0][1], terms[1][1], level=level)
+        return difference_bounds(terms[1][1], terms[0][1], level=level)
     if all(result.sums is not None for _, result in terms):
         design = terms[0][1].design
         sums = [(w, UnitSums.of(result.sums, design)) for w, result in terms if result.sums is not None]
@@ -79,7 +79,7 @@ def contrast_bounds(terms: Terms, level: float = 0.95) -> Bounds:
         return min(low, high), max(low, high)
     metric = terms[0][1].metric
     if metric.biased:
-        sides = [_side(terms, sign) for sign in (1, -1)]
+        sides = [_side(terms, sign) for sign in (-1, 1)]
         return resampled_bounds(*sides, level=level)
     values = np.asarray(sum(weight * result.values for weight, result in terms))
     return sampled_interval(values, terms[0][1].design, level)
@@ -124,7 +124,7 @@ def _check(terms: Terms) -> None:
             f"{first.metric.id!r} compares two models in the candidate's bins; for other contrasts take 'ece'"
         )
     for _, result in terms:
-        check_paired(result, first)
+        check_paired(first, result)
         if math.isnan(result.value):
             raise InputError(
                 f"{result.metric.id} is not defined for one of the models (say, it is never sure enough), so"

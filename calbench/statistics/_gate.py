@@ -153,7 +153,7 @@ def _on_the_worse_side(change: Change, limit: float) -> tuple[float, float, floa
 
 
 def change(
-    candidate: Resampled, reference: Resampled | None, *, relative: bool = False, level: float = 0.95
+    reference: Resampled | None, candidate: Resampled, *, relative: bool = False, level: float = 0.95
 ) -> Change:
     """Measure how a metric changed from a reference, or without one, where it lies.
 
@@ -165,14 +165,14 @@ def change(
     if reference is None:
         delta, interval = candidate.value, own_bounds(candidate, level=level)
     else:
-        check_paired(candidate, reference)
-        reference = as_compared(candidate, reference)
+        check_paired(reference, candidate)
+        reference = as_compared(reference, candidate)
         if relative:
-            delta = _relative_change(candidate.value, reference.value)
-            interval = relative_bounds(candidate, reference, level=level)
+            delta = _relative_change(reference.value, candidate.value)
+            interval = relative_bounds(reference, candidate, level=level)
         else:
             delta = candidate.value - reference.value
-            interval = difference_bounds(candidate, reference, level=level)
+            interval = difference_bounds(reference, candidate, level=level)
     low, high = holding(interval, delta)
     return Change(
         delta,
@@ -184,11 +184,11 @@ def change(
         candidate.value,
         None if reference is None else reference.value,
         candidate.metric.direction != "higher",
-        _sampling(candidate, reference),
+        _sampling(reference, candidate),
     )
 
 
-def _sampling(candidate: Resampled, reference: Resampled | None) -> str:
+def _sampling(reference: Resampled | None, candidate: Resampled) -> str:
     """Say in how many clusters the items lie, and how much less they tell for it."""
     design = candidate.design
     if design.clusters is None:
@@ -202,7 +202,7 @@ def _sampling(candidate: Resampled, reference: Resampled | None) -> str:
     return shown + (f" (fewer than {FEWEST_CLUSTERS} decide nothing)" if design.too_few else "")
 
 
-def _relative_change(candidate: float, reference: float) -> float:
+def _relative_change(reference: float, candidate: float) -> float:
     if reference == 0:
         return 0.0 if candidate == 0 else math.inf
     return candidate / reference - 1
@@ -237,12 +237,12 @@ def check_same_items(reference: AnyRecord, candidate: AnyRecord) -> None:
                 f" ({candidate.labels[ours[row]]}) than in the reference ({reference.labels[theirs[row]]});"
                 f" {int(differ.sum())} of {len(ids)} differ: compare records of one data set"
             )
-        _check_same_width(candidate, reference)
-    _check_same_clusters(candidate, reference, ours, theirs)
+        _check_same_width(reference, candidate)
+    _check_same_clusters(reference, candidate, theirs, ours)
 
 
 def _check_same_clusters(
-    candidate: AnyRecord, reference: AnyRecord, ours: npt.NDArray[np.intp], theirs: npt.NDArray[np.intp]
+    reference: AnyRecord, candidate: AnyRecord, theirs: npt.NDArray[np.intp], ours: npt.NDArray[np.intp]
 ) -> None:
     if candidate.cluster_ids is None or reference.cluster_ids is None:
         return
@@ -255,7 +255,7 @@ def _check_same_clusters(
         )
 
 
-def _check_same_width(candidate: Predictions, reference: Predictions) -> None:
+def _check_same_width(reference: Predictions, candidate: Predictions) -> None:
     """Refuse different numbers of classes; columns that are padding throughout are none."""
     shared = min(candidate.n_classes, reference.n_classes)
     if any(np.isfinite(record.logits[:, shared:]).any() for record in (candidate, reference)):

@@ -209,8 +209,8 @@ class _Together:
 
 
 def difference(
-    candidate: Resampled,
     reference: Resampled,
+    candidate: Resampled,
     level: float = 0.95,
     *,
     method: Literal["auto", "percentile"] = "auto",
@@ -221,19 +221,19 @@ def difference(
     errors, which noise biases upwards by an amount that need not be the same for both models;
     ``"auto"`` takes the gate's bounds for those and the percentile interval for all else.
     """
-    check_paired(candidate, reference)
-    reference = as_compared(candidate, reference)
+    check_paired(reference, candidate)
+    reference = as_compared(reference, candidate)
     value = candidate.value - reference.value
     if method == "percentile":
         if candidate.metric.shared_groups:
             raise InputError(f"{candidate.metric.id!r} has no percentile interval; leave method out")
         interval = sampled_interval(candidate.values - reference.values, candidate.design, level)
     else:
-        interval = difference_bounds(candidate, reference, level=level)
+        interval = difference_bounds(reference, candidate, level=level)
     return Estimate(value, holding(interval, value), level, candidate.n_items)
 
 
-def as_compared(candidate: Resampled, reference: Resampled) -> Resampled:
+def as_compared(reference: Resampled, candidate: Resampled) -> Resampled:
     """Return the reference as it is compared: in the candidate's groups, if the metric asks for that."""
     if not candidate.metric.shared_groups or candidate.sums is None or reference.sums is None:
         return reference
@@ -243,21 +243,21 @@ def as_compared(candidate: Resampled, reference: Resampled) -> Resampled:
 
 
 def difference_bounds(
-    candidate: Resampled, reference: Resampled, *, factor: float = 1.0, level: float = 0.95
+    reference: Resampled, candidate: Resampled, *, factor: float = 1.0, level: float = 0.95
 ) -> tuple[float, float]:
     """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias."""
     check_level(level)
-    reference = as_compared(candidate, reference)
+    reference = as_compared(reference, candidate)
     same = bool(candidate.answers) and candidate.answers == reference.answers
     if candidate.design.too_few and not (same and factor == 1):
         return _anything(candidate.metric, factor)
-    exact = _exact_bounds(candidate, reference, factor, level)
+    exact = _exact_bounds(reference, candidate, factor, level)
     if exact is not None:
         return exact
     if candidate.n_items == 1 and not same:
         return -np.inf, np.inf  # a resample of one item is that item
     if candidate.metric.biased:
-        pair = (candidate.value, candidate.values), (reference.value, reference.values)
+        pair = (reference.value, reference.values), (candidate.value, candidate.values)
         return resampled_bounds(*pair, factor=factor, level=level, widening=widening(candidate.design, level))
     differences = candidate.values - factor * reference.values
     seen = sampled_interval(differences, candidate.design, level)
@@ -271,35 +271,35 @@ def difference_bounds(
 
 
 def bounds_against(
-    candidate: Resampled, references: Sequence[Resampled], *, level: float = 0.95
+    references: Sequence[Resampled], candidate: Resampled, *, level: float = 0.95
 ) -> tuple[Float64, Float64]:
     """Return :func:`difference_bounds` against each of many references, ``(k,)`` and ``(k,)``."""
     everyone = [candidate, *references]
     drawn = all(one.sums is None and one.pairs is None for one in everyone) and candidate.n_items > 1
     if not references or not candidate.metric.biased or candidate.design.too_few or not drawn:
-        found = [difference_bounds(candidate, reference, level=level) for reference in references]
+        found = [difference_bounds(reference, candidate, level=level) for reference in references]
         low, high = np.array(found).reshape(-1, 2).T
         return low, high
     theirs = np.array([one.value for one in references]), np.stack([one.values for one in references])
     wide = widening(candidate.design, level)
-    return resampled_bounds_of_many((candidate.value, candidate.values), theirs, level=level, widening=wide)
+    return resampled_bounds_of_many(theirs, (candidate.value, candidate.values), level=level, widening=wide)
 
 
 def _exact_bounds(
-    candidate: Resampled, reference: Resampled, factor: float, level: float
+    reference: Resampled, candidate: Resampled, factor: float, level: float
 ) -> tuple[float, float] | None:
     """Return bounds that need no resamples, where the metric is such that there are any."""
     if candidate.sums is not None and reference.sums is not None:
         return absolute_sum_bounds(
-            candidate.sums, reference.sums, factor=factor, level=level, design=candidate.design
+            reference.sums, candidate.sums, factor=factor, level=level, design=candidate.design
         )
     if candidate.pairs is not None and reference.pairs is not None:
-        return pair_bounds(candidate.pairs, reference.pairs, factor=factor, level=level)
+        return pair_bounds(reference.pairs, candidate.pairs, factor=factor, level=level)
     return None
 
 
 def relative_bounds(
-    candidate: Resampled, reference: Resampled, *, level: float = 0.95
+    reference: Resampled, candidate: Resampled, *, level: float = 0.95
 ) -> tuple[float, float]:
     """Return bounds of ``candidate / reference - 1`` that allow for the metric's bias.
 
@@ -310,7 +310,7 @@ def relative_bounds(
     if candidate.design.too_few or (candidate.n_items == 1 and candidate.sums is None):
         return -1.0, np.inf
     if candidate.metric.biased or candidate.metric.rate:
-        return ratio_bounds(lambda f: difference_bounds(candidate, reference, factor=f, level=level))
+        return ratio_bounds(lambda f: difference_bounds(reference, candidate, factor=f, level=level))
     nothing = np.where(candidate.values == 0, 1.0, np.inf)  # 0 / 0 is no change
     positive = reference.values > 0
     ratios = np.divide(candidate.values, reference.values, out=nothing, where=positive)
@@ -324,13 +324,13 @@ def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]
     if result.design.too_few or (result.n_items == 1 and result.sums is None):
         return result.metric.range
     if result.sums is not None:
-        return absolute_sum_bounds(result.sums, None, level=level, design=result.design)
+        return absolute_sum_bounds(None, result.sums, level=level, design=result.design)
     if result.pairs is not None:
-        return pair_bounds(result.pairs, None, level=level)
+        return pair_bounds(None, result.pairs, level=level)
     if result.metric.biased:
         nothing = (0.0, np.zeros_like(result.values))
         low, high = resampled_bounds(
-            (result.value, result.values), nothing, level=level, widening=widening(result.design, level)
+            nothing, (result.value, result.values), level=level, widening=widening(result.design, level)
         )
         return max(low, 0.0), high
     seen = sampled_interval(result.values, result.design, level)
@@ -354,7 +354,7 @@ def _effective_size(result: Resampled) -> float:
     return min(alone / spread, result.n_items) if spread > 0 and alone > 0 else result.design.n_units
 
 
-def check_paired(candidate: Resampled, reference: Resampled) -> None:
+def check_paired(reference: Resampled, candidate: Resampled) -> None:
     """Refuse to compare different metrics, or resamples that are not the same ones."""
     if candidate.metric.fingerprint != reference.metric.fingerprint:
         raise InputError(f"{candidate.metric.id!r} cannot be compared with {reference.metric.id!r}")

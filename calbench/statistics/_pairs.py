@@ -19,7 +19,7 @@ from calbench.metrics import PairStatistic
 
 
 def pair_bounds(
-    candidate: PairStatistic, reference: PairStatistic | None, *, factor: float = 1.0, level: float = 0.95
+    reference: PairStatistic | None, candidate: PairStatistic, *, factor: float = 1.0, level: float = 0.95
 ) -> tuple[float, float]:
     """Return an interval of ``candidate - factor * reference``, or of the candidate alone."""
     n = len(candidate)

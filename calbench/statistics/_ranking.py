@@ -80,21 +80,21 @@ def differences_from_best(entries: Mapping[str, Resampled]) -> dict[str, float]:
     best = min(entries, key=lambda name: sign * entries[name].value)
     n_pairs = len(entries) * (len(entries) - 1) // 2
     return {
-        name: min(1.0, n_pairs * p_value(entry, entries[best]))
+        name: min(1.0, n_pairs * p_value(entries[best], entry))
         for name, entry in entries.items()
         if name != best
     }
 
 
-def p_value(candidate: Resampled, reference: Resampled) -> float:
+def p_value(reference: Resampled, candidate: Resampled) -> float:
     """Return the smallest p, from 0.0001 up, at which the paired bounds of the difference hold 0.
 
     Bounds that are quantiles of resamples are noise in the outermost tails: there the normal tail
     with the resamples' standard error is taken, if it is smaller. For biased metrics that are no
     absolute sums (smooth ECE, say) there is none: p is 20 / n_resamples at least.
     """
-    check_paired(candidate, reference)
-    p = smallest_p(lambda level: difference_bounds(candidate, reference, level=level))
+    check_paired(reference, candidate)
+    p = smallest_p(lambda level: difference_bounds(reference, candidate, level=level))
     floor = 2 * RESAMPLES_IN_TAIL / candidate.n_resamples
     if p >= floor or candidate.sums is not None:
         return p
@@ -108,7 +108,7 @@ def _clear_places(entries: Sequence[Resampled], sign: int, level: float) -> tupl
     """Return the best and the worst rank that the bounds of all pairs leave to each entry."""
     better = np.zeros((len(entries), len(entries)), dtype=bool)
     for i, entry in enumerate(entries):
-        ends = bounds_against(entry, entries[i + 1 :], level=level)
+        ends = bounds_against(entries[i + 1 :], entry, level=level)
         low, high = np.sort(sign * np.stack(ends), axis=0)
         better[i, i + 1 :], better[i + 1 :, i] = high < 0, low > 0
     undefined = np.isnan([entry.value for entry in entries])
@@ -131,7 +131,7 @@ def _orientation(entries: Mapping[str, Resampled]) -> int:
         raise InputError(f"a ranking needs at least 2 entries; there are {len(entries)}")
     first, *others = entries.values()
     for other in others:
-        check_paired(other, first)
+        check_paired(first, other)
     if first.metric.direction == "none":
         raise InputError(f"neither way is better for {first.metric.id!r}, so it ranks nothing; choose 'ece'")
     return 1 if first.metric.direction == "lower" else -1

@@ -238,7 +238,7 @@ def _of_sums(sample: LabelSample, metric: Metric, level: float) -> Change:
         for sums, guess, correct in zip(found, sample.guesses, sample.correct, strict=True)
     )
     values = [float(np.abs(side.totals).sum()) / sample.n_items for side in (ours, theirs)]
-    bounds = unit_sum_bounds(ours, theirs, level=level)
+    bounds = unit_sum_bounds(theirs, ours, level=level)
     value = values[0] - values[1]
     return Change(
         value,

@@ -176,20 +176,20 @@ def _row(
 
 
 def _drift(
-    candidate: StoredPredictions, reference: StoredPredictions, compared: Comparison
+    reference: StoredPredictions, candidate: StoredPredictions, compared: Comparison
 ) -> dict[str, Any]:
     resamples = compared.arm("raw_candidate").resamples
     here, there = (record.class_vectors.take(resamples.item_ids) for record in (candidate, reference))
     return {
-        "logit_change": mean_logit_change(here, there),
-        "kl_divergence": kl_estimate(here, there, resamples, compared.level),
-        "flip_rate": precision_split(here, there).flip_rate,
+        "logit_change": mean_logit_change(there, here),
+        "kl_divergence": kl_estimate(there, here, resamples, compared.level),
+        "flip_rate": precision_split(there, here).flip_rate,
         "chance": chance_accuracy(there),
     }
 
 
 def _open_drift(
-    candidate: StoredPredictions, reference: StoredPredictions, compared: Comparison
+    reference: StoredPredictions, candidate: StoredPredictions, compared: Comparison
 ) -> dict[str, Any]:
     """Return what is known of answers in words: no other answer has a probability to compare."""
     here, there = (record.predictions.metadata["answers"] for record in (candidate, reference))
@@ -227,7 +227,7 @@ def chance_accuracy(record: Predictions) -> float:
     return max(float(commonest), guessing)
 
 
-def mean_logit_change(candidate: Predictions, reference: Predictions) -> float:
+def mean_logit_change(reference: Predictions, candidate: Predictions) -> float:
     """Mean of ``|Δlogit|`` over the same items and their options; padding left out.
 
     >>> a, b = (Predictions(["x"], [logits], [0]) for logits in ([1.0, 2.0], [1.5, 1.0]))
@@ -239,7 +239,7 @@ def mean_logit_change(candidate: Predictions, reference: Predictions) -> float:
     return float(np.abs(difference).mean())
 
 
-def kl_items(candidate: Predictions, reference: Predictions) -> Float64:
+def kl_items(reference: Predictions, candidate: Predictions) -> Float64:
     """KL(reference ‖ candidate) of each item, in nats, ``(n,)``."""
     smallest = np.finfo(np.float64).tiny
     terms = scipy.special.rel_entr(reference.probs, np.maximum(candidate.probs, smallest))
@@ -247,9 +247,9 @@ def kl_items(candidate: Predictions, reference: Predictions) -> Float64:
 
 
 def kl_estimate(
-    candidate: Predictions, reference: Predictions, resamples: Resamples, level: float
+    reference: Predictions, candidate: Predictions, resamples: Resamples, level: float
 ) -> Estimate:
     """Mean KL(reference ‖ candidate) with its percentile interval; all in the resamples' order."""
-    items = kl_items(candidate, reference)
+    items = kl_items(reference, candidate)
     values = (items @ resamples.counts) / resamples.totals
     return Estimate(float(items.mean()), percentile_interval(values, level), level)

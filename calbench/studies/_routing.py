@@ -89,5 +89,5 @@ def routes(
             shipped["ece"].estimate(moved.level, method="bounds"),
             candidate_cost + sent_on.value,
             would_send.value,
-            change(shipped["accuracy"], refitted["accuracy"], level=moved.level),
+            change(refitted["accuracy"], shipped["accuracy"], level=moved.level),
         )

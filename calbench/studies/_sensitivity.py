@@ -269,9 +269,9 @@ class Sensitivity:
 
         a, b = measured(here), measured(there)
         return Change(
-            kl_divergence=kl_estimate(here, there, resamples, LEVEL),
-            accuracy=difference(a["accuracy"], b["accuracy"], LEVEL),
-            ece=difference(a["ece"], b["ece"], LEVEL),
+            kl_divergence=kl_estimate(there, here, resamples, LEVEL),
+            accuracy=difference(b["accuracy"], a["accuracy"], LEVEL),
+            ece=difference(b["ece"], a["ece"], LEVEL),
         )
 
 

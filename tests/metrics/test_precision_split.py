@@ -22,7 +22,7 @@ def pair(rng):
 
 def test_divergences_agree_with_scipy(pair):
     candidate, reference = pair
-    split = metrics.precision_split(candidate, reference)
+    split = metrics.precision_split(reference, candidate)
     expected = np.mean(jensenshannon(candidate.probs, reference.probs, axis=1) ** 2)
     assert split.js_divergence == pytest.approx(expected, rel=1e-9)
     expected = np.mean(entropy(reference.probs, candidate.probs, axis=1))
@@ -32,13 +32,13 @@ def test_divergences_agree_with_scipy(pair):
 def test_rows_are_matched_by_id(pair, rng):
     candidate, reference = pair
     shuffled = candidate.take(rng.permutation(candidate.item_ids))
-    assert metrics.precision_split(shuffled, reference) == metrics.precision_split(candidate, reference)
+    assert metrics.precision_split(reference, shuffled) == metrics.precision_split(reference, candidate)
 
 
 def test_the_record_and_the_arrays_agree(pair):
     candidate, reference = pair
-    split = metrics.precision_split(candidate, reference, delta=0.05)
-    arrays = candidate.probs, reference.probs
+    split = metrics.precision_split(reference, candidate, delta=0.05)
+    arrays = reference.probs, candidate.probs
     assert (split.confidence_shift_mean, split.confidence_shift_max) == pytest.approx(
         metrics.confidence_shift(*arrays)
     )
@@ -56,25 +56,25 @@ def test_no_change_is_zero_throughout(pair):
 
 def test_records_of_the_top_answer_are_compared_by_what_they_hold(pair):
     candidate, reference = pair
-    split = metrics.precision_split(candidate.to_top_label(), reference)
+    split = metrics.precision_split(reference, candidate.to_top_label())
     assert split.js_divergence is None
     assert split.flip_rate == np.mean(candidate.correct != reference.correct)
 
 
 def test_opposite_certainty():
     sure, opposite = [[1.0, 0.0]], [[0.0, 1.0]]
-    assert metrics.js_divergence(sure, opposite) == pytest.approx(np.log(2))
-    assert metrics.kl_divergence(sure, opposite) == pytest.approx(1022 * np.log(2))
+    assert metrics.js_divergence(opposite, sure) == pytest.approx(np.log(2))
+    assert metrics.kl_divergence(opposite, sure) == pytest.approx(1022 * np.log(2))
 
 
 def test_other_items_are_refused(pair):
     candidate, reference = pair
     with pytest.raises(InputError, match="299"):
-        metrics.precision_split(candidate.take(candidate.item_ids[1:]), reference)
+        metrics.precision_split(reference, candidate.take(candidate.item_ids[1:]))
     renamed = Predictions([f"p{i}" for i in range(300)], candidate.logits, candidate.labels)
     with pytest.raises(InputError, match="has no item"):
-        metrics.precision_split(renamed, reference)
+        metrics.precision_split(reference, renamed)
     with pytest.raises(InputError, match="the same items and classes"):
-        metrics.flip_rate([[0.5, 0.5]], [[0.2, 0.3, 0.5]])
+        metrics.flip_rate([[0.2, 0.3, 0.5]], [[0.5, 0.5]])
     with pytest.raises(InputError, match="delta=2"):
-        metrics.precision_split(candidate, reference, delta=2)
+        metrics.precision_split(reference, candidate, delta=2)

@@ -122,7 +122,7 @@ def test_bootstrap_intervals(cells, ladder, published_draw):
         if row["condition"] != "bf16":
             published = [float(row[f"delta_ece_{end}"]) for end in ("lo", "hi")]
             assert np.quantile(drawn - base_drawn, [0.025, 0.975]) == pytest.approx(published, abs=1e-8)
-            paired = statistics.difference(ours, base_ours, method="percentile")
+            paired = statistics.difference(base_ours, ours, method="percentile")
             assert paired.interval == pytest.approx(published, abs=1e-3)
             assert paired.value == pytest.approx(float(row["delta_ece"]), abs=1e-12)
     assert n_equal >= 20  # of 28; the others have a tied pair at an edge

@@ -71,7 +71,7 @@ def test_observed_shift_beside_its_bound(rng):
     reference = Predictions(ids, logits, labels)
     error = rng.uniform(-1, 1, logits.shape) * 0.01 * metrics.centred_norm(logits)[:, None]
     candidate = Predictions(ids, logits + error, labels)
-    found = metrics.shift_by_norm(candidate, reference, epsilon=0.01)
+    found = metrics.shift_by_norm(reference, candidate, epsilon=0.01)
     assert found.logit_error == pytest.approx(0.01 * metrics.centred_norm(logits), rel=1e-5)
     # the bound is of first order; at this epsilon the second is small
     assert (found.shift <= 1.1 * found.bound + 1e-6).all()

@@ -38,7 +38,7 @@ def borderline():
     fp32 = 2 * rng.normal(size=(500, 3))
     labels = np.argmax(fp32 + rng.gumbel(size=fp32.shape), axis=1)
     compared = compare(fp32, 1.6 * fp32, labels)
-    pair = [compared.arm(side).resampled("brier") for side in ("candidate", "reference")]
+    pair = [compared.arm(side).resampled("brier") for side in ("reference", "candidate")]
     for margin in np.linspace(0, 0.1, 1001):
         if 0.01 < exceedance_p_value(*pair, limit=float(margin)) < 0.04:
             return float(margin)

@@ -37,19 +37,19 @@ def test_the_larger_correction_is_exact_where_nothing_is_wrong():
 def test_bounds_are_ordered_and_change_sign_with_the_roles(seed, n, level):
     rng = np.random.default_rng(seed)
     a, b = (ece_sums(rng.random(n), rng.random(n) < 0.5) for _ in range(2))
-    low, high = absolute_sum_bounds(a, b, level=level)
+    low, high = absolute_sum_bounds(b, a, level=level)
     assert low <= high
-    assert absolute_sum_bounds(b, a, level=level) == pytest.approx((-high, -low))
-    wider = absolute_sum_bounds(a, b, level=1 - (1 - level) / 2)
+    assert absolute_sum_bounds(a, b, level=level) == pytest.approx((-high, -low))
+    wider = absolute_sum_bounds(b, a, level=1 - (1 - level) / 2)
     assert wider[0] <= low
     assert high <= wider[1]
-    own_low, own_high = absolute_sum_bounds(a, None, level=level)
+    own_low, own_high = absolute_sum_bounds(None, a, level=level)
     assert 0 <= own_low <= own_high
 
 
 def test_sure_and_right_answers_say_nothing_yet():
     # ten answers at .97, all right: no spread at all, and yet no proof of underconfidence
-    low, high = absolute_sum_bounds(ece_sums(np.full(10, 0.97), np.ones(10, dtype=bool)), None)
+    low, high = absolute_sum_bounds(None, ece_sums(np.full(10, 0.97), np.ones(10, dtype=bool)))
     assert low == 0
     assert high > 0.03
 
@@ -73,7 +73,7 @@ def test_false_alarms_are_rare_where_the_bootstrap_raises_nothing_else(scale):
         sharp, broad = rng.uniform(0.97, 0.999, 200), 1 - scale * rng.uniform(0, 0.7, 200)
         reference = ece_sums(sharp, rng.random(200) < sharp)
         candidate = ece_sums(broad, rng.random(200) < broad)
-        alarms += absolute_sum_bounds(candidate, reference)[0] > 0
+        alarms += absolute_sum_bounds(reference, candidate)[0] > 0
     assert alarms <= 200 * 0.05 + 2 * np.sqrt(200 * 0.05 * 0.95)
 
 
@@ -85,7 +85,7 @@ def test_bounds_of_models_that_hardly_differ_do_not_cross(shift):
         confidences = rng.uniform(0.3, 0.9, 150)
         correct = rng.random(150) < confidences + 0.08
         low, high = absolute_sum_bounds(
-            ece_sums(confidences + shift, correct), ece_sums(confidences, correct)
+            ece_sums(confidences, correct), ece_sums(confidences + shift, correct)
         )
         assert -shift * 1.01 - 1e-12 <= low + 0.08
         assert low <= high
@@ -103,7 +103,7 @@ def shares_missed(n_groups, n, shift, n_worlds=20):
         gaps = shift * np.sqrt(0.25 * n_groups / n) * np.where(groups % 2, 1, -1)
         correct = rng.random(n) < confidences + gaps
         items = Outcomes.from_top_label(confidences, correct)
-        low, high = absolute_sum_bounds(AbsoluteSums.of_confidence(items, groups, n_groups), None)
+        low, high = absolute_sum_bounds(None, AbsoluteSums.of_confidence(items, groups, n_groups))
         truth = np.abs(gaps).mean()
         below += truth < low
         above += high < truth
@@ -134,7 +134,7 @@ def nearly_the_same(n, rng):
     confidences, luck = rng.uniform(0.3, 0.999, n), rng.random(n)
     logits = np.log(confidences / (1 - confidences)) + 0.02 * rng.normal(size=n)
     other = np.clip(1 / (1 + np.exp(-logits)), 0.01, 0.999)
-    return ece_sums(other, luck < other - 0.04), ece_sums(confidences, luck < confidences - 0.04)
+    return ece_sums(confidences, luck < confidences - 0.04), ece_sums(other, luck < other - 0.04)
 
 
 def test_models_that_are_nearly_the_same_are_not_told_apart():
@@ -149,7 +149,7 @@ def spoiled(n, rng):
     confidences, noise = rng.uniform(0.3, 0.999, n), rng.normal(size=n)
     correct = rng.random(n) < confidences
     other = np.clip(confidences + 1e-4 * noise, 0.01, 0.999)
-    return ece_sums(other, correct & (rng.random(n) >= 0.01)), ece_sums(confidences, correct)
+    return ece_sums(confidences, correct), ece_sums(other, correct & (rng.random(n) >= 0.01))
 
 
 def test_what_is_too_rare_to_have_been_seen_is_not_excluded():
@@ -167,7 +167,7 @@ def test_a_difference_on_shared_bins_does_not_see_items_cross_edges():
         get("ece_shared_bins").absolute_sums(Outcomes.from_top_label(c, correct))
         for c in (candidate, reference)
     )
-    low, high = absolute_sum_bounds(ours, theirs.on(ours))
+    low, high = absolute_sum_bounds(theirs.on(ours), ours)
     assert -0.02 < low < 0.002 < high < 0.02
 
 

@@ -35,7 +35,7 @@ INTERACTION = (1, -1, -1, 1)
 @pytest.mark.parametrize("metric", ["ece", "nll", "brier", "accuracy", "smece"])
 def test_a_contrast_of_two_is_their_difference(metric):
     a, b = (each[metric] for each in measured(world((1, 2)), [metric]))
-    assert contrast([(1, a), (-1, b)]) == difference(a, b)
+    assert contrast([(1, a), (-1, b)]) == difference(b, a)
 
 
 @pytest.mark.parametrize("metric", ["ece", "nll", "accuracy", "smece"])

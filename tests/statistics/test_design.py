@@ -102,10 +102,10 @@ def test_fewer_than_ten_clusters_decide_nothing(metric):
     draw = Resamples.draw(ids(len(luck)), n_resamples=200, rng=rng, clusters=clusters)
     pair = [
         resample([metric], Outcomes.from_top_label(confidences, luck < confidences - gap), draw)[metric]
-        for gap in (0.3, 0.0)
+        for gap in (0.0, 0.3)
     ]
     assert outcome_of(change(*pair), 0.02)[0] == "inconclusive"
-    assert outcome_of(change(pair[0], None), 0.5)[0] == "inconclusive"
+    assert outcome_of(change(None, pair[1]), 0.5)[0] == "inconclusive"
 
 
 def test_clusters_make_false_alarms_rare_that_items_raise():
@@ -168,7 +168,7 @@ def test_no_estimate_lies_outside_its_interval(method):
 
 def test_a_verdict_on_ece_draws_no_resamples(record_of, monkeypatch):
     monkeypatch.setattr(Design, "drawn", lambda *_: pytest.fail("drawn"))
-    items = [Outcomes.from_record(record_of(400, gap)) for gap in (0.2, 0.02)]
+    items = [Outcomes.from_record(record_of(400, gap)) for gap in (0.02, 0.2)]
     draw = resamples_for([f"q{i:05d}" for i in range(400)], seed=77)
     pair = [resample(["ece"], one, draw)["ece"] for one in items]
     assert outcome_of(change(*pair), 0.5)[0] == "pass"

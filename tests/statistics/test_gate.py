@@ -15,7 +15,7 @@ from calbench.records import Predictions, TopLabelPredictions
 from calbench.statistics import Change, power, resample, resamples_for
 
 
-def gate(candidate, reference, metric="ece", margin=0.0, *, relative=False, level=None, n_resamples=400):
+def gate(reference, candidate, metric="ece", margin=0.0, *, relative=False, level=None, n_resamples=400):
     way = "decrease" if metrics.get(metric).direction == "higher" else "increase"
     limit = {f"max_{'relative_' if relative else ''}{way}": margin}
     return compare(reference, candidate, n_resamples=n_resamples).decide(metric, level=level, **limit)
@@ -27,7 +27,7 @@ def ceiling(record, maximum, metric="ece"):
 
 
 def test_a_clear_regression_fails(record_of):
-    decision = gate(record_of(2000, 0.15), record_of(2000, 0.02), margin=0.05)
+    decision = gate(record_of(2000, 0.02), record_of(2000, 0.15), margin=0.05)
     assert decision.outcome == "fail"
     assert decision.change.interval[0] > 0.05
     assert decision.items_needed is None
@@ -47,23 +47,23 @@ def test_the_same_predictions_pass_without_a_margin(record_of):
 
 
 def test_a_slight_change_passes(record_of):
-    decision = gate(record_of(5000, 0.06), record_of(5000, 0.05), margin=0.05)
+    decision = gate(record_of(5000, 0.05), record_of(5000, 0.06), margin=0.05)
     assert decision.outcome == "pass"
     assert decision.change.interval[1] <= 0.05
 
 
 def test_too_few_items_are_inconclusive_and_say_how_many_would_do(record_of):
-    few = gate(record_of(200, 0.10, seed=1), record_of(200, 0.05), margin=0.02)
+    few = gate(record_of(200, 0.05), record_of(200, 0.10, seed=1), margin=0.02)
     assert few.outcome == "inconclusive"
     assert few.items_needed > 200
 
 
 def test_the_items_needed_do_decide(record_of):
-    decision = gate(record_of(500, 0.12), record_of(500, 0.05), margin=0.02)
+    decision = gate(record_of(500, 0.05), record_of(500, 0.12), margin=0.02)
     assert decision.outcome == "inconclusive"
     # twice as many: the estimate is for a difference that stays what it was
     n = 2 * decision.items_needed
-    assert gate(record_of(n, 0.12), record_of(n, 0.05), margin=0.02).outcome == "fail"
+    assert gate(record_of(n, 0.05), record_of(n, 0.12), margin=0.02).outcome == "fail"
 
 
 def test_noise_alone_is_no_regression():
@@ -72,27 +72,27 @@ def test_noise_alone_is_no_regression():
     sharp, broad = rng.uniform(0.97, 0.999, 300), rng.uniform(0.3, 1, 300)
     reference = TopLabelPredictions(range(300), sharp, rng.random(300) < sharp)
     candidate = TopLabelPredictions(range(300), broad, rng.random(300) < broad)
-    decision = gate(candidate, reference)
+    decision = gate(reference, candidate)
     assert decision.change.value > 0.03
     assert decision.outcome == "inconclusive"
 
 
 def test_higher_is_better_for_accuracy(record_of):
     worse, better = record_of(2000, 0.3), record_of(2000, 0.0)
-    assert gate(worse, better, metric="accuracy", margin=0.05).outcome == "fail"
-    assert gate(better, worse, metric="accuracy", margin=0.05).outcome == "pass"
-    assert gate(worse, better, metric="accuracy", margin=0.05).change.value < -0.2
+    assert gate(better, worse, metric="accuracy", margin=0.05).outcome == "fail"
+    assert gate(worse, better, metric="accuracy", margin=0.05).outcome == "pass"
+    assert gate(better, worse, metric="accuracy", margin=0.05).change.value < -0.2
 
 
 def test_a_relative_margin_is_a_share_of_the_reference(record_of):
     candidate, reference = record_of(20_000, 0.15), record_of(20_000, 0.10)
-    decision = gate(candidate, reference, margin=0.3, relative=True)
+    decision = gate(reference, candidate, margin=0.3, relative=True)
     assert decision.outcome == "fail"
     assert decision.change.value == pytest.approx(
         decision.change.candidate_value / decision.change.reference_value - 1
     )
     assert decision.change.interval[0] > 0.3
-    assert gate(candidate, reference, margin=0.8, relative=True).outcome == "pass"
+    assert gate(reference, candidate, margin=0.8, relative=True).outcome == "pass"
 
 
 def test_a_relative_margin_of_a_smooth_metric_is_the_percentile_of_ratios(record_of):
@@ -102,7 +102,7 @@ def test_a_relative_margin_of_a_smooth_metric_is_the_percentile_of_ratios(record
         resample(["brier_toplabel"], Outcomes.from_record(r), resamples)["brier_toplabel"]
         for r in (candidate, reference)
     )
-    decision = gate(candidate, reference, "brier_toplabel", 0.1, relative=True, n_resamples=300)
+    decision = gate(reference, candidate, "brier_toplabel", 0.1, relative=True, n_resamples=300)
     assert decision.change.interval == pytest.approx(np.quantile(a.values / b.values - 1, [0.025, 0.975]))
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_a_small_share_of_zero():
     perfect = TopLabelPredictions(range(50), np.ones(50), np.ones(50, dtype=bool))
     wrong = TopLabelPredictions(range(50), np.ones(50), np.arange(50) > 20)
     for metric in ("ece", "brier_toplabel"):
-        decision = gate(wrong, perfect, metric=metric, margin=0.05, relative=True)
+        decision = gate(perfect, wrong, metric=metric, margin=0.05, relative=True)
         assert decision.change.value == np.inf
         assert decision.outcome in ("fail", "inconclusive")
         assert decision.items_needed is None
@@ -125,8 +125,8 @@ def test_what_is_too_rare_to_be_seen_is_not_excluded(n, outcome):
     right = TopLabelPredictions(range(n), np.full(n, 0.8), np.ones(n, dtype=bool))
     assert ceiling(right, 0.99, "accuracy").outcome == outcome
     surer = TopLabelPredictions(range(n), np.full(n, 0.9), np.ones(n, dtype=bool))
-    assert gate(surer, right, metric="accuracy", margin=0.01).outcome == outcome
-    assert gate(surer, right, metric="accuracy", margin=0.01, relative=True).outcome == outcome
+    assert gate(right, surer, metric="accuracy", margin=0.01).outcome == outcome
+    assert gate(right, surer, metric="accuracy", margin=0.01, relative=True).outcome == outcome
     # but a model is as right as itself
     assert gate(right, right, metric="accuracy").outcome == "pass"
     assert gate(right, right, metric="accuracy", relative=True).outcome == "pass"
@@ -138,7 +138,7 @@ def test_accuracy_that_truly_falls_seldom_passes():
         fallen = np.random.default_rng(seed).random(100) < 0.02
         reference = TopLabelPredictions(range(100), np.full(100, 0.8), np.ones(100, dtype=bool))
         candidate = TopLabelPredictions(range(100), np.full(100, 0.7), ~fallen)
-        passes += gate(candidate, reference, metric="accuracy", margin=0.01).outcome == "pass"
+        passes += gate(reference, candidate, metric="accuracy", margin=0.01).outcome == "pass"
     assert passes <= 5  # 13 with the percentile interval
 
 
@@ -147,7 +147,7 @@ def test_one_item_decides_nothing(metric):
     one, other = (Predictions(["a"], [[z, 0.0]], [0]) for z in (2.0, 2.1))
     worst = metrics.get(metric).direction == "lower"
     for decision in (
-        gate(one, other, metric=metric, margin=0.01),
+        gate(other, one, metric=metric, margin=0.01),
         ceiling(one, 0.9 if worst else 0.1, metric),
     ):
         assert decision.outcome == "inconclusive"
@@ -155,7 +155,7 @@ def test_one_item_decides_nothing(metric):
 
 def test_a_metric_need_not_be_registered(record_of):
     mine = dataclasses.replace(metrics.get("brier_toplabel"), id="mine")
-    assert gate(record_of(500, 0.3), record_of(500, 0.0), metric=mine, margin=0.01).outcome == "fail"
+    assert gate(record_of(500, 0.0), record_of(500, 0.3), metric=mine, margin=0.01).outcome == "fail"
 
 
 def test_a_ceiling(record_of):
@@ -198,7 +198,7 @@ def test_every_error_can_be_gated(metric):
     labels = (rng.random((1500, 1)) > np.cumsum(true, axis=1)).sum(axis=1).clip(0, 2)
     reference = Predictions(range(1500), logits, labels)
     collapsed = Predictions(range(1500), logits * 8, labels)
-    assert gate(collapsed, reference, metric=metric).outcome == "fail"
+    assert gate(reference, collapsed, metric=metric).outcome == "fail"
     assert gate(reference, reference, metric=metric).outcome == "pass"
 
 
@@ -218,11 +218,11 @@ def test_bad_options_are_refused(record_of, options, message):
 def test_other_items_or_labels_are_refused(record_of):
     record = record_of(50, 0.1)
     with pytest.raises(InputError, match="1 are in one only, such as 'q00000'"):
-        gate(record.take(record.item_ids[1:]), record)
+        gate(record, record.take(record.item_ids[1:]))
     logits = np.random.default_rng(0).normal(size=(10, 3))
     a, b = (Predictions(range(10), logits, np.full(10, label)) for label in (0, 1))
     with pytest.raises(InputError, match="another label"):
-        gate(a, b)
+        gate(b, a)
     with pytest.raises(InputError, match="at_most=inf"):
         ceiling(record, np.inf)
 

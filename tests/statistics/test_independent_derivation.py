@@ -186,7 +186,7 @@ def test_bounds_hold_what_a_bound_by_signs_proves():
         metric = get("ece_shared_bins")
         first = metric.absolute_sums(candidate)
         second = metric.absolute_sums(reference).on(first)
-        low, high = absolute_sum_bounds(first, second)
+        low, high = absolute_sum_bounds(second, first)
         used = first.groups[:, 0]
         gaps = (candidate.confidences - candidate.correct) - (reference.confidences - reference.correct)
         parts = np.zeros((1000, 5))

@@ -57,7 +57,7 @@ def test_differences_from_the_best_are_adjusted_together(board):
     found = differences_from_best(entries)
     assert set(found) == {"gap 0.002", "gap 0.3"}
     for name, p in found.items():  # of three pairs
-        assert p == min(1, 3 * p_value(entries[name], entries["gap 0.0"]))
+        assert p == min(1, 3 * p_value(entries["gap 0.0"], entries[name]))
     assert found["gap 0.3"] < 0.001
     assert found["gap 0.002"] > 0.05
 
@@ -103,11 +103,11 @@ def test_the_p_value_is_where_the_interval_meets_zero(record_of, metric, gap):
     a, b = record_of(1500, 0.02), record_of(1500, gap, seed=1)
     resamples = resamples_for(a.item_ids, n_resamples=4000)
     a, b = (resample([metric], Outcomes.from_record(record), resamples)[metric] for record in (a, b))
-    p = p_value(b, a)
+    p = p_value(a, b)
     assert 1e-4 < p < 1
-    low, high = difference(b, a, level=1 - p * 1.01).interval
+    low, high = difference(a, b, level=1 - p * 1.01).interval
     assert not low <= 0 <= high
-    low, high = difference(b, a, level=1 - p * 0.99).interval
+    low, high = difference(a, b, level=1 - p * 0.99).interval
     assert low <= 0 <= high
 
 
@@ -133,7 +133,7 @@ def test_ranks_of_many_values_are_those_of_the_bounds_of_each_pair():
     ranks = rank_intervals(entries)
     for name in defined:
         others = [entries[other] for other in defined if other != name]
-        bounds = np.array([difference_bounds(entries[name], other) for other in others])
+        bounds = np.array([difference_bounds(other, entries[name]) for other in others])
         best = 1 + (bounds[:, 0] > 0).sum()
         worst = len(defined) - (bounds[:, 1] < 0).sum()
         rank = ranks[name].rank

@@ -23,23 +23,23 @@ REFERENCE, CANDIDATE = [0.3, 0.7], [0.45, 0.55]
 
 
 def test_the_reference_is_measured_in_the_candidates_bins():
-    found = change(resampled(CANDIDATE, CORRECT), resampled(REFERENCE, CORRECT))
+    found = change(resampled(REFERENCE, CORRECT), resampled(CANDIDATE, CORRECT))
     assert found.reference_value == pytest.approx(0.0, abs=1e-12)
     assert found.candidate_value == pytest.approx(0.0, abs=1e-12)
-    swapped = change(resampled(REFERENCE, CORRECT), resampled(CANDIDATE, CORRECT))
+    swapped = change(resampled(CANDIDATE, CORRECT), resampled(REFERENCE, CORRECT))
     assert swapped.candidate_value == pytest.approx(0.3)
     assert swapped.reference_value == pytest.approx(0.45)
 
 
 def test_weights_count_in_the_candidates_bins_too():
     weights = [3.0, 1.0]
-    found = change(resampled(CANDIDATE, CORRECT, weights), resampled(REFERENCE, CORRECT, weights))
+    found = change(resampled(REFERENCE, CORRECT, weights), resampled(CANDIDATE, CORRECT, weights))
     assert found.reference_value == pytest.approx((3 * 0.3 - 0.3) / 4)
 
 
 def test_a_contrast_of_two_is_their_difference_and_one_of_more_is_refused():
     a, b = resampled(CANDIDATE, CORRECT), resampled(REFERENCE, CORRECT)
-    assert contrast([(1, a), (-1, b)]) == difference(a, b)
+    assert contrast([(1, a), (-1, b)]) == difference(b, a)
     with pytest.raises(InputError, match="compares two models"):
         contrast([(1, a), (-2, b), (1, a)])
 
@@ -47,4 +47,4 @@ def test_a_contrast_of_two_is_their_difference_and_one_of_more_is_refused():
 def test_a_percentile_interval_is_refused():
     a, b = resampled(CANDIDATE, CORRECT), resampled(REFERENCE, CORRECT)
     with pytest.raises(InputError, match="no percentile interval"):
-        difference(a, b, method="percentile")
+        difference(b, a, method="percentile")

@@ -147,7 +147,7 @@ def test_kl_of_items_averages_to_the_metric_and_padding_is_left_out():
     rng = np.random.default_rng(0)
     logits, moved = rng.normal(size=(2, 50, 4))
     logits[::3, 3] = moved[::3, 3] = -np.inf
-    records = [Predictions([f"i{n}" for n in range(50)], z, [0] * 50) for z in (moved, logits)]
+    records = [Predictions([f"i{n}" for n in range(50)], z, [0] * 50) for z in (logits, moved)]
     expected = kl_divergence(records[0].probs, records[1].probs)
     assert kl_items(*records).mean() == pytest.approx(expected, rel=1e-12)
     real = np.isfinite(logits)
