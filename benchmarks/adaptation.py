@@ -113,7 +113,7 @@ def _interaction(sharpness: Sequence[float], *, n: int, seed: int, n_resamples: 
     rng = np.random.default_rng(seed)
     true = rng.normal(size=n) * 2
     labels = (rng.random(n) < 1 / (1 + np.exp(-true))).astype(int)
-    draw = Resamples.draw(range(n), n_resamples=n_resamples, rng=rng)
+    draw = Resamples.draw(range(n), n_resamples=n_resamples, seed=rng)
     arms = []
     for factor in sharpness:
         z = factor * true + 0.5 * rng.normal(size=n)

@@ -292,7 +292,7 @@ def simulate_clusters(n_draws: int) -> Iterator[dict[str, object]]:
         kept = {"accuracy": [], "brier_toplabel": [], "accuracy of one model": []}
         draws = max(n_draws // 2, 1)
         for _ in range(draws):
-            resamples = Resamples.draw(ids, n_resamples=N_RESAMPLES, rng=rng, clusters=clusters)
+            resamples = Resamples.draw(ids, n_resamples=N_RESAMPLES, seed=rng, clusters=clusters)
             pair = [
                 resample(["accuracy", "brier_toplabel"], Outcomes.from_top_label(c[0], k[0]), resamples)
                 for c, k in draw((1, n), rng)
@@ -344,7 +344,7 @@ def coverage(scale, n, n_draws):
     hits = {(m, how): 0 for m in metrics for how in ("percentile", "bounds")}
     for _ in range(n_draws):
         items = Outcomes.from_probs(*_four_classes(n, scale, rng))
-        resamples = Resamples.draw(range(n), n_resamples=N_RESAMPLES, rng=rng)
+        resamples = Resamples.draw(range(n), n_resamples=N_RESAMPLES, seed=rng)
         for name, result in resample(metrics, items, resamples).items():
             for how in ("percentile", "bounds"):
                 low, high = result.estimate(LEVEL, method=how, items=items).interval

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from calbench.errors import InputError
-from calbench.statistics import SEED
+from calbench.seeds import SEED
 
 Level = Literal["answer", "sequence"]
 

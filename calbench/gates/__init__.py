@@ -32,7 +32,7 @@ from calbench.gates._transfer import (
     transfer,
     transfer_between,
 )
-from calbench.statistics import SEED
+from calbench.seeds import SEED
 
 __all__ = [
     "CALIBRATION_SHARE",

@@ -14,7 +14,8 @@ from calbench.gates._comparison import LEVEL, N_RESAMPLES, Comparison
 from calbench.gates._fitted_split import Arm, clusters_of, metrics_of
 from calbench.metrics import Outcomes
 from calbench.records import AnyRecord, Predictions, TopLabelPredictions
-from calbench.statistics import SEED, check_same_items, resamples_for
+from calbench.seeds import SEED, Seed
+from calbench.statistics import check_same_items, resamples_for
 
 
 def compare(  # noqa: PLR0913 (all but the two sides have defaults)
@@ -27,7 +28,7 @@ def compare(  # noqa: PLR0913 (all but the two sides have defaults)
     sample_weight: npt.ArrayLike | None = None,
     level: float = LEVEL,
     n_resamples: int = N_RESAMPLES,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> Comparison:
     """Put a candidate's answers beside a reference's: the arms ``reference`` and ``candidate``.
 

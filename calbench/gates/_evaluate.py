@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from calbench.metrics import Metric
 from calbench.records import AnyRecord
-from calbench.statistics import SEED, Estimate, Method, bootstrap, resamples_for, too_many
+from calbench.seeds import SEED, Seed
+from calbench.statistics import Estimate, Method, bootstrap
 
 
 def evaluate(
@@ -17,7 +16,7 @@ def evaluate(
     *,
     level: float = 0.95,
     n_resamples: int = 2000,
-    seed: int = SEED,
+    seed: Seed = SEED,
     method: Method = "bounds",
 ) -> dict[str, Estimate]:
     """Return metrics of a record with their intervals: of calibration errors those that gates use.
@@ -55,8 +54,4 @@ def evaluate(
     from calbench.gates import metrics_of
 
     chosen = metrics_of(record) if metrics is None else metrics
-    if too_many(len(record), n_resamples):
-        rng = np.random.default_rng(seed)
-        return bootstrap(record, chosen, level=level, n_resamples=n_resamples, method=method, rng=rng)
-    draw = resamples_for(record.item_ids, n_resamples=n_resamples, seed=seed, clusters=record.cluster_ids)
-    return bootstrap(record, chosen, level=level, method=method, rng=draw)
+    return bootstrap(record, chosen, level=level, n_resamples=n_resamples, method=method, seed=seed)

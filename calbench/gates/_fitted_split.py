@@ -15,7 +15,8 @@ from calbench.calibrators import CalibrationContext, Calibrator, FittedCalibrato
 from calbench.errors import InputError, LeakageError
 from calbench.metrics import Metric, Outcomes, evaluate, get
 from calbench.records import AnyRecord, Bool, Float64, Predictions, TopLabelPredictions
-from calbench.statistics import SEED, Resampled, Resamples, resample
+from calbench.seeds import SEED, Seed, seed_number
+from calbench.statistics import Resampled, Resamples, resample
 
 CALIBRATION_SHARE = 0.4
 VECTOR_METRICS = ("ece", "nll", "brier", "accuracy")
@@ -35,7 +36,7 @@ def split_items(
     item_ids: Sequence[str],
     *,
     n_calibration: int | None = None,
-    seed: int = SEED,
+    seed: Seed = SEED,
     clusters: Mapping[str, str] | None = None,
 ) -> Split:
     """Divide items into calibration and test splits by a seeded permutation: the one division there is.
@@ -67,10 +68,10 @@ def split_items(
         raise InputError(
             f"cannot take {wanted} calibration items out of {len(item_ids)}: that leaves a split empty"
         )
-    ids = sorted(item_ids)
+    ids, number = sorted(item_ids), seed_number(seed)
     if clusters:
-        return _split_clusters(ids, wanted, seed, clusters)
-    order = np.random.default_rng(seed).permutation(len(ids))
+        return _split_clusters(ids, wanted, number, clusters)
+    order = np.random.default_rng(number).permutation(len(ids))
     return Split(tuple(ids[i] for i in order[:wanted]), tuple(ids[i] for i in order[wanted:]))
 
 

@@ -15,7 +15,8 @@ from calbench.calibrators import Calibrator, FittedCalibrator
 from calbench.errors import InputError
 from calbench.gates._fitted_split import Arm, FittedSplit, metrics_of
 from calbench.records import AnyRecord, Float64, Predictions
-from calbench.statistics import SEED, Resamples
+from calbench.seeds import SEED
+from calbench.statistics import Resamples
 
 MOST_FOLDS = 20
 

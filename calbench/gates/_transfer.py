@@ -17,7 +17,8 @@ from calbench.gates._fitted_split import Arm, FittedSplit, Split, clusters_of, n
 from calbench.gates._folds import CrossFitted, cross_fits
 from calbench.gates._requirement import Contrast
 from calbench.records import AnyRecord
-from calbench.statistics import SEED, check_same_items, resamples_for
+from calbench.seeds import SEED, Seed, seed_number
+from calbench.statistics import check_same_items, resamples_for
 
 TRANSFER_ARMS = ("raw_reference", "raw_candidate", "calibrated_reference", "transferred", "refitted")
 TRANSFER_CONTRASTS = {
@@ -45,8 +46,8 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     candidate_epsilon: float | None = None,
     level: float = LEVEL,
     n_resamples: int = N_RESAMPLES,
-    seed: int = SEED,
-    bootstrap_seed: int | None = None,
+    seed: Seed = SEED,
+    bootstrap_seed: Seed | None = None,
     folds: int = 1,
 ) -> Comparison:
     """Fit a calibrator on the reference and on the candidate, and compare what each does to both.
@@ -111,6 +112,7 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
         )
     check_same_items(reference, candidate)
     warn_of_order(reference, candidate)
+    number = seed_number(seed)
     of = _clusters(reference, clusters) or clusters_of(reference, candidate) or {}
     if folds != 1 and calibration_ids is not None:
         raise InputError("calibration_ids names one split; leave it or folds out")
@@ -123,19 +125,18 @@ def transfer(  # noqa: PLR0913 (all but three have defaults)
     split = (
         Split((), tuple(np.sort(reference.item_ids).tolist()))
         if crossed
-        else _division(reference, calibrator, calibration_ids, of, seed)
+        else _division(reference, calibrator, calibration_ids, of, number)
     )
-    drawn = seed if bootstrap_seed is None else bootstrap_seed
     resamples = resamples_for(
         split.test,
         n_resamples=n_resamples,
-        seed=drawn,
+        seed=number if bootstrap_seed is None else bootstrap_seed,
         clusters=[of[item] for item in split.test] if of else None,
     )
     sides = [
-        CrossFitted.divided(record, folds, resamples=resamples, seed=seed, clusters=of, epsilon=epsilon)
+        CrossFitted.divided(record, folds, resamples=resamples, seed=number, clusters=of, epsilon=epsilon)
         if crossed
-        else FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=seed)
+        else FittedSplit.of(record, split, resamples=resamples, epsilon=epsilon, fit_seed=number)
         for record, epsilon in ((reference, reference_epsilon), (candidate, candidate_epsilon))
     ]
     return transfer_between(sides[0], sides[1], calibrator, level=level)
@@ -181,7 +182,7 @@ def division(
     calibrator: str | Calibrator,
     *,
     n_calibration: int | None,
-    seed: int,
+    seed: Seed,
     clusters: Mapping[str, str] | None = None,
 ) -> Split:
     """Return how items are divided for a calibrator: not at all for one that fits nothing."""

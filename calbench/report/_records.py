@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from calbench.gates import MARGIN, SEED
+from calbench.gates import MARGIN
 from calbench.records import AnyRecord
 from calbench.report._format import Row
 from calbench.report._results import merge, row_of
 from calbench.runs import Cell, ImportedRunner, Measured
+from calbench.seeds import SEED, Seed, seed_number
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def cells_of_records(
     calibrators: Sequence[str] = ("identity", "temperature"),
     reference: str | None = None,
     margin: float = MARGIN,
-    seed: int = SEED,
+    seed: Seed = SEED,
     n_resamples: int = 2000,
 ) -> ImportedCells:
     """Run the transfer experiment between records of the same model and task.
@@ -67,6 +68,7 @@ def cells_of_records(
     InputError
         A record does not say what it is of, two are of one cell, or a group has no reference.
     """
+    number = seed_number(seed)
     runner = ImportedRunner.of(records, reference=reference, n_resamples=n_resamples)
     rows: list[Row] = []
     notes: list[str] = []
@@ -79,7 +81,7 @@ def cells_of_records(
             if (missing := runner.missing(cell)) is not None:
                 notes.append(f"{cell.id}: {missing}; left out")
                 continue
-            measured = runner.transfer(cell, seed=seed)
+            measured = runner.transfer(cell, seed=number)
             own = cell.quantizer == runner.references[cell.model, cell.task]
             rows.append(row_of([measured]) if own else _gated(measured, margin))
     return ImportedCells(merge(rows), tuple(notes), runner)

@@ -8,7 +8,6 @@ from calbench.statistics._alarms import (
     expected_false_alarms,
     survivors,
 )
-from calbench.statistics._blocks import too_many
 from calbench.statistics._bootstrap import bootstrap
 from calbench.statistics._contrasts import contrast, contrast_bounds, contrast_p_value
 from calbench.statistics._design import Design
@@ -25,7 +24,7 @@ from calbench.statistics._intervals import (
 )
 from calbench.statistics._promise import STARTS, THRESHOLDS, Promise, binomial_interval, promised, promises
 from calbench.statistics._ranking import Rank, differences_from_best, p_value, rank_intervals
-from calbench.statistics._resamples import SEED, Resamples, resamples_for
+from calbench.statistics._resamples import Resamples, resamples_for
 from calbench.statistics._sequence import Look, looks, sequential_p_value
 from calbench.statistics._significance import McNemarResult, holm, mcnemar
 from calbench.statistics._two_phase import (
@@ -38,7 +37,6 @@ from calbench.statistics._two_phase import (
 
 __all__ = [
     "FEWEST_LABELS",
-    "SEED",
     "STARTS",
     "THRESHOLDS",
     "Change",
@@ -85,5 +83,4 @@ __all__ = [
     "resamples_for",
     "sequential_p_value",
     "survivors",
-    "too_many",
 ]

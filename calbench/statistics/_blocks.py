@@ -10,6 +10,7 @@ import numpy.typing as npt
 from calbench.errors import InputError
 from calbench.metrics import Statistic, SumStatistic, TermLike
 from calbench.records import Float64
+from calbench.seeds import Seed, seed_number
 from calbench.statistics._resamples import Resamples
 
 N_BLOCKS = 4096
@@ -23,7 +24,7 @@ def too_many(n_items: int, n_resamples: int) -> bool:
 
 
 def block_values(
-    statistics: Mapping[str, Statistic], n_items: int, *, n_resamples: int, rng: np.random.Generator
+    statistics: Mapping[str, Statistic], n_items: int, *, n_resamples: int, seed: Seed
 ) -> dict[str, Float64]:
     """Return statistics on resamples of random blocks of the items, each ``(n_resamples,)``.
 
@@ -37,7 +38,7 @@ def block_values(
         By the metrics' names; each must be a function of a few sums, as means and binned errors are.
     n_items
         Number of items.
-    n_resamples, rng
+    n_resamples, seed
         As for any resamples.
     """
     for name, statistic in statistics.items():
@@ -46,8 +47,9 @@ def block_values(
                 f"{n_items:,} items cannot be resampled {n_resamples:,} times one by one, and {name} is no"
                 " function of a few sums: leave it out, take a sample of the items, or use fewer resamples"
             )
+    rng = np.random.default_rng(seed_number(seed))
     blocks = rng.permutation(n_items) % N_BLOCKS
-    counts = Resamples.draw(range(N_BLOCKS), n_resamples=n_resamples, rng=rng).counts.astype(np.float64)
+    counts = Resamples.draw(range(N_BLOCKS), n_resamples=n_resamples, seed=rng).counts.astype(np.float64)
     totals = np.bincount(blocks, minlength=N_BLOCKS) @ counts
     return {
         name: statistic.finish(totals, tuple(_sums(term, blocks) @ counts for term in statistic.terms))

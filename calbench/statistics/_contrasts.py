@@ -46,7 +46,7 @@ def contrast(terms: Terms, level: float = 0.95) -> Estimate:
     --------
     >>> from calbench.metrics import Outcomes
     >>> from calbench.statistics import Resamples, resample
-    >>> draw = Resamples.draw(range(4), n_resamples=200, rng=np.random.default_rng(0))
+    >>> draw = Resamples.draw(range(4), n_resamples=200, seed=0)
     >>> right = ([1, 1, 1, 1], [1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 0])
     >>> a, b, c, d = (
     ...     resample(["accuracy"], Outcomes.from_top_label([0.9] * 4, r), draw)["accuracy"] for r in right

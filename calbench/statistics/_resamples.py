@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from calbench.errors import InputError
 from calbench.records import Float64, Predictions, Strings, TopLabelPredictions
+from calbench.seeds import SEED, Seed, seed_number
 from calbench.statistics._design import Design
 
-SEED = 42  # of every split, fit and resample, unless another is asked for
 _MAX_RESAMPLES = 100_000
 Counts = npt.NDArray[np.unsignedinteger]
 
@@ -71,7 +71,7 @@ class Resamples:
         item_ids: Iterable[object],
         *,
         n_resamples: int = 2000,
-        rng: np.random.Generator,
+        seed: Seed = SEED,
         clusters: Iterable[object] | None = None,
         strata: Iterable[object] | None = None,
         sample_weight: npt.ArrayLike | None = None,
@@ -84,8 +84,8 @@ class Resamples:
             Unique.
         n_resamples
             Number of resamples.
-        rng
-            Where they are drawn from.
+        seed
+            Of the draw.
         clusters, strata : (n,), optional
             The sampled unit and the fixed group of each item: whole units are drawn, in each group as many
             as it has.
@@ -93,7 +93,7 @@ class Resamples:
             What each item counts.
         """
         ids, design = _checked(item_ids, n_resamples, clusters, strata, sample_weight)
-        counts = design.drawn(n_resamples, rng)
+        counts = design.drawn(n_resamples, np.random.default_rng(seed_number(seed)))
         source = hashlib.sha256(np.ascontiguousarray(counts[:, :8]).tobytes()).hexdigest()
         return cls._of(ids, n_resamples, design, lambda: counts, source)
 
@@ -155,7 +155,7 @@ def resamples_for(
     item_ids: Iterable[object],
     *,
     n_resamples: int = 2000,
-    seed: int = SEED,
+    seed: Seed = SEED,
     clusters: Iterable[object] | None = None,
     strata: Iterable[object] | None = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -172,11 +172,11 @@ def resamples_for(
     >>> a is resamples_for(["z", "y", "x"], n_resamples=100, seed=1)
     True
     """
-    ids = [str(item) for item in item_ids]
+    ids, number = [str(item) for item in item_ids], seed_number(seed)
     if clusters is None and strata is None and sample_weight is None:
-        return _remembered(tuple(sorted(ids)), n_resamples, seed)
+        return _remembered(tuple(sorted(ids)), n_resamples, number)
     checked, design = _checked(ids, n_resamples, clusters, strata, sample_weight)
-    return _lazily(checked, design, n_resamples, seed)
+    return _lazily(checked, design, n_resamples, number)
 
 
 @lru_cache(maxsize=8)
@@ -213,34 +213,3 @@ def _checked(
         raise InputError("item_ids repeat; ids must be unique")
     design = Design.of(len(ids), clusters=clusters, strata=strata, sample_weight=sample_weight)
     return ids, design.reordered(order)
-
-
-def resamples_of(
-    record: Predictions | TopLabelPredictions,
-    rng: np.random.Generator | Resamples,
-    n_resamples: int,
-    *,
-    clusters: Iterable[object] | None = None,
-    strata: Iterable[object] | None = None,
-    sample_weight: npt.ArrayLike | None = None,
-) -> Resamples:
-    """Draw resamples of a record's items from a generator, or check that those given are of them."""
-    if isinstance(rng, Resamples):
-        if not (clusters is None and strata is None and sample_weight is None):
-            raise InputError(
-                "the resamples say how items were drawn; pass clusters, strata and weights to them"
-            )
-        rng.check(record)
-        return rng
-    if not isinstance(rng, np.random.Generator):
-        raise InputError(
-            f"rng is a {type(rng).__name__}; pass numpy.random.default_rng(seed), or Resamples to share"
-        )
-    return Resamples.draw(
-        record.item_ids,
-        n_resamples=n_resamples,
-        rng=rng,
-        clusters=clusters,
-        strata=strata,
-        sample_weight=sample_weight,
-    )

@@ -13,8 +13,8 @@ import numpy as np
 
 from calbench.cache import replacing
 from calbench.errors import InputError
-from calbench.gates import SEED
 from calbench.records import PLAN, Answers, AnyRecord, Bool, Strings, cells, open_columns
+from calbench.seeds import SEED, Seed, seed_number
 from calbench.statistics import LabelSample, allocation
 
 REST_SHARE = 0.25
@@ -128,7 +128,7 @@ def plan_labels(
     n_labels: int,
     *,
     rest_share: float = REST_SHARE,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> LabelPlan:
     """Plan which of the items that two models answered to label.
 
@@ -181,7 +181,8 @@ def plan_labels(
         raise InputError(
             f"{n_labels} labels are more than the {len(shared)} items; label all of them instead"
         )
-    plan = LabelPlan(_taken(sides[0], shared), _taken(sides[1], shared), n_labels, rest_share, seed)
+    first, second = (_taken(side, shared) for side in sides)
+    plan = LabelPlan(first, second, n_labels, rest_share, seed_number(seed))
     _ = plan.sizes  # or it says that they are too few
     return plan
 

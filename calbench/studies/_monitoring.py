@@ -9,10 +9,11 @@ import numpy as np
 import scipy
 
 from calbench.errors import InputError
-from calbench.gates import MARGIN, SEED, Contrast, Decision, Requirement
-from calbench.metrics import Outcomes, get
+from calbench.gates import MARGIN, Contrast, Decision, Requirement, evaluate
+from calbench.metrics import get
 from calbench.records import AnyRecord, Float64, Predictions
-from calbench.statistics import Change, Estimate, check_level, resample, resamples_for
+from calbench.seeds import SEED, Seed
+from calbench.statistics import Change, Estimate, check_level
 
 N_PSI_BINS = 10
 # The customary reading of the index: below it, nothing worth acting on has moved.
@@ -123,7 +124,7 @@ def monitor(
     threshold: float = 0.9,
     level: float = 0.99,
     n_resamples: int = 2000,
-    seed: int = SEED,
+    seed: Seed = SEED,
 ) -> Monitoring:
     """Compare a labelled sample from production with what was accepted.
 
@@ -176,8 +177,10 @@ def monitor(
             raise InputError(f"{name} has {len(record)} items; monitoring needs at least {_MIN_ITEMS}")
     _check_alike(baseline, sample)
     each = (1 + level) / 2  # two intervals at this level hold both truths at the level itself
-    ours = _ece(sample, each, n_resamples, seed)
-    theirs = _ece(baseline, each, n_resamples, seed)
+    theirs, ours = (
+        evaluate(record, ["ece"], level=each, n_resamples=n_resamples, seed=seed)["ece"]
+        for record in (baseline, sample)
+    )
     change = Change(
         ours.value - theirs.value,
         (ours.interval[0] - theirs.interval[1], ours.interval[1] - theirs.interval[0]),
@@ -256,14 +259,6 @@ def _check_alike(baseline: AnyRecord, sample: AnyRecord) -> None:
 
 def _named(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
-
-
-def _ece(record: AnyRecord, level: float, n_resamples: int, seed: int) -> Estimate:
-    resamples = resamples_for(
-        record.item_ids, n_resamples=n_resamples, seed=seed, clusters=record.cluster_ids
-    )
-    metric = get("ece")
-    return resample([metric], Outcomes.from_record(record), resamples)["ece"].estimate(level, method="bounds")
 
 
 def _shares(values: Float64, edges: Float64) -> Float64:

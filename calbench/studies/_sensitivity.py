@@ -14,7 +14,8 @@ from calbench.quantizers import arguments, module_groups
 from calbench.records import Predictions
 from calbench.registry import Spec
 from calbench.runs import REFERENCE, Runner
-from calbench.statistics import SEED, Estimate, Resampled, difference, resample, resamples_for
+from calbench.seeds import SEED
+from calbench.statistics import Estimate, Resampled, difference, resample, resamples_for
 from calbench.store import StoredPredictions
 from calbench.studies._precision import kl_estimate
 

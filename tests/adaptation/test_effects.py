@@ -23,7 +23,7 @@ def by_hand():
     """A 2 × 2 of models with one confidence each: ECE is |confidence − accuracy|."""
     labels = (np.arange(100) < 70).astype(int)
     confidences = {"base": 0.75, "base-ptq": 0.80, "tuned": 0.72, "tuned-ptq": 0.90}
-    draw = Resamples.draw(range(100), n_resamples=200, rng=np.random.default_rng(0))
+    draw = Resamples.draw(range(100), n_resamples=200, seed=np.random.default_rng(0))
     arms = {
         arm: Arm(Outcomes.from_probs(np.tile([1 - c, c], (100, 1)), labels), draw, METRICS)
         for arm, c in confidences.items()
@@ -75,7 +75,7 @@ def models(sharpness, *, n=3000, seed=0):
     rng = np.random.default_rng(seed)
     true = rng.normal(size=(n, 1)) * 2
     labels = (rng.random(n) < 1 / (1 + np.exp(-true[:, 0]))).astype(int)
-    draw = Resamples.draw(range(n), n_resamples=400, rng=rng)
+    draw = Resamples.draw(range(n), n_resamples=400, seed=rng)
     records = []
     for factor in sharpness:
         z = factor * true
@@ -133,12 +133,12 @@ def comparison(confident):
     good = np.where(labels == 1, 2.0, -2.0) * np.where(rng.random(n) < 0.88, 1, -1)
     noise = rng.normal(size=n) * (3.0 if confident else 0.02)
     arms = variants(["base", "base-ptq", "base-distilled"])
-    draw = Resamples.draw(range(200), n_resamples=200, rng=rng)
+    draw = Resamples.draw(range(200), n_resamples=200, seed=rng)
     splits = {}
     for arm, z in zip(arms, (good, 2.5 * good, noise), strict=True):
         record = Predictions([f"{i:03}" for i in range(n)], np.column_stack([np.zeros(n), z]), labels)
         ids = record.item_ids.tolist()
-        draw = Resamples.draw(ids[:200], n_resamples=200, rng=np.random.default_rng(1))
+        draw = Resamples.draw(ids[:200], n_resamples=200, seed=np.random.default_rng(1))
         split = Split(tuple(ids[200:]), tuple(ids[:200]))
         splits[arm.id] = FittedSplit.of(record, split, metrics=METRICS, resamples=draw)
     return VariantStudy("m", "t", "bnb-nf4", 42, arms, splits, {})

@@ -116,7 +116,7 @@ def test_fitting_on_scored_items_is_refused():
         FittedSplit.of(
             REFERENCE,
             Split(tuple(IDS[:6]), tuple(IDS[5:])),
-            resamples=Resamples.draw(IDS[5:], n_resamples=10, rng=np.random.default_rng(0)),
+            resamples=Resamples.draw(IDS[5:], n_resamples=10, seed=np.random.default_rng(0)),
         )
 
 

@@ -11,7 +11,7 @@ from calbench import Predictions, statistics
 from calbench.interchange import front_matter, lm_eval_results, model_index
 
 RECORD = Predictions(range(40), np.random.default_rng(0).normal(size=(40, 3)), [0, 1] * 20, {"model": "m"})
-ESTIMATES = statistics.bootstrap(RECORD, ("accuracy", "ece[n_bins=10]"), rng=np.random.default_rng(1))
+ESTIMATES = statistics.bootstrap(RECORD, ("accuracy", "ece[n_bins=10]"), seed=np.random.default_rng(1))
 
 
 def test_results_are_shaped_as_the_harness_writes_them():

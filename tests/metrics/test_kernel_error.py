@@ -54,7 +54,7 @@ def test_its_variance_is_that_of_the_statistic(rng):
     for _ in range(200):
         probs = rng.dirichlet(np.ones(3), 150)
         labels = np.minimum((rng.random((150, 1)) > np.cumsum(probs**2, axis=1)).sum(axis=1), 2)
-        draw = Resamples.draw(range(150), n_resamples=100, rng=rng)
+        draw = Resamples.draw(range(150), n_resamples=100, seed=rng)
         measured = resample(["skce"], Outcomes.from_probs(probs, labels), draw)["skce"]
         values.append(measured.value)
         low, high = measured.estimate(method="bounds").interval

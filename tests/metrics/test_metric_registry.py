@@ -97,7 +97,7 @@ def test_a_third_partys_metric_works_everywhere(scratch, both_signs):
     squared = metrics.evaluate("my-error[power=2]", record)
     assert squared == pytest.approx((1 - metrics.accuracy(probs, labels)) ** 2)
     resamples = calbench.statistics.resamples_for(record.item_ids, n_resamples=50, seed=1)
-    intervals = calbench.statistics.bootstrap(record, ["my-error", "accuracy"], rng=resamples)
+    intervals = calbench.statistics.bootstrap(record, ["my-error", "accuracy"], resamples=resamples)
     low, high = intervals["accuracy"].interval
     assert intervals["my-error"].interval == pytest.approx((1 - high, 1 - low))
 
@@ -129,7 +129,7 @@ def test_a_third_partys_metric_of_top_answers_reads_confidences_and_correctness(
     record = calbench.Predictions.from_probs(range(len(labels)), probs, labels).to_top_label()
     assert metrics.evaluate("own-doubt[power=2]", record) == pytest.approx((doubt**2).mean())
     assert (
-        calbench.statistics.bootstrap(record, ["own-doubt"], rng=np.random.default_rng(0))["own-doubt"].value
+        calbench.statistics.bootstrap(record, ["own-doubt"], seed=np.random.default_rng(0))["own-doubt"].value
         > 0
     )
     check_metric("own-doubt[power=2]")

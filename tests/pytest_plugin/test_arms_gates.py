@@ -36,7 +36,7 @@ def result() -> VariantStudy:
     true = rng.normal(size=3000) * 2
     labels = (rng.random(3000) < 1 / (1 + np.exp(-true))).astype(int)
     ids = [f"{i:04}" for i in range(3000)]
-    draw = Resamples.draw(ids[1000:], n_resamples=300, rng=rng)
+    draw = Resamples.draw(ids[1000:], n_resamples=300, seed=rng)
     splits, records = {}, {}
     split = Split(tuple(ids[:1000]), tuple(ids[1000:]))
     for arm, factor in SHARPNESS.items():

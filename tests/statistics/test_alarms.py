@@ -51,7 +51,7 @@ def test_the_tail_of_a_biased_metric_starts_where_its_allowance_ends():
     for seed in range(20):
         rng = np.random.default_rng(seed)
         luck = rng.random(500)
-        draw = Resamples.draw(range(500), n_resamples=300, rng=rng)
+        draw = Resamples.draw(range(500), n_resamples=300, seed=rng)
         reference, candidate = (
             resample(["smece"], Outcomes.from_top_label(c, luck < c), draw)["smece"]
             for c in (rng.uniform(0.97, 1, 500), rng.uniform(0.5, 0.8, 500))

@@ -13,7 +13,7 @@ from calbench.statistics import Resamples, contrast, contrast_p_value, differenc
 
 def measured(records, metrics, *, n_resamples=300, seed=0):
     ids = records[0].item_ids.tolist()
-    draw = Resamples.draw(ids, n_resamples=n_resamples, rng=np.random.default_rng(seed))
+    draw = Resamples.draw(ids, n_resamples=n_resamples, seed=np.random.default_rng(seed))
     return [resample(metrics, Outcomes.from_record(record), draw) for record in records]
 
 
@@ -71,7 +71,7 @@ def nothing(result):
 def test_a_contrast_of_equals_is_0_however_wrong_they_are():
     confidences = np.repeat([0.6, 0.95], 500)
     correct = np.r_[np.arange(500) % 10 < 2, np.arange(500) % 10 < 6]
-    draw = Resamples.draw(range(1000), n_resamples=50, rng=np.random.default_rng(0))
+    draw = Resamples.draw(range(1000), n_resamples=50, seed=np.random.default_rng(0))
     terms = nothing(resample(["ece"], Outcomes.from_top_label(confidences, correct), draw)["ece"])
     low, high = contrast(terms).interval
     assert low <= 0 <= high

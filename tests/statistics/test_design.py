@@ -36,7 +36,7 @@ def clustered(rng, n_clusters=20, size=50, gap=0.0):
 
 def test_a_resample_takes_whole_clusters():
     clusters = np.repeat([4, 7, 1, 9], [1, 2, 3, 4])
-    counts = Resamples.draw(ids(10), n_resamples=50, rng=np.random.default_rng(0), clusters=clusters).counts
+    counts = Resamples.draw(ids(10), n_resamples=50, seed=np.random.default_rng(0), clusters=clusters).counts
     for cluster in set(clusters.tolist()):
         rows = counts[clusters == cluster]
         assert (rows == rows[0]).all()
@@ -52,7 +52,7 @@ def test_clusters_follow_their_ids():
 
 def test_a_stratum_keeps_its_size_in_each_resample():
     strata = np.repeat(["a", "b"], [30, 10])
-    counts = Resamples.draw(ids(40), n_resamples=20, rng=np.random.default_rng(0), strata=strata).counts
+    counts = Resamples.draw(ids(40), n_resamples=20, seed=np.random.default_rng(0), strata=strata).counts
     assert (counts[:30].sum(axis=0) == 30).all()
 
 
@@ -86,7 +86,7 @@ def test_copies_of_items_in_clusters_prove_no_more_than_the_items(metric):
     for name, items, draw in (
         ("once", once, resamples_for(ids(300))),
         ("naive", often, resamples_for(ids(1500))),
-        ("clusters", often, Resamples.draw(ids(1500), rng=np.random.default_rng(0), clusters=clusters)),
+        ("clusters", often, Resamples.draw(ids(1500), seed=np.random.default_rng(0), clusters=clusters)),
     ):
         low, high = own_bounds(resample([metric], items, draw)[metric])
         width[name] = high - low
@@ -99,7 +99,7 @@ def test_fewer_than_ten_clusters_decide_nothing(metric):
     rng = np.random.default_rng(0)
     clusters, luck = clustered(rng, n_clusters=9)
     confidences = rng.uniform(0.4, 0.95, len(luck))
-    draw = Resamples.draw(ids(len(luck)), n_resamples=200, rng=rng, clusters=clusters)
+    draw = Resamples.draw(ids(len(luck)), n_resamples=200, seed=rng, clusters=clusters)
     pair = [
         resample([metric], Outcomes.from_top_label(confidences, luck < confidences - gap), draw)[metric]
         for gap in (0.0, 0.3)
@@ -134,7 +134,7 @@ def test_weights_count_items_as_often_as_they_say(record_of):
         range(90), np.repeat(record.confidences, weight), np.repeat(record.correct, weight)
     )
     for method in ("percentile", "bounds"):
-        options = {"n_resamples": 200, "method": method, "rng": np.random.default_rng(0)}
+        options = {"n_resamples": 200, "method": method, "seed": np.random.default_rng(0)}
         weighted = bootstrap(record, ["ece", "accuracy"], sample_weight=weight, **options)
         plain = bootstrap(repeated, ["ece", "accuracy"], **options)
         for name in plain:
@@ -162,7 +162,7 @@ def test_no_estimate_lies_outside_its_interval(method):
     rng = np.random.default_rng(0)
     confidences = rng.uniform(0.3, 1, 300)
     record = TopLabelPredictions(range(300), confidences, rng.random(300) < confidences)
-    for name, found in bootstrap(record, ["ece", "smece", "ks"], method=method, rng=rng).items():
+    for name, found in bootstrap(record, ["ece", "smece", "ks"], method=method, seed=rng).items():
         assert found.interval[0] <= found.value <= found.interval[1], name
 
 

@@ -45,7 +45,7 @@ def test_many_metrics_together_are_each_one_alone(record_of):
 
 def test_percentile_interval_of_a_mean_is_about_normal(record_of):
     record = record_of(2000, 0.0)
-    found = bootstrap(record, ["accuracy"], n_resamples=4000, rng=np.random.default_rng(0))["accuracy"]
+    found = bootstrap(record, ["accuracy"], n_resamples=4000, seed=np.random.default_rng(0))["accuracy"]
     half = 1.96 * np.sqrt(found.value * (1 - found.value) / 2000)
     # 6%: noise of a quantile of 4,000 resamples
     assert np.subtract(*found.interval[::-1]) == pytest.approx(2 * half, rel=0.06)
@@ -58,7 +58,7 @@ def test_bca_agrees_with_scipy(record_of):
         (losses,), np.mean, n_resamples=20_000, method="BCa", random_state=np.random.default_rng(1)
     ).confidence_interval
     found = bootstrap(
-        record, ["brier_toplabel"], n_resamples=20_000, method="bca", rng=np.random.default_rng(2)
+        record, ["brier_toplabel"], n_resamples=20_000, method="bca", seed=np.random.default_rng(2)
     )["brier_toplabel"]
     # two draws of 20,000: quantiles agree to about 1% of the width
     assert found.interval == pytest.approx(expected, abs=0.02 * (expected.high - expected.low))
@@ -124,7 +124,7 @@ def test_what_cannot_be_paired_is_refused(record_of):
 def test_a_metric_that_few_resamples_lack_has_an_interval(record_of):
     # about e**-3 = 5% of resamples miss all of three wrong answers; with four, 2%
     record = TopLabelPredictions(range(60), np.linspace(0.5, 0.9, 60), np.arange(60) % 15 != 0)
-    found = bootstrap(record, ["auroc_confidence"], rng=np.random.default_rng(0))["auroc_confidence"]
+    found = bootstrap(record, ["auroc_confidence"], seed=np.random.default_rng(0))["auroc_confidence"]
     assert 0 <= found.interval[0] < found.value < found.interval[1] <= 1
 
 
@@ -145,7 +145,7 @@ def test_a_resample_that_lacks_the_metric_is_no_infinite_ratio():
 def test_a_metric_that_many_resamples_lack_has_none():
     record = TopLabelPredictions(range(30), np.linspace(0.5, 0.9, 30), np.arange(30) != 0)
     with pytest.raises(InputError, match=r"not defined on \d+% of the resamples"):
-        bootstrap(record, ["auroc_confidence"], rng=np.random.default_rng(0))
+        bootstrap(record, ["auroc_confidence"], seed=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -162,5 +162,5 @@ def test_bad_options_are_refused(record_of, options, message):
         bootstrap(
             record_of(20, 0.1),
             **{"metrics": ["ece"], "n_resamples": 10, **options},
-            rng=np.random.default_rng(0),
+            seed=np.random.default_rng(0),
         )

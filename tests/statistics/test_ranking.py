@@ -67,7 +67,7 @@ def test_among_equals_the_best_seldom_seems_to_be_better():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         confidences = rng.uniform(0.5, 1, 300)
-        draw = Resamples.draw(range(300), n_resamples=500, rng=rng)
+        draw = Resamples.draw(range(300), n_resamples=500, seed=rng)
         answers = [Outcomes.from_top_label(confidences, rng.random(300) < confidences) for _ in range(12)]
         entries = {str(i): resample([BRIER], a, draw)[BRIER] for i, a in enumerate(answers)}
         alarms += min(differences_from_best(entries).values()) <= 0.05
@@ -77,7 +77,7 @@ def test_among_equals_the_best_seldom_seems_to_be_better():
 def test_equals_of_other_sharpness_share_their_ranks():
     rng = np.random.default_rng(0)
     luck = rng.random(1000)
-    draw = Resamples.draw(range(1000), n_resamples=500, rng=rng)
+    draw = Resamples.draw(range(1000), n_resamples=500, seed=rng)
     confidences = {"sharp": rng.uniform(0.95, 1, 1000), "broad": rng.uniform(0.5, 0.9, 1000)}
     answers = {name: Outcomes.from_top_label(c, luck < c) for name, c in confidences.items()}
     ranks = rank_intervals({name: resample(["ece"], a, draw)["ece"] for name, a in answers.items()})
@@ -86,7 +86,7 @@ def test_equals_of_other_sharpness_share_their_ranks():
 
 def test_what_is_not_defined_comes_last():
     confidences = np.linspace(0.5, 1, 200)
-    draw = Resamples.draw(range(200), n_resamples=200, rng=np.random.default_rng(0))
+    draw = Resamples.draw(range(200), n_resamples=200, seed=np.random.default_rng(0))
     entries = {
         "all right": resample(["auroc_confidence"], Outcomes.from_top_label(confidences, [True] * 200), draw),
         "half": resample(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from calbench.errors import InputError
-from calbench.gates import compare
+from calbench.gates import compare, evaluate
 from calbench.metrics import Outcomes
 from calbench.statistics import Resamples, bootstrap, resample, resamples_for
 
@@ -18,7 +18,7 @@ def test_each_resample_draws_as_many_items_as_there_are():
 
 
 def test_counts_are_multinomial():
-    counts = Resamples.draw(range(50), n_resamples=20_000, rng=np.random.default_rng(0)).counts
+    counts = Resamples.draw(range(50), n_resamples=20_000, seed=np.random.default_rng(0)).counts
     # 5 standard errors of a mean and a variance over 20,000 draws
     assert counts.mean(axis=1) == pytest.approx(np.ones(50), abs=0.035)
     assert counts.var(axis=1) == pytest.approx(np.full(50, 0.98), abs=0.06)
@@ -80,14 +80,22 @@ def test_bad_resamples_are_refused(call, message):
 def test_resamples_of_other_items_are_refused(record_of):
     record = record_of(37, 0.1)
     with pytest.raises(InputError, match="is in one only"):
-        bootstrap(record, rng=resamples_for(IDS))
+        bootstrap(record, resamples=resamples_for(IDS))
     with pytest.raises(InputError, match="there are 37 items"):
         resample(["ece"], Outcomes.from_record(record), resamples_for(IDS[:5]))
 
 
-def test_a_seed_is_no_generator(record_of):
-    with pytest.raises(InputError, match=r"pass numpy.random.default_rng\(seed\)"):
-        bootstrap(record_of(37, 0.1), rng=0)
+@pytest.mark.parametrize("seed", [-1, 1.5, "42", None])
+def test_a_seed_is_a_whole_number_or_a_generator(record_of, seed):
+    with pytest.raises(InputError, match=r"use a whole number from 0 up, or numpy.random.default_rng\(\)"):
+        bootstrap(record_of(37, 0.1), seed=seed)
+
+
+def test_a_generator_gives_another_number_each_time(record_of):
+    record, rng = record_of(300, 0.1), np.random.default_rng(0)
+    first, second = (evaluate(record, ["auroc_confidence"], seed=rng) for _ in range(2))
+    assert first != second
+    assert first == evaluate(record, ["auroc_confidence"], seed=np.random.default_rng(0))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -96,7 +104,7 @@ def test_the_order_of_rows_changes_nothing_at_all(record_of, seed):
     shuffled = candidate.take(np.random.default_rng(seed).permutation(candidate.item_ids))
     metrics = ("ece", "smece", "brier_toplabel", "calibration_slope")
     a, b = (
-        bootstrap(r, metrics, n_resamples=50, rng=np.random.default_rng(5)) for r in (candidate, shuffled)
+        bootstrap(r, metrics, n_resamples=50, seed=np.random.default_rng(5)) for r in (candidate, shuffled)
     )
     assert a == b
     a, b = (compare(reference, r, n_resamples=50).difference("ece") for r in (candidate, shuffled))

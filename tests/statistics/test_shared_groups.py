@@ -12,7 +12,7 @@ METRIC = "ece_shared_bins"
 
 def resampled(confidences, correct, weights=None):
     draw = Resamples.draw(
-        range(len(correct)), n_resamples=50, rng=np.random.default_rng(0), sample_weight=weights
+        range(len(correct)), n_resamples=50, seed=np.random.default_rng(0), sample_weight=weights
     )
     return resample([METRIC], Outcomes.from_top_label(confidences, correct), draw)[METRIC]
 

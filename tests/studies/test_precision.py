@@ -106,7 +106,8 @@ def test_a_missing_backend_is_skipped_by_name_and_reason(run, monkeypatch):
     assert "skipped: precision-tiny × bnb-nf4 on precision-coin: bnb-nf4 needs bitsandbytes" in err
 
 
-def test_what_does_not_fit_is_refused_before_any_model_is_loaded(run, monkeypatch):
+def test_what_does_not_fit_is_refused_before_its_model_is_loaded(run, monkeypatch):
+    run("--quantizers", "fp32")
     monkeypatch.setattr(ModelSource, "load", lambda *_: pytest.fail("weights were read"))
     code, _, err = run("--quantizers", "gptq-int4[group_size=48]")
     assert code == 2
