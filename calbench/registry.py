@@ -328,7 +328,9 @@ def _loader(kind: str, point: metadata.EntryPoint, distribution: str) -> Callabl
 def unknown(kind: str, name: str, known: Iterable[str] | Mapping[str, object]) -> str:
     """Word the error for an id that does not exist, with the nearest ones that do."""
     known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    meant, folded = name.casefold(), {each.casefold(): each for each in known}
+    longer = sorted((each for each in folded if len(meant) > 2 and meant in each), key=len)
+    near = [folded[each] for each in dict.fromkeys([*longer, *difflib.get_close_matches(meant, folded)])][:3]
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "there are " + ", ".join(known)
     if kind == "model" and Path(name).is_dir():
         hint = f"there is a folder of this name, which is written ./{name}"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from importlib import metadata
 
 import pytest
 
-from calbench import calibrators, models, tasks
-from calbench.errors import BrokenPluginError, DuplicateNameError, InputError, UnknownNameError
+from calbench import calibrators, metrics, models, tasks
+from calbench.errors import BrokenPluginError, CalbenchError, DuplicateNameError, InputError, UnknownNameError
 from calbench.registry import Registry, Spec
 from calbench.selection import Patterns, select, split_patterns
 
@@ -184,3 +185,18 @@ def test_a_name_is_picked_by_the_same_rules_where_nothing_is_registered():
     assert not patterns.picks("bnb-nf4")
     assert not patterns.picks("fp32")
     assert Patterns.read("not fp32").picks("bnb-nf4[skip=a]")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("ECE", "did you mean 'ece' or"),
+        ("acc", "did you mean 'accuracy'?"),
+        ("auroc", "did you mean 'auroc_confidence' or"),
+        ("ece[n_bin=3]", "no argument of ece is called 'n_bin'; did you mean 'n_bins'?"),
+        ("ece[bit=3]", "there are min_count, n_bins, norm, strategy"),
+    ],
+)
+def test_what_is_suggested_is_near_in_letters_or_holds_what_was_written(name, hint):
+    with pytest.raises(CalbenchError, match=re.escape(hint)):
+        metrics.get(name)
