@@ -115,8 +115,7 @@ def _check_cuda(asked: str) -> None:
     if not torch.cuda.is_available():
         raise BackendUnavailableError(
             f"the device {asked!r} is not here: torch {torch.__version__} sees no CUDA device; install a"
-            " torch that was built for CUDA and the GPU's driver, or choose cpu or auto"
-            f" (--device, --calbench-device or ${ENVIRONMENT_VARIABLE})"
+            f" torch that was built for CUDA and the GPU's driver, or set {ENVIRONMENT_VARIABLE}=cpu"
         )
     n_cards = torch.cuda.device_count()
     if int(asked.partition(":")[2] or 0) >= n_cards:

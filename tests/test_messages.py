@@ -11,11 +11,11 @@ from calbench.cli._translation import in_options
 
 ROOT = Path(calbench.__file__).parent
 SURFACES = ("cli", "_pytest", "pytest_plugin.py", "pytest_options.py")
-# Options of a program that the message names, of a picture's command, and where a host is allowed.
+# Options of a program that the message names.
 NAMED = re.compile(
     r"pytest --|calbench [A-Za-z -]+--|pip install --|lm_eval with --|inspect eval with --"
     r"|llama-perplexity --|vLLM|llama-gguf-split --"
-    r"|--no-log-samples|--calbench-items|--allow-host|--calbench-device|--ctx-size"
+    r"|--no-log-samples|--calbench-items|--ctx-size"
 )
 SOURCES = [path for path in ROOT.rglob("*.py") if path.relative_to(ROOT).parts[0] not in SURFACES]
 

@@ -38,7 +38,7 @@ def is_near(host: str) -> bool:
 
 
 def allowed_hosts() -> frozenset[str]:
-    """Hosts that ``--allow-host`` names; child processes inherit them."""
+    """Hosts that ``CALBENCH_ALLOW_HOST`` names; child processes inherit them."""
     return frozenset(filter(None, os.environ.get(ALLOWED, "").split(",")))
 
 
@@ -76,7 +76,7 @@ def check_host(address: Address, *, declared: bool) -> None:
     if declared and address.host not in allowed_hosts() and not is_near(address.host):
         raise InputError(
             f"calbench.toml names the server {address.root}, outside of this machine and private networks;"
-            f" if that is meant write --allow-host {address.host}"
+            f" if that is meant set {ALLOWED}={address.host}"
         )
 
 

@@ -92,7 +92,7 @@ def test_a_slow_loris_is_given_up_on(sent, proxied, monkeypatch):
 def test_a_strange_host_that_a_file_names_is_not_asked(monkeypatch):
     monkeypatch.setattr("calbench.runtimes._access.addresses_of", lambda host: ("93.184.216.34",))
     strange = Address.parse("https://api.example.com/v1#m")
-    with pytest.raises(InputError, match=r"--allow-host api\.example\.com"):
+    with pytest.raises(InputError, match=r"set CALBENCH_ALLOW_HOST=api\.example\.com"):
         check_host(strange, declared=True)
     monkeypatch.setenv("CALBENCH_ALLOW_HOST", "api.example.com")
     check_host(strange, declared=True)
@@ -101,7 +101,7 @@ def test_a_strange_host_that_a_file_names_is_not_asked(monkeypatch):
 @pytest.mark.parametrize("ip", ["169.254.169.254", "0.0.0.0", "100.100.100.100", "8.8.8.8"])
 def test_addresses_that_only_look_near_are_strange(monkeypatch, ip):
     monkeypatch.setattr("calbench.runtimes._access.addresses_of", lambda host: (ip,))
-    with pytest.raises(InputError, match="--allow-host"):
+    with pytest.raises(InputError, match="CALBENCH_ALLOW_HOST"):
         check_host(Address.parse("http://gpu1/v1#m"), declared=True)
 
 
