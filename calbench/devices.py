@@ -115,7 +115,8 @@ def _check_cuda(asked: str) -> None:
     if not torch.cuda.is_available():
         raise BackendUnavailableError(
             f"the device {asked!r} is not here: torch {torch.__version__} sees no CUDA device; install a"
-            f" torch that was built for CUDA and the GPU's driver, or set {ENVIRONMENT_VARIABLE}=cpu"
+            " torch that was built for CUDA and the GPU's driver, or choose cpu or auto where the device was"
+            f" named (or in {ENVIRONMENT_VARIABLE})"
         )
     n_cards = torch.cuda.device_count()
     if int(asked.partition(":")[2] or 0) >= n_cards:
