@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from calbench.errors import ServerError
+from tests.runtimes.crowds import CrowdingPool
 
 CONTEXT = 128
 FAULTS = (
@@ -74,7 +75,6 @@ class CompletionsServer:
         self.asked = Counter[str]()
         self.headers: list[dict[str, str]] = []
         self.lock = threading.Lock()
-        self.under_way = 0
         # Given a path and body, may answer in the server's place: (status, text, headers).
         self.instead: Any = lambda path, body: None
 
@@ -98,7 +98,7 @@ class CompletionsServer:
             with self.lock:
                 self.asked["noise"] += 1
             values = values + 0.3 * (self.asked["noise"] % 3)
-        if "mixed-up" in self.faults and self.under_way > 1:
+        if "mixed-up" in self.faults and CrowdingPool.n_asking:
             values = values - 3
         if "floor" in self.faults:
             least = values.topk(min(self.max_logprobs, values.shape[-1])).values[:, -1:]
@@ -203,13 +203,7 @@ class CompletionsServer:
         answers = {"/v1/completions": self.complete, "/v1/chat/completions": self.chat}
         if method != "POST" or path not in answers:
             return 404, {"detail": "Not Found"}
-        with self.lock:
-            self.under_way += 1
-        try:
-            return answers[path](body)
-        finally:
-            with self.lock:
-                self.under_way -= 1
+        return answers[path](body)
 
 
 class Proxy:
@@ -228,23 +222,6 @@ class Proxy:
         except ServerError as error:
             return getattr(error, "status", 500), {"error": {"message": str(error)}}
         return 200, self.changed(path, value)
-
-
-class Crowd:
-    """Changes an answer of a :class:`Proxy` by whether other requests are under way; one at a time."""
-
-    def __init__(self, change):
-        self.change, self.lock, self.under_way = change, threading.Lock(), 0
-
-    def request(self, path, body):
-        with self.lock:
-            self.under_way += 1
-        return body
-
-    def answer(self, path, value):
-        with self.lock:
-            crowded, self.under_way = self.under_way > 1, self.under_way - 1
-            return self.change(value, crowded)
 
 
 @contextmanager

@@ -172,10 +172,10 @@ def test_without_grammars_of_tokens_they_are_forced_one_by_one(learn):
 
 
 def test_answers_that_are_mixed_up_in_a_crowd_are_found(learn):
-    from tests.runtimes.completions_server import Crowd
+    from tests.runtimes.crowds import Crowd
 
     mixed = Crowd(of_the_request_before())
-    assert "it mixes them up" in refusal(learn(request=mixed.request, answer=mixed.answer))
+    assert "it mixes them up" in refusal(learn(answer=mixed.answer))
 
 
 def test_a_server_that_is_too_old_is_found(learn):

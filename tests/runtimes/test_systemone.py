@@ -155,10 +155,10 @@ def without_state(path, body):
 
 
 def mixed_up():
-    from tests.runtimes.completions_server import Crowd
+    from tests.runtimes.crowds import Crowd
 
     mixed = Crowd(lambda value, crowded: moved(value) if crowded else value)
-    return {"request": mixed.request, "answer": mixed.answer}
+    return {"answer": mixed.answer}
 
 
 @pytest.mark.parametrize(
