@@ -279,7 +279,7 @@ def test_records_of_different_classes_are_refused_by_name(run, tmp_path, command
     code, _, err = run(command, *paths)
     assert code == 2
     assert all(str(path) in err for path in paths)
-    assert "classes and the reference" in err
+    assert "classes and the candidate" in err
 
 
 def test_columns_of_padding_are_no_classes(run, tmp_path):

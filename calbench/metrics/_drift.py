@@ -81,7 +81,7 @@ def precision_split(
     """
     if len(candidate) != len(reference):
         raise InputError(
-            f"the candidate has {len(candidate)} items and the reference {len(reference)};"
+            f"the reference has {len(reference)} items and the candidate {len(candidate)};"
             " take() the ids they share"
         )
     candidate = candidate.take(reference.item_ids)
@@ -214,7 +214,7 @@ def _pair(reference_probs: npt.ArrayLike, probs: npt.ArrayLike) -> tuple[Float64
     reference, candidate = check_probs(reference_probs), check_probs(probs)
     if candidate.shape != reference.shape:
         raise InputError(
-            f"probs has shape {candidate.shape} and reference_probs {reference.shape};"
+            f"reference_probs has shape {reference.shape} and probs {candidate.shape};"
             " pass the same items and classes"
         )
     return reference, candidate

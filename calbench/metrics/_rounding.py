@@ -136,7 +136,7 @@ def shift_by_norm(reference: Predictions, candidate: Predictions, *, epsilon: fl
     Items are matched by id and come in the reference's order.
     """
     if len(candidate) != len(reference):
-        raise InputError(f"the candidate has {len(candidate)} items and the reference {len(reference)}")
+        raise InputError(f"the reference has {len(reference)} items and the candidate {len(candidate)}")
     aligned = candidate.take(reference.item_ids)
     if aligned.n_classes != reference.n_classes:
         raise InputError(f"the records have {aligned.n_classes} and {reference.n_classes} classes")

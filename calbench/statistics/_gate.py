@@ -233,8 +233,8 @@ def check_same_items(reference: AnyRecord, candidate: AnyRecord) -> None:
         if differ.any():
             row = int(np.argmax(differ))
             raise InputError(
-                f"item {str(ids[row])!r} has another label in the candidate"
-                f" ({candidate.labels[ours[row]]}) than in the reference ({reference.labels[theirs[row]]});"
+                f"item {str(ids[row])!r} has the label {reference.labels[theirs[row]]} in the reference and"
+                f" {candidate.labels[ours[row]]} in the candidate;"
                 f" {int(differ.sum())} of {len(ids)} differ: compare records of one data set"
             )
         _check_same_width(reference, candidate)
@@ -250,8 +250,8 @@ def _check_same_clusters(
     if (differ := here != there).any():
         row = int(np.argmax(differ))
         raise InputError(
-            f"item {str(candidate.item_ids[ours[row]])!r} is of the cluster {str(here[row])!r} in the"
-            f" candidate and {str(there[row])!r} in the reference; name the same cluster_id of both"
+            f"item {str(candidate.item_ids[ours[row]])!r} is of the cluster {str(there[row])!r} in the"
+            f" reference and {str(here[row])!r} in the candidate; name the same cluster_id of both"
         )
 
 
@@ -260,6 +260,6 @@ def _check_same_width(reference: Predictions, candidate: Predictions) -> None:
     shared = min(candidate.n_classes, reference.n_classes)
     if any(np.isfinite(record.logits[:, shared:]).any() for record in (candidate, reference)):
         raise InputError(
-            f"the candidate has {candidate.n_classes} classes and the reference {reference.n_classes};"
+            f"the reference has {reference.n_classes} classes and the candidate {candidate.n_classes};"
             " compare records of one task"
         )

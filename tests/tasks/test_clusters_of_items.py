@@ -110,7 +110,7 @@ def test_compare_takes_clusters_from_the_records():
     given = calbench.compare(other, other, clusters=clusters, n_resamples=100).arm("candidate").resamples
     assert own.fingerprint == given.fingerprint
     with pytest.raises(
-        InputError, match=r"'i000' is of the cluster 'x' in the candidate and 'p0' in the reference"
+        InputError, match=r"'i000' is of the cluster 'p0' in the reference and 'x' in the candidate"
     ):
         calbench.compare(one, _vectors(cluster_ids=["x"] * 100))
 
