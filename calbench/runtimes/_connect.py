@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -103,7 +104,9 @@ class ServerTokenizer:
         """Return ``input_ids`` of a text, or of each."""
         if isinstance(texts, str):
             return {"input_ids": self.server.tokenize(texts, special=add_special_tokens)}
-        return {"input_ids": [self.server.tokenize(t, special=add_special_tokens) for t in texts]}
+        with ThreadPoolExecutor(N_AT_ONCE) as pool:  # a request a text, and each may have to be repeated
+            rows = pool.map(lambda text: self.server.tokenize(text, special=add_special_tokens), texts)
+            return {"input_ids": list(rows)}
 
     def __len__(self) -> int:
         return self.size
