@@ -70,7 +70,7 @@ def resampled_ece():
     a, b = best_ms(ours, numpy_rows, 7)
     rows = [row("resample of ece, against numpy rows", a / n_resamples, b / 20, ">= 10")]
     start = time.perf_counter()
-    statistics.Resamples.draw(range(n), n_resamples=n_resamples, rng=rng)
+    statistics.Resamples.draw(range(n), n_resamples=n_resamples, seed=rng)
     draw = 1e3 * (time.perf_counter() - start)
     rows.append(row("the same, our draw included", (a + draw) / n_resamples, b / 20, ""))
     utils = peer("calibration.utils")
