@@ -245,12 +245,22 @@ def as_compared(reference: Resampled, candidate: Resampled) -> Resampled:
 def difference_bounds(
     reference: Resampled, candidate: Resampled, *, factor: float = 1.0, level: float = 0.95
 ) -> tuple[float, float]:
-    """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias."""
+    """Return bounds of ``candidate - factor * reference`` that allow for the metric's bias.
+
+    They lie where two values of the metric's range can.
+    """
     check_level(level)
     reference = as_compared(reference, candidate)
     same = bool(candidate.answers) and candidate.answers == reference.answers
+    anything = _anything(candidate.metric, factor)
     if candidate.design.too_few and not (same and factor == 1):
-        return _anything(candidate.metric, factor)
+        return anything
+    return _within(anything, _difference_bounds(reference, candidate, factor, level, same=same))
+
+
+def _difference_bounds(
+    reference: Resampled, candidate: Resampled, factor: float, level: float, *, same: bool
+) -> tuple[float, float]:
     exact = _exact_bounds(reference, candidate, factor, level)
     if exact is not None:
         return exact
@@ -264,10 +274,7 @@ def difference_bounds(
     if not candidate.metric.rate or (same and factor == 1):
         return seen
     value = candidate.value - factor * reference.value
-    low, high = hull(
-        seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design)
-    )
-    return max(low, -factor), min(high, 1.0)
+    return hull(seen, rate_change_interval(value, differences, level, candidate.n_items, candidate.design))
 
 
 def bounds_against(
@@ -282,7 +289,10 @@ def bounds_against(
         return low, high
     theirs = np.array([one.value for one in references]), np.stack([one.values for one in references])
     wide = widening(candidate.design, level)
-    return resampled_bounds_of_many(theirs, (candidate.value, candidate.values), level=level, widening=wide)
+    own = candidate.value, candidate.values
+    low, high = resampled_bounds_of_many(theirs, own, level=level, widening=wide)
+    limits = _anything(candidate.metric, 1.0)
+    return np.clip(low, *limits), np.clip(high, *limits)
 
 
 def _exact_bounds(
@@ -319,8 +329,12 @@ def relative_bounds(
 
 
 def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]:
-    """Return bounds of one model's metric that allow for its bias."""
+    """Return bounds of one model's metric, within its range, that allow for its bias."""
     check_level(level)
+    return _within(result.metric.range, _own_bounds(result, level))
+
+
+def _own_bounds(result: Resampled, level: float) -> tuple[float, float]:
     if result.design.too_few or (result.n_items == 1 and result.sums is None):
         return result.metric.range
     if result.sums is not None:
@@ -332,11 +346,17 @@ def own_bounds(result: Resampled, *, level: float = 0.95) -> tuple[float, float]
         low, high = resampled_bounds(
             nothing, (result.value, result.values), level=level, widening=widening(result.design, level)
         )
-        return max(low, 0.0), high
+        return low, high
     seen = sampled_interval(result.values, result.design, level)
     if not result.metric.rate:
         return seen
     return hull(seen, rate_interval(result.value, level, _effective_size(result)))
+
+
+def _within(limits: tuple[float, float], bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return bounds cut at limits; NaN stays."""
+    low, high = np.clip(bounds, *limits)
+    return float(low), float(high)
 
 
 def _anything(metric: Metric, factor: float) -> tuple[float, float]:

@@ -6,8 +6,9 @@ from scipy import stats
 
 from calbench import metrics
 from calbench.errors import InputError
-from calbench.metrics import Outcomes
-from calbench.records import TopLabelPredictions
+from calbench.gates import compare
+from calbench.metrics import Outcomes, get
+from calbench.records import Predictions, TopLabelPredictions
 from calbench.statistics import (
     bootstrap,
     difference,
@@ -164,3 +165,20 @@ def test_bad_options_are_refused(record_of, options, message):
             **{"metrics": ["ece"], "n_resamples": 10, **options},
             seed=np.random.default_rng(0),
         )
+
+
+@pytest.mark.parametrize("name", ["ece", "classwise_ece", "skce", "nll", "accuracy", "smece"])
+@pytest.mark.parametrize("n", [1, 2, 3, 12])
+def test_no_interval_leaves_the_range_of_its_metric(name, n, rng):
+    logits = 3 * rng.normal(size=(n, 3))
+    reference, candidate = (
+        Predictions(range(n), scale * logits, rng.integers(3, size=n)) for scale in (1, 2)
+    )
+    candidate = Predictions(range(n), candidate.logits, reference.labels)
+    both = compare(reference, candidate)
+    low, high = get(name).range
+    for arm in ("reference", "candidate"):
+        bottom, top = both.estimate(name, arm=arm).interval
+        assert low <= bottom <= top <= high
+    bottom, top = both.difference(name).interval
+    assert low - high <= bottom <= top <= high - low
