@@ -30,6 +30,7 @@ _N_PROBE = 8
 _SUMMATION = 1e-3
 # Of the largest logit: bfloat16 arithmetic and 8-bit activations stay below 0.012 on the tiny models.
 _COMPUTE = 0.02
+_AS_SAID = 8
 
 
 def check_quantizer(
@@ -43,10 +44,12 @@ def check_quantizer(
 
     On a tiny random encoder and a tiny random decoder: it proves itself (every layer that it means to
     quantize is on the grid that it claims and differs from the reference, and so do the logits); the
-    weights that it says it has are what the model computes with; the bytes that it says they take are
-    at least its bits; building twice gives the same tensors; running the model leaves them alone; an
-    item's logits do not depend on its batch unless that is declared; the source's files are left
-    alone; and a checkpoint that is saved after the model ran comes back bit for bit.
+    weights that it says it has are what the model computes with; they lie as far from the reference's
+    as ``epsilon`` says, within a factor of eight; every tensor of a quantized layer but its bias is among
+    those that it says it is kept in, and their bytes are at least its bits; building twice gives the
+    same tensors; running the model leaves them alone; an item's logits do not depend on its batch unless
+    that is declared; the source's files are left alone; and a checkpoint that is saved after the model
+    ran comes back bit for bit.
 
     Parameters
     ----------
@@ -95,6 +98,8 @@ def _check_on(method: Quantizer, source: ModelSource, folder: Path, seed: int) -
         f"weight_tensors() holds {report.effective_bits:.2f} bits per weight, fewer than the {bits} of the"
         " format; list every tensor that the weight is kept in",
     )
+    _check_tensors(method, module, name)
+    _check_epsilon(method, source, module, name)
     _check_oracle(method, source, module, probe, name)
     _check_batch(method, module, probe, name)
     after = _hash(method, module)
@@ -151,7 +156,37 @@ def _quantized(
     except QuantizationError as error:
         raise AssertionError(f"{name}: it does not prove itself: {error}") from error
     except CalbenchError as error:
-        raise AssertionError(f"{name}: an ordinary model is refused: {error}") from error
+        fits = "; arguments must fit a tiny encoder and a tiny decoder" if "[" in method.id else ""
+        raise AssertionError(f"{name}: an ordinary model is refused{fits}: {error}") from error
+
+
+def _check_tensors(method: Quantizer, module: nn.Module, name: str) -> None:
+    """Every tensor of a quantized layer is counted, hashed and saved; its bias was there before."""
+    for layer in method.describe(module):
+        quantized = module.get_submodule(layer)
+        listed = {tensor.data_ptr() for tensor in method.weight_tensors(quantized).values()}
+        for tensor, values in (*quantized.named_parameters(), *quantized.named_buffers()):
+            _require(
+                values.data_ptr() in listed or tensor.rpartition(".")[2] == "bias",
+                name,
+                f"weight_tensors() leaves out the tensor {tensor!r} of {layer}; list every tensor that the"
+                " weight is kept in, itself and no copy of it",
+            )
+
+
+def _check_epsilon(method: Quantizer, source: ModelSource, module: nn.Module, name: str) -> None:
+    """Errors that are compensated for (GPTQ's) are up to four times as large as what one rounding makes."""
+    reference, share = source.load(), 0.0
+    for layer in method.describe(module):
+        before = reference.get_submodule(layer).weight.detach()
+        after = method.dequantize(module.get_submodule(layer))
+        share = max(share, float((before - after).abs().max() / before.abs().max()))
+    _require(
+        share / _AS_SAID <= method.epsilon <= share * _AS_SAID,
+        name,
+        f"epsilon is {method.epsilon:.2g}, and weights moved by {share:.2g} of the largest; give the largest"
+        " rounding error of a weight as a share of its group's largest magnitude",
+    )
 
 
 def _check_oracle(

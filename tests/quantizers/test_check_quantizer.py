@@ -7,6 +7,7 @@ pytest.importorskip("bitsandbytes", reason="bnb quantizers need bitsandbytes")
 import bitsandbytes
 import torch
 
+from calbench import quantizers
 from calbench.quantizers._bnb import FourBit
 from calbench.testing import check_quantizer
 
@@ -108,6 +109,7 @@ def loads_another_model(self, source, folder):
         ({"save": saves_a_pickle, "load": loads_another_model}, "wrote weights.pt; use safetensors"),
         ({"save": saves_something, "load": loads_another_model}, "not bit-identical to the one that save"),
         ({"epsilon": 3}, "epsilon is 3"),
+        ({"epsilon": 1e-4}, r"epsilon is 0\.0001, and weights moved by 0\.1\d of the largest"),
         ({"n_samples": -1}, "n_samples is -1"),
         ({"batch_dependent": "no"}, "batch_dependent is 'no'"),
         ({"packages": "bitsandbytes"}, "packages is 'bitsandbytes'"),
@@ -118,3 +120,31 @@ def test_a_broken_rule_is_named(members, message):
     broken = type("Broken", (FourBit,), members)("broken", code="nf4")
     with pytest.raises(AssertionError, match=message):
         check_quantizer(broken, architectures=ENCODER)
+
+
+@pytest.mark.parametrize("left_out", ["scale", "codes"])
+def test_a_tensor_that_is_not_listed_is_named(left_out):
+    int8 = type(quantizers.get("int8"))
+
+    def lists_all_but_one(self, module):
+        tensors = int8.weight_tensors(self, module)
+        (name,) = (name for name in tensors if left_out in name)
+        return {other: values for other, values in tensors.items() if other != name}
+
+    broken = type("Broken", (int8,), {"weight_tensors": lists_all_but_one})("broken")
+    with pytest.raises(
+        AssertionError, match=f"leaves out the tensor '.*{left_out}.*' of bert|fewer than the 8"
+    ):
+        check_quantizer(broken, architectures=ENCODER)
+
+
+@pytest.mark.parametrize("epsilon", [1e-4, 0.2])
+def test_a_unit_error_that_is_far_from_what_was_rounded_is_refused(epsilon):
+    broken = type("Broken", (type(quantizers.get("int8")),), {"epsilon": epsilon})("broken")
+    with pytest.raises(AssertionError, match=r"and weights moved by 0\.0039 of the largest"):
+        check_quantizer(broken, architectures=ENCODER)
+
+
+def test_an_argument_that_fits_no_tiny_model_is_said_to_be_the_reason():
+    with pytest.raises(AssertionError, match="arguments must fit a tiny encoder and a tiny decoder"):
+        check_quantizer("int8[skip=nothing]")
