@@ -401,3 +401,11 @@ def test_every_command_that_reads_a_stored_record_can_be_told_the_store(run, tmp
     ):
         code, _, err = run(*command, f"--store={place}")
         assert code in (0, 3), (command, err)
+
+
+def test_an_id_of_a_conftest_is_said_to_be_known_to_pytest_alone(run, folder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    unknown = ("evaluate", folder / "int4.parquet", "--metrics", "median-gap")
+    assert "conftest.py" not in run(*unknown)[2]
+    (tmp_path / "conftest.py").touch()
+    assert "ids of a conftest.py are known to pytest alone" in run(*unknown)[2]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from calbench.calibrators._export import write
+from calbench.calibrators._export import from_json, read_torch, to_json, to_onnx, to_torch, write, write_torch
 from calbench.calibrators._interface import (
     CalibrationContext,
     Calibrator,
@@ -39,13 +39,19 @@ __all__ = [
     "calibrator",
     "check_component",
     "from_dict",
+    "from_json",
     "get",
     "is_built_in",
     "names",
+    "read_torch",
     "registry",
     "softmax",
+    "to_json",
+    "to_onnx",
+    "to_torch",
     "unit_error",
     "write",
+    "write_torch",
 ]
 
 C = TypeVar("C", bound=type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
@@ -35,7 +36,7 @@ from calbench.cli import (  # noqa: F401 (importing a command's file registers i
 )
 from calbench.cli._application import app
 from calbench.cli._translation import in_options
-from calbench.errors import CalbenchError
+from calbench.errors import CalbenchError, UnknownNameError
 from calbench.escaping import printable
 
 _INTERRUPTED = 130
@@ -67,7 +68,7 @@ def main() -> NoReturn:
     except (CalbenchError, OSError) as error:  # the latter: a full disk, a folder that cannot be written
         if debug:
             raise
-        _complain(f"error: {in_options(str(error))}")
+        _complain(f"error: {in_options(str(error))}{_where_else(error)}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
@@ -77,6 +78,13 @@ def main() -> NoReturn:
         _complain(f"internal error: {type(error).__name__}: {error}\nrun again with --debug and report it")
         sys.exit(2)
     sys.exit(0)
+
+
+def _where_else(error: Exception) -> str:
+    """Say what a folder's own components are known to, if an id is not known here."""
+    if isinstance(error, UnknownNameError) and Path("conftest.py").is_file():
+        return "; ids of a conftest.py are known to pytest alone, those of a package's entry points here, too"
+    return ""
 
 
 def _complain(message: str) -> None:

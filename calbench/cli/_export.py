@@ -46,8 +46,8 @@ def calibrator(
 ) -> None:
     """Fit a calibrator on stored predictions and write it for deployment.
 
-    JSON is read by calbench.calibrators._export.from_json, safetensors by read_torch there, ONNX by
-    any runtime (input "logits", output "probs"). All three give what calbench measured.
+    JSON is read by calbench.calibrators.from_json, safetensors by read_torch there, ONNX by any runtime
+    (input "logits", output "probs"). All three give what calbench measured.
 
     Example: calbench export calibrator calibration.parquet --calibrator temperature -o temperature.onnx
     """

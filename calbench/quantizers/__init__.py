@@ -17,7 +17,7 @@ from calbench.quantizers._probe import probe_logits
 from calbench.quantizers._protocol import Quantizer, RunsElsewhere, SavesCheckpoints, WeightFormat
 from calbench.quantizers._report import Proof, QuantizationReport
 from calbench.quantizers._samples import QuantizationSamples
-from calbench.quantizers._selection import block_linears, module_groups
+from calbench.quantizers._selection import block_linears, module_groups, select
 from calbench.quantizers._sizes import model_tensors, tensors_hash
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "quantize",
     "quantizer",
     "registry",
+    "select",
     "tensors_hash",
     "versions",
 ]

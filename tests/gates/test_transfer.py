@@ -107,7 +107,9 @@ def test_other_items_are_refused():
 def test_other_labels_are_refused():
     labels = LABELS.copy()
     labels[7] = (labels[7] + 1) % 3
-    with pytest.raises(InputError, match=r"'i0007' has the label \d in the reference and \d in the candidate"):
+    with pytest.raises(
+        InputError, match=r"'i0007' has the label \d in the reference and \d in the candidate"
+    ):
         run(candidate=Predictions(IDS, CANDIDATE.logits, labels))
 
 

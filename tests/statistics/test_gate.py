@@ -221,7 +221,7 @@ def test_other_items_or_labels_are_refused(record_of):
         gate(record, record.take(record.item_ids[1:]))
     logits = np.random.default_rng(0).normal(size=(10, 3))
     a, b = (Predictions(range(10), logits, np.full(10, label)) for label in (0, 1))
-    with pytest.raises(InputError, match="another label"):
+    with pytest.raises(InputError, match="has the label 1 in the reference and 0 in the candidate"):
         gate(b, a)
     with pytest.raises(InputError, match="at_most=inf"):
         ceiling(record, np.inf)
