@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -77,23 +77,32 @@ def _needs(path: Path) -> frozenset[str]:
     )
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _registries_as_before_the_module() -> Iterator[None]:
+    """Forget what a module registered for all of its tests."""
+    with _registries_kept():
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _registries_as_before() -> Iterator[None]:
     """Forget what a test registered: a suite that runs in this process shares its registries."""
+    with _registries_kept():
+        yield
+
+
+@contextmanager
+def _registries_kept() -> Iterator[None]:
     from calbench import calibrators, metrics, models, quantizers, tasks
 
     registries = [kind.registry for kind in (calibrators, metrics, models, quantizers, tasks)]
-    before = [set(registry._entries) for registry in registries]
+    for registry in registries:
+        registry.names()  # what calbench and installed packages bring is there from now on
+    before = [dict(registry._entries) for registry in registries]
     yield
-    for registry, names in zip(registries, before, strict=True):
-        for name, entry in list(registry._entries.items()):
-            # What calbench or an installed package brings may have been discovered only now.
-            if (
-                name not in names
-                and not entry.origin.startswith("calbench.")
-                and not entry.origin.endswith(")")
-            ):
-                del registry._entries[name]
+    for registry, entries in zip(registries, before, strict=True):
+        registry._entries.clear()
+        registry._entries.update(entries)
     for kind in (models, tasks):
         sys.modules[f"{kind.__name__}._named"]._OPEN.clear()
 
