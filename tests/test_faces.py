@@ -21,7 +21,7 @@ PACKAGES = sorted(
 def imports(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
 
@@ -36,6 +36,15 @@ def test_no_import_reaches_past_a_face():
             if parts[0] == "calbench" and len(parts) > 2 and parts[:2] != own and inner:
                 past.append(f"{path.relative_to(ROOT.parent)}: {name}")
     assert past == []
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_every_package_has_a_contract_that_its_face_is_the_only_way_in(name):
+    settings = (ROOT.parent / "pyproject.toml").read_text(encoding="utf-8")
+    assert (
+        f'protected_modules = ["{name}.**"]\nallowed_importers = ["{name}"]' in settings
+        or name.count(".") > 1
+    )
 
 
 @pytest.mark.parametrize("name", PACKAGES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from calbench.quantizers import _checkpoints as checkpoints
+from calbench.quantizers import verify_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +88,7 @@ def save_state(
 
     folder.mkdir(parents=True, exist_ok=True)
     earlier = _steps(folder)
-    checkpoints.write(
+    write_checkpoint(
         folder / f"step-{state.step:06}", save, facts=identity, tensors_hash="", seconds=state.seconds
     )
     for _, old in earlier:
@@ -116,7 +116,7 @@ def load_state(
     if not found:
         return TrainingState()
     _, place = found[-1]
-    checkpoints.verify(place, facts=identity)
+    verify_checkpoint(place, facts=identity)
     tensors = load_file(place / _TENSORS)
     plain = json.loads((place / _STATE).read_text(encoding="utf-8"))
     for name, parameter in parameters.items():

@@ -18,7 +18,7 @@ from calbench.adaptation._recipe import Recipe
 from calbench.adaptation._stored import StoredAdapter, merge_into
 from calbench.cache import lock
 from calbench.models import ModelSource, quiet
-from calbench.quantizers import _checkpoints as checkpoints
+from calbench.quantizers import checkpoint_folder, verify_checkpoint, write_checkpoint
 
 _WEIGHTS = ("*.safetensors", "model.safetensors.index.json")
 _MODEL = "model"
@@ -45,10 +45,10 @@ def merged_source(
     CorruptRecordError
         A folder that is there differs from what was written.
     """
-    folder = checkpoints.folder_of(parent, f"{source.id}-merged", identity)
+    folder = checkpoint_folder(parent, f"{source.id}-merged", identity)
     with lock(folder):
         if folder.exists():
-            checkpoints.verify(folder, facts=identity)
+            verify_checkpoint(folder, facts=identity)
         else:
             module = source.load()
             merge_into(module, adapter.state(), recipe)
@@ -64,7 +64,7 @@ def merged_source(
                 with quiet():
                     module.save_pretrained(model)
 
-            checkpoints.write(folder, save, facts=identity, tensors_hash=adapter.tensors_hash, seconds=0.0)
+            write_checkpoint(folder, save, facts=identity, tensors_hash=adapter.tensors_hash, seconds=0.0)
             del module
             gc.collect()
     return replace(source, location=str(folder / _MODEL))

@@ -14,8 +14,7 @@ from calbench.adaptation._data import TrainingData
 from calbench.adaptation._lora import lora_config
 from calbench.adaptation._recipe import Recipe
 from calbench.models import ModelSource
-from calbench.quantizers import _checkpoints as checkpoints
-from calbench.quantizers import installed_versions
+from calbench.quantizers import checkpoint_folder, installed_versions, verify_checkpoint, write_checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -51,7 +50,7 @@ class StoredAdapter:
         CorruptRecordError
             A file differs from what was written, or it is of another identity.
         """
-        manifest = checkpoints.verify(folder, facts=identity)
+        manifest = verify_checkpoint(folder, facts=identity)
         history = json.loads((folder / _HISTORY).read_text(encoding="utf-8"))
         return cls(folder, history, manifest.tensors_hash)
 
@@ -97,7 +96,7 @@ def adapter_identity(
 
 def folder_of(parent: Path, source: ModelSource, identity: Mapping[str, Any]) -> Path:
     """Where the adapter with this identity is, or would be."""
-    return checkpoints.folder_of(parent, source.id, identity)
+    return checkpoint_folder(parent, source.id, identity)
 
 
 def write_adapter(
@@ -123,7 +122,7 @@ def write_adapter(
         (place / _CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True), encoding="utf-8")
         (place / _HISTORY).write_text(json.dumps(history, indent=1), encoding="utf-8")
 
-    manifest = checkpoints.write(
+    manifest = write_checkpoint(
         folder,
         save,
         facts=identity,

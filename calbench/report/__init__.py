@@ -20,8 +20,10 @@ from calbench.report._format import (
 from calbench.report._html import html_page
 from calbench.report._judged import MAX_ITEMS, Judged, by_quantizer, failed, judged, undecided
 from calbench.report._leaderboard import markdown, summary, terminal
+from calbench.report._plots import check_suffix as check_figure_suffix
 from calbench.report._plots import pareto as draw_pareto
 from calbench.report._plots import reliability as draw_reliability
+from calbench.report._plots import save as save_figure
 from calbench.report._plots import shift as draw_shift
 from calbench.report._plots import transfer_matrix as draw_transfer_matrix
 from calbench.report._precision import precision_json, precision_markdown
@@ -55,6 +57,7 @@ __all__ = [
     "attestation",
     "by_quantizer",
     "cells_of_records",
+    "check_figure_suffix",
     "combined",
     "comment",
     "csv_table",
@@ -78,6 +81,7 @@ __all__ = [
     "read_results",
     "rerun",
     "row_of",
+    "save_figure",
     "schema",
     "summary",
     "terminal",

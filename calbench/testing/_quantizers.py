@@ -11,15 +11,17 @@ from calbench import quantizers
 from calbench.errors import CalbenchError, QuantizationError
 from calbench.models import ARCHITECTURES, Architecture, ModelSource
 from calbench.quantizers import (
+    TINY_WIDTH,
     QuantizationSamples,
     QuantizedModel,
     Quantizer,
     SavesCheckpoints,
     model_tensors,
     probe_logits,
+    random_samples,
     tensors_hash,
+    write_tiny,
 )
-from calbench.quantizers import _tiny as tiny
 
 if TYPE_CHECKING:
     import torch
@@ -38,7 +40,7 @@ def check_quantizer(
     *,
     architectures: Sequence[Architecture] = ARCHITECTURES,
     seed: int = 0,
-    width: int = tiny.WIDTH,
+    width: int = TINY_WIDTH,
 ) -> None:
     """Check that a quantizer keeps the rules that calbench relies on.
 
@@ -80,15 +82,15 @@ def check_quantizer(
     for architecture in architectures:
         with tempfile.TemporaryDirectory(prefix="calbench-check-") as place:
             folder = Path(place)
-            source = tiny.write_tiny(architecture, folder / "model", seed=seed, width=width)
+            source = write_tiny(architecture, folder / "model", seed=seed, width=width)
             _check_on(method, source, folder, seed)
 
 
 def _check_on(method: Quantizer, source: ModelSource, folder: Path, seed: int) -> None:
     name = f"{method.id} on a tiny {source.architecture} model"
     files = source.weights_hash
-    samples = tiny.random_samples(method.n_samples, seed=seed) if method.n_samples else None
-    probe = tiny.random_samples(_N_PROBE, seed=seed + 1).token_ids
+    samples = random_samples(method.n_samples, seed=seed) if method.n_samples else None
+    probe = random_samples(_N_PROBE, seed=seed + 1).token_ids
     quantized = _quantized(method, source, samples, probe, seed, name)
     module, report = quantized.module, quantized.report
     bits = min((format_.bits for format_ in method.describe(module).values()), default=32)
