@@ -11,7 +11,6 @@ from calbench.errors import InputError
 from calbench.quantizers._availability import backend
 from calbench.quantizers._layers import CodedLinear, RoundingLinear
 from calbench.quantizers._protocol import WeightFormat
-from calbench.quantizers._vllm_folders import format_of_scheme
 
 # The columns of eight codes in a word, least significant first.
 _AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -34,7 +33,7 @@ class CompressedLinear(RoundingLinear):
 
     def __init__(self, layer: Any, tensors: Mapping[str, torch.Tensor], scheme: Any, kind: str) -> None:
         rounds = scheme.input_activations is not None
-        super().__init__(layer, format_of_scheme(scheme.weights), tensors, rounds_inputs=rounds)
+        super().__init__(layer, _format_of_scheme(scheme.weights), tensors, rounds_inputs=rounds)
         library = backend("checkpoint", "compressed_tensors.compressors", extra="compressed-tensors")
         self._compressor, self._scheme = library.BaseCompressor.load_from_registry(kind), scheme
 
@@ -119,3 +118,14 @@ def _unpacked(words: torch.Tensor) -> torch.Tensor:
     for place, column in enumerate(_AWQ_ORDER):
         codes[..., column] = ((words >> (4 * place)) & 15).float()
     return codes.reshape(len(words), -1)
+
+
+def _format_of_scheme(weights: Any) -> WeightFormat:
+    """The grid that a scheme of compressed-tensors describes."""
+    group = weights.group_size if weights.group_size and weights.group_size > 0 else 0
+    block = getattr(weights, "block_structure", None)
+    if block:
+        group = int(block[1])
+    shared = f"g{group}" if group else str(getattr(weights.strategy, "value", weights.strategy))
+    kind = getattr(weights.type, "value", weights.type)
+    return WeightFormat(f"ct-{kind}{weights.num_bits}-{shared}", weights.num_bits, group)

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from calbench.errors import InputError
 from calbench.quantizers._availability import backend, require
-from calbench.quantizers._protocol import WeightFormat
 from calbench.quantizers._swapped_layers import SwapsLayers
 
 if TYPE_CHECKING:
@@ -239,17 +238,6 @@ class TorchaoFolder(_StoredLayers):
         from calbench.quantizers._torchao_layer import TorchaoLinear
 
         return TorchaoLinear(layer, *how)
-
-
-def format_of_scheme(weights: Any) -> WeightFormat:
-    """The grid that a scheme of compressed-tensors describes."""
-    group = weights.group_size if weights.group_size and weights.group_size > 0 else 0
-    block = getattr(weights, "block_structure", None)
-    if block:
-        group = int(block[1])
-    shared = f"g{group}" if group else str(getattr(weights.strategy, "value", weights.strategy))
-    kind = getattr(weights.type, "value", weights.type)
-    return WeightFormat(f"ct-{kind}{weights.num_bits}-{shared}", weights.num_bits, group)
 
 
 def _half_step(weights: Mapping[str, Any]) -> float:

@@ -18,13 +18,13 @@ from calbench.records._columns import PLAN, ColumnFile, joined, open_columns, pa
 from calbench.records._content import Kind, head_of, kind_of_content, reading
 from calbench.records._joining import one_record
 from calbench.records._names import ColumnNames, ConfidenceKind
-from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions
+from calbench.records._predictions import AnyRecord, Predictions, TopLabelPredictions, in_files
 from calbench.records._reading import kind_of, read_record, record_of, text_columns
 from calbench.records._rows import labels_of
 from calbench.records._spellings import cells
 from calbench.records._texts import json_document, json_rows
 from calbench.records._unlabelled import Answers, answers_of
-from calbench.records._writing import SUFFIXES, by_suffix, digest
+from calbench.records._writing import SUFFIXES, by_suffix, digest, write_record
 
 __all__ = [
     "PLAN",
@@ -69,3 +69,5 @@ __all__ = [
     "softmax",
     "text_columns",
 ]
+
+in_files(read=read_record, write=write_record)

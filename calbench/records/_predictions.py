@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -31,8 +31,15 @@ from calbench.records._arrays import (
     checked_option_labels,
     softmax,
 )
+from calbench.records._names import ColumnNames
 
 _LEAST_LOG_PROB = float(np.log(np.finfo(np.float64).tiny))
+_files: dict[str, Callable[..., Any]] = {}
+
+
+def in_files(*, read: Callable[..., Any], write: Callable[..., Any]) -> None:
+    """Say how records are read and written: what does it makes records, and so stands above them."""
+    _files.update(read=read, write=write)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,18 +156,16 @@ class Predictions:
         InputError
             The file, the row and the remedy are named.
         """
-        from calbench.records._reading import read_predictions
-
-        return read_predictions(Path(path), item_id=item_id, label=label, logits=logits)
+        as_named = (item_id, label, logits) == ("item_id", "label", "logits")
+        names = ColumnNames() if as_named else ColumnNames(item_id=item_id, label=label, logits=logits)
+        return _read(path, names, cls)
 
     def write(self, path: str | Path) -> None:
         """Write the record, atomically, as the suffix says: .parquet, .jsonl, .csv, .npz or .safetensors.
 
         csv keeps no metadata. The others do, and a checksum that is verified when they are read.
         """
-        from calbench.records._writing import write_record
-
-        write_record(self, Path(path))
+        _files["write"](self, Path(path))
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -288,18 +293,11 @@ class TopLabelPredictions:
         InputError
             The file, the row and the remedy are named.
         """
-        from calbench.records._names import ColumnNames
-        from calbench.records._reading import read_record
-
-        record = read_record(Path(path), ColumnNames(**columns), kind=cls)  # type: ignore[arg-type]
-        assert isinstance(record, cls)  # noqa: S101 (asked for above)
-        return record
+        return _read(path, ColumnNames(**columns), cls)  # type: ignore[arg-type]
 
     def write(self, path: str | Path) -> None:
         """Write the record, atomically; see :meth:`Predictions.write`."""
-        from calbench.records._writing import write_record
-
-        write_record(self, Path(path))
+        _files["write"](self, Path(path))
 
     def __len__(self) -> int:
         return len(self.item_ids)
@@ -327,6 +325,12 @@ class TopLabelPredictions:
 
 AnyRecord = Predictions | TopLabelPredictions
 _Record = TypeVar("_Record", Predictions, TopLabelPredictions)
+
+
+def _read(path: str | Path, names: ColumnNames, kind: type[_Record]) -> _Record:
+    record = _files["read"](Path(path), names, kind=kind)
+    assert isinstance(record, kind)  # noqa: S101 (asked for)
+    return record
 
 
 def _taken(record: _Record, item_ids: Iterable[object]) -> _Record:

@@ -15,15 +15,6 @@ from calbench.records._rows import Rows
 from calbench.records._writing import digest
 
 
-def read_predictions(path: Path, *, item_id: str, label: str, logits: str | Sequence[str]) -> Predictions:
-    """See :meth:`calbench.Predictions.read`."""
-    defaults = (item_id, label, logits) == ("item_id", "label", "logits")
-    names = ColumnNames() if defaults else ColumnNames(item_id=item_id, label=label, logits=logits)
-    record = read_record(path, names, kind=Predictions)
-    assert isinstance(record, Predictions)  # noqa: S101 (asked for above)
-    return record
-
-
 def read_record(
     path: str | PathLike[str] | Sequence[str | PathLike[str]],
     names: ColumnNames | None = None,
