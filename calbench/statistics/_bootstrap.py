@@ -61,6 +61,12 @@ def bootstrap(  # noqa: PLR0913 (all but the record have defaults)
     dict
         An :class:`Estimate` by the metrics' ids.
 
+    Raises
+    ------
+    InputError
+        A metric is not defined on these items or not known, the resamples are of other items, the seed is
+        none, or ``"bca"`` is asked of clusters, strata, weights or very many items.
+
     References
     ----------
     B. Efron, "Better bootstrap confidence intervals", JASA 82 (1987).

@@ -220,6 +220,11 @@ def difference(
     ``"percentile"`` is the plain bootstrap's, as most papers print it. It is wrong for calibration
     errors, which noise biases upwards by an amount that need not be the same for both models;
     ``"auto"`` takes the gate's bounds for those and the percentile interval for all else.
+
+    Raises
+    ------
+    InputError
+        The two are not of one metric, or were not resampled together.
     """
     check_paired(reference, candidate)
     reference = as_compared(reference, candidate)
